@@ -1,0 +1,5 @@
+"""The one exception that carries a message meant for the user."""
+
+
+class UserError(Exception):
+    """Bad input or configuration: one line that names the file, the row, what is wrong and what to do."""

@@ -1,0 +1,135 @@
+"""Atomic writes, JSON, hashes and keyed random generators: what every stage needs and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import orjson
+
+from mcqlora.errors import UserError
+
+PathLike = str | os.PathLike
+
+
+@contextlib.contextmanager
+def atomic(path: PathLike, mode: str = "wb") -> Iterator[IO]:
+    """Open a temporary file beside `path`; on success fsync it and rename it over `path`.
+
+    A crash at any moment leaves either the old file or the new one, never a part of one.
+
+    Raises:
+        UserError: the disk is full or the place is not writable.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": "\n"})) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            reason = f"{path}: cannot write ({error.strerror}); free space or mend permissions"
+            raise UserError(reason) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: PathLike, data: bytes) -> None:
+    with atomic(path) as file:
+        file.write(data)
+
+
+def write_text(path: PathLike, text: str) -> None:
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: PathLike, value: Any, indent: bool = False) -> None:
+    """Write `value` as UTF-8 JSON with a final newline; `indent` is for files that people read."""
+    option = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if indent else 0)
+    write_bytes(path, orjson.dumps(value, option=option | orjson.OPT_SERIALIZE_NUMPY))
+
+
+def read_json(path: PathLike) -> Any:
+    """Raises: UserError: the file is not JSON (for instance cut off)."""
+    try:
+        return orjson.loads(Path(path).read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise _not_json(str(path), error) from error
+
+
+def write_jsonl(path: PathLike, rows: Iterable[Any]) -> None:
+    """Write one JSON value a line, streaming."""
+    with atomic(path) as file:
+        for row in rows:
+            file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY))
+
+
+def read_jsonl(path: PathLike) -> Iterator[Any]:
+    """Yield one value a line, streaming.
+
+    Raises:
+        UserError: a line is not JSON; names the line.
+    """
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                raise _not_json(f"{path}:{number}", error) from error
+
+
+def write_json_array(path: PathLike, rows: Iterable[Any]) -> int:
+    """Write a JSON array with one element a line, streaming; returns the number of elements."""
+    count = 0
+    with atomic(path) as file:
+        file.write(b"[")
+        for count, row in enumerate(rows, 1):
+            file.write(b"\n" if count == 1 else b",\n")
+            file.write(orjson.dumps(row))
+        file.write(b"\n]\n")
+    return count
+
+
+def read_json_array(path: PathLike) -> Iterator[Any]:
+    """Yield the elements of a file made by `write_json_array`, streaming (one element a line)."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            line = line.strip().rstrip(b",")
+            if line in (b"[", b"]", b""):
+                continue
+            try:
+                yield orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                raise _not_json(f"{path}:{number}", error) from error
+
+
+def _not_json(place: str, error: Exception) -> UserError:
+    return UserError(f"{place}: not valid JSON ({error}); delete it and run again")
+
+
+def sha256(path: PathLike) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(*parts: object) -> str:
+    """Hex SHA-256 of the parts' JSON, independent of key order."""
+    return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def rng(seed: int, *key: object) -> np.random.Generator:
+    """A generator that depends on the seed and the item's own key only, never on order or process."""
+    raw = hashlib.sha256("\x1f".join([str(seed), *map(str, key)]).encode()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(raw[:16], "little")))
