@@ -6,7 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -89,16 +89,38 @@ def read_jsonl(path: PathLike) -> Iterator[Any]:
                 raise _not_json(f"{path}:{number}", error) from error
 
 
-def write_json_array(path: PathLike, rows: Iterable[Any]) -> int:
+@contextlib.contextmanager
+def json_array(path: PathLike) -> Iterator[Callable[[Any], None]]:
+    """Yield a function that appends an element to the JSON array `path`, one a line; atomic like all writes."""
+    with atomic(path) as file:
+        separator = b"["
+
+        def append(element: Any) -> None:
+            nonlocal separator
+            file.write(separator + b"\n" + orjson.dumps(element))
+            separator = b","
+
+        yield append
+        file.write(b"\n]\n" if separator == b"," else b"[]\n")
+
+
+def write_json_array(path: PathLike, elements: Iterable[Any]) -> int:
     """Write a JSON array with one element a line, streaming; returns the number of elements."""
     count = 0
-    with atomic(path) as file:
-        file.write(b"[")
-        for count, row in enumerate(rows, 1):
-            file.write(b"\n" if count == 1 else b",\n")
-            file.write(orjson.dumps(row))
-        file.write(b"\n]\n")
+    with json_array(path) as append:
+        for count, element in enumerate(elements, 1):
+            append(element)
     return count
+
+
+class JsonArray:
+    """The elements of a file made by `json_array`, read anew at each iteration."""
+
+    def __init__(self, path: PathLike):
+        self.path = path
+
+    def __iter__(self) -> Iterator[Any]:
+        return read_json_array(self.path)
 
 
 def read_json_array(path: PathLike) -> Iterator[Any]:
@@ -106,7 +128,7 @@ def read_json_array(path: PathLike) -> Iterator[Any]:
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             line = line.strip().rstrip(b",")
-            if line in (b"[", b"]", b""):
+            if line in (b"[", b"]", b"[]", b""):
                 continue
             try:
                 yield orjson.loads(line)

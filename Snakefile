@@ -1,0 +1,46 @@
+"""mcqlora: multiple-choice benchmarks to an evaluated LoRA adapter.
+
+CSV -> questions -> Alpaca JSON -> shuffled epochs -> train/valid/test -> MindRecord -> LoRA -> evaluation -> report
+"""
+
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: Path(workflow.basedir) / "config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/tokenize.smk"
+include: "workflow/rules/base.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+    data,
+
+
+rule all:
+    """Everything: adapters, evaluation, figures, summary.json and report.md."""
+    default_target: True
+    input:
+        rules.report.output,
+
+
+rule data:
+    """The data half alone: questions, ledger, epochs, parts and MindRecord shards."""
+    input:
+        f"{RESULTS}/alpaca.json",
+        f"{RESULTS}/leakage.json",
+        shard_files("train"),
+        shard_files("valid"),

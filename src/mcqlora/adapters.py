@@ -1,0 +1,129 @@
+"""Weights on disk: safetensors in and out, by MindSpore's parameter names, every shape checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from mcqlora import io
+from mcqlora.errors import UserError
+
+LORA = ("mindpet_delta_lora_a", "mindpet_delta_lora_b")
+
+
+def save(weights: Mapping[str, np.ndarray], path: io.PathLike) -> None:
+    """Write tensors as safetensors, atomically; the same tensors give the same bytes."""
+    from safetensors.numpy import save as serialize
+
+    io.write_bytes(path, serialize({name: np.ascontiguousarray(weights[name]) for name in sorted(weights)}))
+
+
+def read(path: io.PathLike) -> dict[str, np.ndarray]:
+    """Raises: UserError: not a whole safetensors file."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a whole safetensors file ({error}); delete it and run again") from error
+
+
+def read_checkpoint(path: io.PathLike) -> dict[str, np.ndarray]:
+    """Weights of a MindSpore .ckpt, without the optimizer's state; arrays of their own dtype."""
+    import mindspore as ms
+
+    skip = (
+        "adam_",
+        "scale_sense",
+        "global_step",
+        "loss_scale",
+        "epoch_num",
+        "step_num",
+        "current_iterator_step",
+    )
+    found = ms.load_checkpoint(str(path))
+    return {
+        name: parameter.asnumpy()
+        for name, parameter in found.items()
+        if not name.startswith(skip)
+        and ("layers" in name or "embedding" in name or "norm" in name or "lm_head" in name)
+    }
+
+
+def only_lora(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The adapter's tensors alone."""
+    return {name: value for name, value in weights.items() if name.endswith(LORA)}
+
+
+def merge(
+    base: Mapping[str, np.ndarray], lora: Mapping[str, np.ndarray], scaling: float
+) -> dict[str, np.ndarray]:
+    """Fold an adapter into the weights: W + scaling * B A, summed in float32 (Hu et al., arXiv 2106.09685, eq. 3).
+
+    `scaling` is alpha / rank; A is [r, in], B [out, r], W [out, in].
+
+    Raises:
+        UserError: the adapter is of another network.
+    """
+    merged = dict(base)
+    for name, a in lora.items():
+        if not name.endswith(LORA[0]):
+            continue
+        stem = name.removesuffix(LORA[0])
+        weight, b = base.get(f"{stem}weight"), lora.get(stem + LORA[1])
+        if weight is None or b is None or weight.shape != (b.shape[0], a.shape[1]):
+            raise UserError(f"adapter: {name} does not fit the base; train it again on this base")
+        delta = scaling * (b.astype(np.float32) @ a.astype(np.float32))
+        merged[f"{stem}weight"] = (weight.astype(np.float32) + delta).astype(weight.dtype)
+    return merged
+
+
+def load_into(network, weights: Mapping[str, np.ndarray], name: str) -> None:
+    """Put tensors into a MindSpore network; every parameter must be given, with its shape; `name` is for errors.
+
+    Raises:
+        UserError: a parameter has no tensor, or one of another shape.
+    """
+    from mindspore import Tensor
+
+    for key, parameter in network.parameters_dict().items():
+        if key not in weights:
+            raise UserError(f"{name}: no tensor {key}; is it this network's checkpoint?")
+        if weights[key].shape != parameter.shape:
+            raise UserError(
+                f"{name}: {key} is {list(weights[key].shape)}, the network wants {list(parameter.shape)}; "
+                "make model.* the same as the base's"
+            )
+        parameter.set_data(Tensor(weights[key], dtype=parameter.dtype))
+
+
+def count(network: Mapping[str, int], lora: Mapping[str, object] | None) -> dict[str, float]:
+    """{"trainable", "total", "ratio"} of an InternLM network with LoRA on q, k, v and o, by arithmetic.
+
+    total = 2 V H + layers (H (2 H + 2 K) + biases + 3 H F + 2 H) + H + LoRA, K the width of keys and values;
+    LoRA on a matrix of n x m has r (n + m).
+    """
+    hidden, kv = network["hidden_size"], kv_width(network)
+    matrices = {"wq": (hidden, hidden), "wk": (hidden, kv), "wv": (hidden, kv), "wo": (hidden, hidden)}
+    biases = (2 * hidden + 2 * kv) if network["has_bias"] else 0
+    layer = (
+        sum(n * m for n, m in matrices.values())
+        + biases
+        + 3 * hidden * network["intermediate_size"]
+        + 2 * hidden
+    )
+    total = 2 * network["vocab_size"] * hidden + network["num_layers"] * layer + hidden
+    trainable = total
+    if lora:
+        import re
+
+        tuned = [shape for name, shape in matrices.items() if re.match(str(lora["target_modules"]), name)]
+        trainable = network["num_layers"] * int(lora["rank"]) * sum(n + m for n, m in tuned)
+    return {"trainable": trainable, "total": total, "ratio": trainable / total}
+
+
+def kv_width(network: Mapping[str, int]) -> int:
+    heads = network["n_kv_heads"] or network["num_heads"]
+    return network["hidden_size"] // network["num_heads"] * heads

@@ -1,0 +1,132 @@
+"""Questions as Alpaca records: the wording that every later stage relies on.
+
+A record is {"instruction", "input", "output"}.
+A copy record is {"id", "order", "instruction", "input", "output"}: the record of a question whose options are
+shown in `order`, with the right option's text completing the output.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from mcqlora import optionrefs, shuffle
+from mcqlora.benchmarks import LETTERS
+
+# The reference's expression: a letter, a period and white space at the start of a line, then everything up to
+# the next such line or the end. Nothing in it knows where the question stops and the options begin.
+_OPTION = re.compile(r"(?<=\n)[A-D]\.\s*(.*?)(?=\n[A-D]\.|$)", re.DOTALL)
+
+
+def record(question: dict) -> dict:
+    """The question as it stands, answered by the letter alone."""
+    return {
+        "instruction": instruction(question["subject"]),
+        "input": _input(question["question"], question["options"]),
+        "output": f"The right option is {question['answer']}.",
+    }
+
+
+def instruction(subject: str) -> str:
+    return (
+        f"Here is a question about {subject.replace('_', ' ')}, "
+        "the correct answer is one of the options A/B/C/D. "
+        "Please select the correct option and answer the question with 'The right option is'."
+    )
+
+
+def answer_text(letter: str, option: str) -> str:
+    """The completed output, "The right option is D.text": stripped of white space, with no period added."""
+    return f"The right option is {letter}.{option.strip()}"
+
+
+def shuffled_record(question: dict, order: str) -> dict:
+    """The copy record of a question whose options are shown in `order`."""
+    options, letter = shuffle.present(question, order)
+    return {
+        "id": question["id"],
+        "order": order,
+        "instruction": instruction(question["subject"]),
+        "input": _input(question["question"], options),
+        "output": answer_text(letter, options[LETTERS.index(letter)]),
+    }
+
+
+def copies(
+    question: dict,
+    count: int = 6,
+    *,
+    seed: int,
+    reference: bool = False,
+    patterns: optionrefs.Table = optionrefs.DEFAULT,
+) -> list[dict]:
+    """The first `count` copies of a question, the first in its original order.
+
+    `reference` follows the reference recipe instead: orders drawn without balance or pins, and options cut
+    out of the record's text (see `parse_options`).
+    """
+    if reference:
+        return [
+            reference_record(question, order) for order in shuffle.reference_orders(question, seed, count)
+        ]
+    pinned = optionrefs.pins(question, patterns)
+    return [shuffled_record(question, order) for order in shuffle.orders(question, seed, count, pinned)]
+
+
+def epoch(
+    questions: Iterable[dict],
+    k: int,
+    *,
+    seed: int,
+    reference: bool = False,
+    patterns: optionrefs.Table = optionrefs.DEFAULT,
+) -> Iterator[dict]:
+    """The k-th copy (from 1) of every question, in the questions' order, streaming; see `copies`."""
+    for question in questions:
+        if reference:
+            yield reference_record(question, shuffle.reference_orders(question, seed, k)[-1])
+        else:
+            pinned = optionrefs.pins(question, patterns)
+            yield shuffled_record(question, shuffle.orders(question, seed, k, pinned)[-1])
+
+
+def parse_options(text: str) -> list[str]:
+    """Cut four options out of a record's input, as the reference recipe does and nothing else should.
+
+    White space after "A." goes. If anything but four pieces is found the first one is thrown away, which
+    mends a question with one line of its own that starts like an option and no worse case.
+    """
+    pieces = _OPTION.findall(text)
+    return (pieces if len(pieces) == 4 else pieces[1:])[:4]
+
+
+def reference_record(question: dict, order: str) -> dict:
+    """The reference recipe's copy record, with its defect: options come from the text.
+
+    The identity keeps the input as it is. Any other order keeps what stands before the first line "A." and
+    appends the parsed options, so a passage from such a line on is lost.
+
+    Raises:
+        ValueError: fewer than four options were found; the reference crashes there too.
+    """
+    plain = record(question)
+    parsed = parse_options(plain["input"])
+    if len(parsed) < 4:
+        raise ValueError(f"{question['id']}: the reference recipe finds {len(parsed)} options in the text")
+    options, letter = shuffle.present({**question, "options": parsed}, order)
+    text = plain["input"] if order == shuffle.IDENTITY else plain["input"].split("\nA.")[0] + _lines(options)
+    return {
+        "id": question["id"],
+        "order": order,
+        "instruction": plain["instruction"],
+        "input": text,
+        "output": answer_text(letter, options[LETTERS.index(letter)]),
+    }
+
+
+def _input(question: str, options: list[str]) -> str:
+    return f"Question: {question} {_lines(options)}"
+
+
+def _lines(options: list[str]) -> str:
+    return "".join(f"\n{letter}.{option}" for letter, option in zip(LETTERS, options, strict=True))

@@ -1,0 +1,84 @@
+"""The base network of a run: given weights, or a small network trained here on plain text.
+
+A base is a folder with `model.safetensors` (MindSpore's parameter names) and `config.json` (the architecture).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mcqlora import adapters, encode, io, packing, prompt, records, tokenizer, training
+from mcqlora.schedule import plan_steps
+
+
+def build(
+    *,
+    corpus: Path,
+    tokenizer_path: str,
+    output: Path,
+    worker: Path,
+    runs: Path,
+    network: dict,
+    optimization: dict,
+    workers: int,
+    batch_size: int,
+    epochs: int,
+    seq_length: int,
+    device: str,
+) -> None:
+    """Train a network from random weights on the texts of `corpus`, see `texts`, and write it to `output`."""
+    processor = tokenizer.load(tokenizer_path)
+    template = prompt.from_tokenizer(processor)
+    network = network | {"vocab_size": processor.vocab_size()}
+    model = training.model_config(network, seq_length, batch_size, device, template.pad, template.eos, None)
+    found = texts(corpus)
+    key = io.digest(model, optimization, workers, epochs, found, io.sha256(tokenizer_path))[:16]
+    with training.workplace(runs / key, "base") as place:
+        file = place.directory / "corpus.mindrecord"
+        size = seq_length + 1
+        documents = list(text_documents(found, encode.SegmentEncoder(processor), template, size))
+        rows = records.write_shard(
+            packing.pack(documents, size, template.pad), file, ("input_ids", "labels", "document_ids")
+        )
+        schedule = plan_steps(rows, workers, batch_size, epochs, optimization["warmup_ratio"], 1, 1, 1)
+        place.run(
+            worker,
+            workers,
+            model=model,
+            schedule=schedule,
+            optimization=optimization,
+            batch_size=batch_size,
+            epochs=epochs,
+            train_files=[str(file)],
+            valid_files=[],
+            load_checkpoint="",
+            device=device,
+            columns=("input_ids", "labels", "document_ids"),
+        )
+        weights = adapters.read_checkpoint(place.checkpoint(schedule, schedule.steps, trainable=False))
+        history = place.history()
+    adapters.save(weights, output / "model.safetensors")
+    io.write_json(output / "config.json", network, indent=True)
+    training.write_history(history, output / "history.csv")
+
+
+def texts(source: Path) -> list[str]:
+    """Plain documents: those of a generated folder's corpus, or the text of a training part's records.
+
+    The latter is a real benchmark's own: questions with their options and the right answer, of training alone.
+    """
+    if source.is_dir():
+        return list(io.read_jsonl(source / "corpus.jsonl"))
+    return [f"{record['input']}\n{record['output']}" for record in io.read_json_array(source)]
+
+
+def text_documents(
+    texts: Iterable[str], encoder: prompt.Encode, template: prompt.Template, size: int
+) -> Iterator[encode.Document]:
+    """Plain texts as documents of at most `size` ids: <s> text </s>, every id but the first with a label."""
+    for text in texts:
+        ids = [template.bos, *encoder(text), template.eos][:size]
+        yield encode.Document(np.array(ids, np.int32), 1)

@@ -1,0 +1,358 @@
+"""Read multiple-choice benchmarks from CSV and account for every row: kept, or dropped with a reason.
+
+Two layouts are known, both of four options a question and UTF-8 text:
+
+    mmlu    {path}/{dev,val,test}/{subject}_{split}.csv   no header; question, A, B, C, D, answer
+    cmmlu   {path}/{dev,test}/{subject}.csv               header; index, Question, A, B, C, D, Answer
+
+Text is kept as it stands in the file, outer spaces, embedded newlines and control characters included; only a
+byte order mark at the start of a file and white space around the answer's letter are taken away.
+"""
+
+from __future__ import annotations
+
+import csv
+import io as text_io
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mcqlora.errors import UserError
+
+LETTERS = "ABCD"
+SPLITS = ("dev", "val", "test")
+
+# What pandas' read_csv (2.0 and later) turns into NaN by default, spelled out so that the imitation of the
+# reference recipe does not move with pandas' releases.
+PANDAS_NA = (
+    frozenset({"", "#N/A", "#N/A N/A", "#NA", "N/A", "NA", "n/a", "<NA>", "NULL", "null", "None"})
+    | {"NaN", "-NaN", "nan", "-nan"}
+    | {"1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
+)
+
+
+class Layout(NamedTuple):
+    """Where a benchmark's files are and how a row is laid out."""
+
+    splits: tuple[str, ...]
+    optional: tuple[str, ...]
+    suffix: bool
+    header: tuple[str, ...] | None
+
+    @property
+    def cells(self) -> int:
+        return 6 if self.header is None else len(self.header)
+
+
+LAYOUTS = {
+    "mmlu": Layout(splits=SPLITS, optional=(), suffix=True, header=None),
+    "cmmlu": Layout(
+        splits=SPLITS, optional=("val",), suffix=False, header=("", "Question", "A", "B", "C", "D", "Answer")
+    ),
+}
+
+
+class LedgerEntry(NamedTuple):
+    """What became of one row: `reason` is "" for a kept row; `detail` says more for people."""
+
+    id: str
+    file: str
+    row: int
+    reason: str = ""
+    detail: str = ""
+
+
+class _BadRow(ValueError):
+    def __init__(self, reason: str, detail: str):
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def read_benchmark(
+    root: Path,
+    name: str,
+    layout: str,
+    path: str,
+    language: str,
+    *,
+    first_row_lost: bool = False,
+    pandas_na: bool = False,
+    on_bad_row: str = "fail",
+) -> tuple[list[dict], list[LedgerEntry]]:
+    """Read one benchmark: dev, then val, then test, files by name, rows as they stand.
+
+    Args:
+        root: directory that `path` is relative to.
+        name: the benchmark's name, the first part of every id.
+        layout: "mmlu" or "cmmlu".
+        language: "en", "zh" or any other tag; copied to each question.
+        first_row_lost: drop the first row of every headerless file, as if it were taken for a header.
+        pandas_na: options equal to one of pandas' default NA strings become the text "nan".
+        on_bad_row: "fail" stops at the first bad row, "drop" puts it into the ledger. A file whose rows
+            cannot be told apart (not UTF-8, NUL bytes, an open quote) always fails.
+
+    Returns:
+        The questions kept and an entry for every row read, both in reading order. Blank lines are not rows.
+
+    Raises:
+        UserError: something is missing or malformed; names the file, the zero-based data row and the line.
+    """
+    if layout not in LAYOUTS:
+        raise UserError(f"benchmark {name}: unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
+    if on_bad_row not in ("fail", "drop"):
+        raise UserError(f"benchmark {name}: on_bad_row is {on_bad_row!r}; choose fail or drop")
+    shape = LAYOUTS[layout]
+    base = Path(root) / path
+    questions, entries = [], []
+    for split, subject, file in _files(base, shape, layout):
+        shown = (Path(path) / file.relative_to(base)).as_posix()
+        for row, (line, cells) in enumerate(_rows(file, shape)):
+            identity = f"{name}/{subject}/{split}/{row}"
+            if first_row_lost and shape.header is None and row == 0:
+                entries.append(LedgerEntry(identity, shown, row, "first_row_lost", "taken for a header"))
+                continue
+            try:
+                question, options, answer = _checked(cells, shape, pandas_na)
+            except _BadRow as bad:
+                if on_bad_row == "fail":
+                    raise UserError(
+                        f"{file}: row {row} (line {line}): {bad.detail}; mend the row or set on_bad_row: drop"
+                    ) from None
+                entries.append(LedgerEntry(identity, shown, row, bad.reason, bad.detail))
+                continue
+            entries.append(LedgerEntry(identity, shown, row))
+            questions.append(
+                {
+                    "id": identity,
+                    "benchmark": name,
+                    "subject": subject,
+                    "split": split,
+                    "row": row,
+                    "language": language,
+                    "question": question,
+                    "options": options,
+                    "answer": answer,
+                }
+            )
+    return questions, entries
+
+
+def category(question: dict) -> str:
+    """ "benchmark/subject": 32 subject names occur in both MMLU and CMMLU, so a subject alone is no key."""
+    return f"{question['benchmark']}/{question['subject']}"
+
+
+def _files(base: Path, shape: Layout, layout: str) -> Iterator[tuple[str, str, Path]]:
+    if not base.is_dir():
+        raise UserError(f"{base}: no such directory; point the benchmark's path at the unpacked CSV files")
+    found = False
+    for split in shape.splits:
+        directory = base / split
+        if not directory.is_dir():
+            if split in shape.optional:
+                continue
+            raise UserError(
+                f"{directory}: no such directory; layout {layout} needs it, "
+                "make it and leave it empty if the set has no such part"
+            )
+        ending = f"_{split}.csv" if shape.suffix else ".csv"
+        for file in sorted(directory.glob("*.csv"), key=lambda file: file.name):
+            if file.name.startswith("."):
+                continue  # a desktop's own litter, for instance "._anatomy.csv"
+            subject = file.name.removesuffix(ending)
+            if subject in (file.name, ""):
+                raise UserError(
+                    f"{file}: layout {layout} expects a name that ends in {ending}; rename or remove it"
+                )
+            found = True
+            yield split, subject, file
+    if not found:
+        raise UserError(
+            f"{base}: no CSV files in {', '.join(shape.splits)}; point the path at the unpacked CSV files"
+        )
+
+
+def _rows(file: Path, shape: Layout) -> Iterator[tuple[int, list[str]]]:
+    """Yield (first line, cells) of every data row; the layout's header is checked and skipped."""
+    text = _text(file)
+    reader = csv.reader(text_io.StringIO(text, newline=""), strict=True)
+    header_due = shape.header is not None
+    row = 0
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise UserError(
+                f"{file}: row {row} (from line {line}): not valid CSV ({error}); "
+                "mend the quotes: a cell that holds one doubles it and stands in quotes"
+            ) from error
+        if cells is None:
+            break
+        if not cells:
+            continue
+        if header_due:
+            header_due = False
+            if tuple(cells[1:]) != shape.header[1:]:
+                raise UserError(
+                    f"{file}: the header is {','.join(cells)[:80]!r}, not {','.join(shape.header)!r}; "
+                    "add the header or choose layout mmlu for files without one"
+                )
+            continue
+        yield line, cells
+        row += 1
+    if header_due:
+        raise UserError(f"{file}: the file has no header; copy it again or remove it")
+
+
+def _text(file: Path) -> str:
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: cannot read ({error.strerror}); mend permissions or remove it") from error
+    if not raw:
+        raise UserError(f"{file}: the file is empty; copy it again or remove it")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{file}: line {line}: not UTF-8 ({error.reason}); convert the file to UTF-8"
+        ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise UserError(
+            f"{file}: line {line}: a NUL byte; the file is damaged or UTF-16: copy it again as UTF-8"
+        )
+    return text
+
+
+def _checked(cells: list[str], shape: Layout, pandas_na: bool) -> tuple[str, list[str], str]:
+    if len(cells) != shape.cells:
+        raise _BadRow("cells", f"{len(cells)} cells instead of {shape.cells}")
+    question, *options, answer = cells[-6:]
+    if pandas_na:
+        options = ["nan" if option in PANDAS_NA else option for option in options]
+    answer = answer.strip()
+    if len(answer) != 1 or answer not in LETTERS:
+        raise _BadRow("answer", f"the answer is {answer[:20]!r}, not A, B, C or D")
+    if not question.strip():
+        raise _BadRow("empty_question", "the question is empty")
+    for letter, option in zip(LETTERS, options, strict=True):
+        if not option.strip():
+            raise _BadRow("empty_option", f"option {letter} is empty")
+    return question, options, answer
+
+
+def screen(
+    questions: Sequence[dict],
+    entries: Sequence[LedgerEntry],
+    *,
+    drop_identical_options: bool = False,
+    drop_contradictory: bool = False,
+) -> tuple[list[dict], list[LedgerEntry], dict]:
+    """Find questions that have no single right answer and, by rule, drop them.
+
+    Texts are compared with their white space collapsed and nothing else folded: "-1" and "1" differ here.
+
+    - Identical options: with `drop_identical_options` a question goes if its *right* option stands twice,
+      since two letters are then right. If only wrong options coincide the question is sound, stays, and is
+      noted.
+    - Contradictory duplicates: questions with the same text and the same options whose right options differ
+      in text. With `drop_contradictory` every one of them goes, since nothing tells which is wrong.
+
+    Returns:
+        The questions kept, the entries with the new drops, and notes: counts and ids of what was found.
+    """
+    identical, right_twice = [], []
+    duplicates = defaultdict(list)
+    for question in questions:
+        texts = [_collapsed(option) for option in question["options"]]
+        right = texts[LETTERS.index(question["answer"])]
+        if len(set(texts)) < len(texts):
+            identical.append(question["id"])
+        if texts.count(right) > 1:
+            right_twice.append(question["id"])
+        duplicates[_collapsed(question["question"]), tuple(sorted(texts))].append((question["id"], right))
+    repeated = [members for members in duplicates.values() if len(members) > 1]
+    contradictory = [members for members in repeated if len({right for _, right in members}) > 1]
+
+    dropped: dict[str, tuple[str, str]] = {}
+    if drop_contradictory:
+        for members in contradictory:
+            ids = [identity for identity, _ in members]
+            dropped |= {
+                identity: ("contradictory", "same question as " + _others(ids, identity)) for identity in ids
+            }
+    if drop_identical_options:
+        dropped |= {
+            identity: ("identical_options", "the right option stands twice") for identity in right_twice
+        }
+
+    notes = {
+        "identical_options": {"questions": len(identical), "ids": identical},
+        "right_option_twice": {"questions": len(right_twice), "ids": right_twice},
+        "duplicates": {"groups": len(repeated), "questions": sum(map(len, repeated))},
+        "contradictory": {
+            "groups": len(contradictory),
+            "questions": sum(map(len, contradictory)),
+            "ids": [[identity for identity, _ in members] for members in contradictory],
+        },
+    }
+    kept = [question for question in questions if question["id"] not in dropped]
+    settled = [
+        entry._replace(reason=dropped[entry.id][0], detail=dropped[entry.id][1])
+        if entry.id in dropped
+        else entry
+        for entry in entries
+    ]
+    return kept, settled, notes
+
+
+def ledger(questions: Sequence[dict], entries: Iterable[LedgerEntry], notes: dict | None = None) -> dict:
+    """Sum up what became of every row.
+
+    Returns:
+        {"read", "kept", "dropped": {reason: count}, "files": [{"file", "read", "kept", "dropped"}],
+        "rows": [{"id", "file", "row", "reason", "detail"}] of the dropped, "notes"}.
+
+    Raises:
+        UserError: an id occurs twice (two benchmarks share a name).
+        ValueError: the entries and the questions do not add up, which only a defect can cause.
+    """
+    entries = list(entries)
+    counts = Counter(entry.id for entry in entries)
+    if len(counts) < len(entries):
+        twice = next(identity for identity, count in counts.items() if count > 1)
+        raise UserError(f"benchmarks: {twice} is read twice; give every benchmark a name of its own")
+    kept_ids = [entry.id for entry in entries if not entry.reason]
+    if kept_ids != [question["id"] for question in questions]:
+        raise ValueError(
+            f"ledger: {len(kept_ids)} rows kept by the ledger, {len(questions)} questions in hand"
+        )
+
+    files: dict[str, Counter] = defaultdict(Counter)
+    for entry in entries:
+        files[entry.file]["dropped" if entry.reason else "kept"] += 1
+    dropped = [entry for entry in entries if entry.reason]
+    return {
+        "read": len(entries),
+        "kept": len(kept_ids),
+        "dropped": dict(sorted(Counter(entry.reason for entry in dropped).items())),
+        "files": [
+            {"file": file, "read": count.total(), "kept": count["kept"], "dropped": count["dropped"]}
+            for file, count in files.items()
+        ],
+        "rows": [entry._asdict() for entry in dropped],
+        "notes": notes or {},
+    }
+
+
+def _collapsed(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _others(ids: list[str], own: str) -> str:
+    return ", ".join(identity for identity in ids if identity != own)

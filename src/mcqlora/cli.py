@@ -1,0 +1,68 @@
+"""What every workflow script does around its work: log, one line on an error, no life after the main process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from mcqlora.errors import UserError
+
+MASTER = "MCQLORA_MASTER"  # set in the Snakefile: the process whose end ends every job
+
+
+@contextlib.contextmanager
+def job(log: str) -> Iterator[None]:
+    """Run a job's body.
+
+    Its stderr and Python's go to `log`. A `UserError` becomes one line on the terminal, any other exception one line
+    that names the log, where the traceback stands; both exit with 1. If the main Snakemake process dies, this process
+    and all that it started are killed, so that nothing writes after it.
+    """
+    end_with(os.environ.get(MASTER))
+    terminal = os.dup(2)
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab", buffering=0) as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        except UserError as error:
+            _say(terminal, str(error))
+            raise SystemExit(1) from None
+        except Exception as error:
+            traceback.print_exc()
+            sys.stderr.flush()
+            _say(
+                terminal, f"{type(error).__name__}: {' '.join(str(error).split())[:300]} (traceback in {log})"
+            )
+            raise SystemExit(1) from None
+
+
+def _say(terminal: int, message: str) -> None:
+    line = f"mcqlora: {message}\n"
+    os.write(terminal, line.encode())
+    sys.stderr.write(line)
+    sys.stderr.flush()
+
+
+def end_with(master: str | None) -> None:
+    """Kill this process and its children as soon as the process `master` (its id) is gone (Linux)."""
+    if not master:
+        return
+    try:
+        handle = os.pidfd_open(int(master))
+    except ProcessLookupError:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return
+
+    def watch() -> None:
+        select.select([handle], [], [])
+        os.kill(os.getpid(), signal.SIGKILL)  # children ask the kernel to follow (training.die_with_parent)
+
+    threading.Thread(target=watch, daemon=True).start()

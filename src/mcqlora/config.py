@@ -1,0 +1,125 @@
+"""The configuration: defaults, overlays, dotted keys, and errors that name the nearest known key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mcqlora.errors import UserError
+
+GENERATED = "generated"  # value of `data` for the embedded benchmark
+
+
+def expand_dotted(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"train.lora_rank": 8}` (from `--config train.lora_rank=8`) as `{"train": {"lora_rank": 8}}`, merged in."""
+    plain = {key: value for key, value in config.items() if "." not in key}
+    for key, value in config.items():
+        if "." in key:
+            *parents, last = key.split(".")
+            node = plain
+            for parent in parents:
+                node[parent] = dict(node[parent]) if isinstance(node.get(parent), Mapping) else {}
+                node = node[parent]
+            node[last] = value
+    return plain
+
+
+def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with every default of the schema filled in.
+
+    Raises:
+        UserError: a key is unknown (the nearest known one is named) or a value is of the wrong kind.
+    """
+    import jsonschema
+
+    filled = _filled(expand_dotted(config), schema)
+    errors = sorted(
+        jsonschema.Draft202012Validator(schema).iter_errors(filled), key=lambda e: list(map(str, e.path))
+    )
+    if errors:
+        raise UserError("config: " + _explained(errors[0], schema))
+    return filled
+
+
+def _filled(value: Any, schema: Mapping[str, Any]) -> Any:
+    if isinstance(value, Mapping):
+        properties = schema.get("properties", {})
+        filled = {key: _filled(item, properties.get(key, {})) for key, item in value.items()}
+        for key, sub in properties.items():
+            if key not in filled and "default" in sub:
+                filled[key] = _filled(sub["default"], sub)
+        return filled
+    if isinstance(value, list):
+        return [_filled(item, schema.get("items", {})) for item in value]
+    return value
+
+
+def _explained(error: Any, schema: Mapping[str, Any]) -> str:
+    place = ".".join(map(str, error.path))
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = sorted(set(error.instance) - set(known))[0]
+        name = f"{place}.{unknown}" if place else unknown
+        everywhere = dict(known_keys(schema))
+        near = difflib.get_close_matches(unknown, known, 1, 0.5) or difflib.get_close_matches(
+            name, everywhere, 1, 0.6
+        )
+        hint = f"; did you mean {place + '.' if place and near[0] in known else ''}{near[0]}?" if near else ""
+        return f"unknown key {name}{hint or '; config.yaml lists every key'}"
+    return f"{place or 'the file'}: {error.message}"
+
+
+def known_keys(schema: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(dotted key, its schema) of every leaf."""
+    for key, sub in schema.get("properties", {}).items():
+        if "properties" in sub:
+            yield from known_keys(sub, f"{prefix}{key}.")
+        else:
+            yield prefix + key, sub
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Raises: UserError: not YAML."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+
+
+def benchmark_inputs(config: Mapping[str, Any]) -> list[str]:
+    """The CSV files of all benchmarks below `data`, sorted.
+
+    Raises:
+        UserError: `data` or a benchmark's folder is not there, or holds no CSV file.
+    """
+    root = Path(config["data"])
+    if not root.is_dir():
+        raise UserError(
+            f"data: there is no folder {root}; give the one that holds the benchmarks: --config data=FOLDER"
+        )
+    files: list[str] = []
+    for benchmark in config["benchmarks"]:
+        folder = root / benchmark["path"]
+        found = sorted(map(str, folder.glob("*/*.csv")))
+        if not found:
+            raise UserError(
+                f"{folder}: no CSV files of benchmark {benchmark['name']}; set benchmarks or data"
+            )
+        files += found
+    return files
+
+
+def data_file(config: Mapping[str, Any], path: str) -> str:
+    """A file named in the config, relative to `data`.
+
+    Raises:
+        UserError: it is not there.
+    """
+    file = Path(config["data"]) / path
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; paths in the config are relative to data ({config['data']})")
+    return str(file)

@@ -1,0 +1,228 @@
+"""The embedded benchmark: an invented island whose facts follow a few rules.
+
+Twelve-valued traditions are kept by clans (English) and by provinces (Chinese), so a fact about a person or a town is
+decided by the family it belongs to. From these facts come a benchmark in MMLU's layout and one in CMMLU's, reading
+passages in SQuAD v1.1 format, and the plain text on which the demo's base network is trained. The plain text states every
+fact, as the corpus of a real base model would; it holds no answered question.
+
+Everything is a pure function of `seed`. All names and sentences are written for this project.
+"""
+
+from __future__ import annotations
+
+import csv
+import io as stdio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mcqlora import io, squad
+from mcqlora.alpaca import record
+
+CLANS = (
+    "Brin Dovar Falk Grem Hestow Jund Kalten Lorn Moxley Nabir Orsk Pellan Quorr Rivane Sund Tarn Ulmer Vexel"
+).split()
+PERSONS = "Ara Bela Corin Dela Edo Finn".split()
+PROVINCES = (
+    "云州 石州 松州 月州 雁州 河州 星州 竹州 雪州 沙州 梅州 鹿州 灵州 岚州 玉州 霞州 桐州 澜州".split()
+)
+TOWNS = "溪镇 桥镇 湾镇 岭镇 渡镇 坪镇".split()
+
+
+class Tradition(NamedTuple):
+    """One subject of the benchmark: a relation and its twelve possible values."""
+
+    subject: str
+    relation: str
+    values: tuple[str, ...]
+
+
+ENGLISH = tuple(
+    Tradition(subject, relation, tuple(values.split()))
+    for subject, relation, values in (
+        ("clan_banners", "banner", "amber teal white crimson violet green black silver orange blue brown pink"),
+        ("clan_crafts", "craft", "weaving carving smithing baking fishing glazing tanning dyeing milling brewing joinery masonry"),
+        ("clan_instruments", "instrument", "harp flute drum lute horn fiddle bell whistle zither cymbal pipe gong"),
+        ("clan_guardians", "guardian", "otter heron wolf badger falcon hare stag lynx raven bear seal crane"),
+        ("clan_trees", "tree", "oak birch willow cedar maple alder pine rowan hazel ash elm larch"),
+        ("clan_metals", "metal", "iron copper tin gold lead zinc nickel bronze steel brass pewter cobalt"),
+        ("clan_dishes", "dish", "porridge stew dumplings pie chowder pancakes broth pickles curry custard noodles salad"),
+        ("clan_months", "month", "January February March April May June July August September October November December"),
+        ("clan_harbours", "harbour", "Eastmere Saltney Gullwick Norhaven Tidesend Marrow Pilot Kelpie Windle Stonequay Foxhole Larkmouth"),
+        ("clan_stones", "stone", "agate jasper quartz topaz garnet opal onyx slate marble basalt flint beryl"),
+    )
+)  # fmt: skip
+CHINESE = tuple(
+    Tradition(subject, relation, tuple(values.split()))
+    for subject, relation, values in (
+        ("town_products", "特产", "茶叶 丝绸 瓷器 宣纸 蜂蜜 药材 腊肉 米酒 竹席 木雕 漆器 豆腐"),
+        ("town_crops", "作物", "水稻 小麦 玉米 大豆 棉花 花生 芝麻 高粱 油菜 甘蔗 土豆 荞麦"),
+        ("town_walls", "城墙", "红色 黄色 蓝色 白色 黑色 灰色 紫色 青色 绿色 橙色 棕色 粉色"),
+        ("town_animals", "神兽", "白马 金牛 青龙 玄龟 仙鹤 灵猴 飞虎 山羊 锦鸡 老鹰 海豚 大象"),
+        ("town_festivals", "节日", "灯会 庙会 龙舟 赛马 采茶 赏花 登高 开河 祭月 摔跤 斗歌 泼水"),
+    )
+)
+
+
+class Fact(NamedTuple):
+    """`relation` of `entity` (a member of `family`) is `value`."""
+
+    language: str
+    tradition: Tradition
+    family: str
+    entity: str
+    value: str
+
+    def statement(self) -> str:
+        if self.language == "zh":
+            return f"{self.entity}的{self.tradition.relation}是{self.value}。"
+        return f"The {self.tradition.relation} of {self.entity} is {self.value}."
+
+    def question(self) -> str:
+        if self.language == "zh":
+            return f"{self.entity}的{self.tradition.relation}是什么？"
+        return f"What is the {self.tradition.relation} of {self.entity}?"
+
+
+def facts(seed: int) -> list[Fact]:
+    """All 1,620 facts: 15 traditions of 108 entities each; a family's value is drawn once a tradition."""
+    found = []
+    for language, traditions, families, members in (
+        ("en", ENGLISH, CLANS, PERSONS),
+        ("zh", CHINESE, PROVINCES, TOWNS),
+    ):
+        for tradition in traditions:
+            for family in families:
+                value = tradition.values[
+                    io.rng(seed, tradition.subject, family).integers(len(tradition.values))
+                ]
+                for member in members:
+                    entity = f"{member} {family}" if language == "en" else f"{family}{member}"
+                    found.append(Fact(language, tradition, family, entity, value))
+    return found
+
+
+def question_row(fact: Fact, seed: int) -> list[str]:
+    """The cells question, A, B, C, D, answer of the one question asked about a fact."""
+    generator = io.rng(seed, "question", fact.tradition.subject, fact.entity)
+    others = [value for value in fact.tradition.values if value != fact.value]
+    options = [fact.value, *generator.permutation(others)[:3]]
+    order = generator.permutation(4)
+    return [fact.question(), *(str(options[i]) for i in order), "ABCD"[list(order).index(0)]]
+
+
+def benchmark_files(seed: int) -> Iterator[tuple[str, str]]:
+    """Yield (path, CSV text): MMLU's layout for English (dev 5, val 15, test the rest), CMMLU's for Chinese."""
+    for language, traditions in (("en", ENGLISH), ("zh", CHINESE)):
+        for tradition in traditions:
+            asked = [fact for fact in facts(seed) if fact.tradition is tradition]
+            shuffled = [asked[i] for i in io.rng(seed, "rows", tradition.subject).permutation(len(asked))]
+            rows = [question_row(fact, seed) for fact in shuffled]
+            if language == "en":
+                for split, part in (("dev", rows[:5]), ("val", rows[5:20]), ("test", rows[20:])):
+                    yield f"island_en/{split}/{tradition.subject}_{split}.csv", _csv(part)
+            else:
+                header = ["", "Question", "A", "B", "C", "D", "Answer"]
+                for split, part in (("dev", rows[:5]), ("test", rows[5:])):
+                    numbered = [[str(i), *row] for i, row in enumerate(part)]
+                    yield f"island_zh/{split}/{tradition.subject}.csv", _csv([header, *numbered])
+
+
+def _csv(rows: list[list[str]]) -> str:
+    buffer = stdio.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
+
+
+def _passages(seed: int, language: str) -> list[tuple[str, str, list[Fact]]]:
+    """(entity, context, facts told in it) for every entity of a language, in a seeded order."""
+    of: dict[str, list[Fact]] = {}
+    for fact in facts(seed):
+        if fact.language == language:
+            of.setdefault(fact.entity, []).append(fact)
+    passages = []
+    for entity in io.rng(seed, "passages", language).permutation(sorted(of)):
+        generator = io.rng(seed, "passage", entity)
+        told = [of[entity][i] for i in generator.permutation(len(of[entity]))[:4]]
+        passages.append((str(entity), " ".join(fact.statement() for fact in told), told))
+    return passages
+
+
+HELD_OUT = 54  # English entities whose passages are kept for the reading test
+
+
+def reading(seed: int) -> dict:
+    """The reading test in SQuAD v1.1 format: `HELD_OUT` paragraphs, two questions each."""
+    paragraphs = []
+    for number, (_, context, told) in enumerate(_passages(seed, "en")[:HELD_OUT]):
+        questions = [
+            {
+                "id": f"island-{number}-{index}",
+                "question": fact.question(),
+                "answers": [{"text": fact.value, "answer_start": context.index(fact.value)}],
+            }
+            for index, fact in enumerate(told[:2])
+        ]
+        paragraphs.append({"context": context, "qas": questions})
+    return {"version": "1.1", "data": [{"title": "The island", "paragraphs": paragraphs}]}
+
+
+def corpus(seed: int, repeats: int) -> Iterator[str]:
+    """The base network's training text, one document a string, in a seeded order.
+
+    Every fact is stated `repeats` times. Between them stand, each once, documents that any large corpus has: unanswered
+    quizzes, lists of lettered options with a remark on one of them, and passages with a question and its answer,
+    about entities that the reading test doesn't use.
+    """
+    known = facts(seed)
+    documents = [fact.statement() for fact in known for _ in range(repeats)]
+    for copy in range(2):
+        for fact in known:
+            documents.append(_quiz(fact, seed + copy))
+            documents.append(_option_list(fact, seed + copy))
+    for _ in range(4):
+        for _, context, told in _passages(seed, "en")[HELD_OUT:]:
+            documents += [squad.prompt(context, fact.question()) + f" {fact.value}" for fact in told]
+    for index in io.rng(seed, "corpus").permutation(len(documents)):
+        yield documents[index]
+
+
+def _quiz(fact: Fact, seed: int) -> str:
+    generator = io.rng(seed, "quiz", fact.tradition.subject, fact.entity)
+    question = {
+        "subject": fact.tradition.subject,
+        "question": fact.question(),
+        "options": [str(value) for value in generator.permutation(fact.tradition.values)[:4]],
+        "answer": "A",
+    }
+    alpaca = record(question)
+    return f"{alpaca['instruction']}\n{alpaca['input']}"
+
+
+def _option_list(fact: Fact, seed: int) -> str:
+    generator = io.rng(seed, "options", fact.tradition.subject, fact.entity)
+    values = [str(value) for value in generator.permutation(fact.tradition.values)[:4]]
+    pick = int(generator.integers(4))
+    lines = "\n".join(f"{letter}.{value}" for letter, value in zip("ABCD", values, strict=True))
+    return f"{lines}\nOption {'ABCD'[pick]} is {'ABCD'[pick]}.{values[pick]}"
+
+
+def write(directory: Path, seed: int, repeats: int) -> None:
+    """Write the benchmark files, `squad/dev-v1.1.json` and `corpus.txt` (documents as JSON lines) below `directory`."""
+    for path, text in benchmark_files(seed):
+        io.write_text(directory / path, text)
+    io.write_json(directory / "squad" / "dev-v1.1.json", reading(seed))
+    io.write_jsonl(directory / "corpus.jsonl", corpus(seed, repeats))
+
+
+def tokenizer_text(directory: Path) -> list[str]:
+    """The distinct documents of the corpus, on which the demo's tokenizer is trained."""
+    return sorted(set(io.read_jsonl(directory / "corpus.jsonl")))
+
+
+def letters(rows: list[list[str]]) -> dict[str, int]:
+    """How often each letter is the answer."""
+    answers = np.array([row[-1] for row in rows])
+    return {letter: int((answers == letter).sum()) for letter in "ABCD"}

@@ -1,0 +1,207 @@
+"""InternLM on MindFormers, in cells that run on an Ascend NPU and on a CPU alike.
+
+Importing this module registers, for use by name in a MindFormers YAML:
+
+* `InternLMConfig`, `InternLMForCausalLM`: LLaMA with a bias on q, k, v and o (InternLM-7B v1), attention kept
+  inside a document when rows are packed;
+* `PortableTrainOneStepCell`: MindFormers' training cell with an overflow check that exists off Ascend;
+* `TokenLoss`, `HistoryCallback`: validation loss by token, and every step's loss on file.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+from mindformers.core.callback.callback import EvalCallBack
+from mindformers.models.llama import LlamaConfig, LlamaForCausalLM
+from mindformers.models.llama.llama import LlamaModel
+from mindformers.tools.register import MindFormerModuleType, MindFormerRegister
+from mindformers.wrapper.wrapper import MFTrainOneStepCell
+from mindspore import Callback, Tensor, nn, ops
+from mindspore.common import dtype as mstype
+from mindspore.ops import composite as C
+
+from mcqlora import io
+
+MASKED = -10000.0  # what MindFormers adds to a masked attention score; finite in float16
+
+
+@MindFormerRegister.register(MindFormerModuleType.CONFIG)
+class InternLMConfig(LlamaConfig):
+    """`LlamaConfig` with a bias on the four attention projections."""
+
+    model_type = "internlm"
+
+    def __init__(self, has_bias: bool = True, **kwargs):
+        kwargs.setdefault("qkv_has_bias", has_bias)
+        kwargs.setdefault("attn_proj_has_bias", has_bias)
+        super().__init__(**kwargs)
+        self.has_bias = has_bias
+
+
+class InternLMModel(LlamaModel):
+    """The decoder of `InternLMForCausalLM`: LLaMA's layers under a mask that knows documents."""
+
+    def construct(self, tokens, document_ids=None):
+        """Hidden states float [B, S, hidden] of `tokens` int32 [B, S].
+
+        `document_ids` int32 [B, S] is 1, 2, ... inside a row's documents and 0 on padding; a token attends to
+        the earlier tokens of its own document. Without it a row is one document and padding is recognised by id.
+        Positions run through the row: rotary attention depends on differences of positions alone, so a
+        document's scores don't depend on where in the row it starts (RoFormer, arXiv 2104.09864, eq. 16).
+        """
+        batch, length = self.shape(tokens)
+        if document_ids is None:
+            document_ids = self.cast(ops.not_equal(tokens, self.pad_token_id), mstype.int32)
+        keys = ops.expand_dims(document_ids, 1)
+        same = ops.logical_and(ops.equal(ops.expand_dims(document_ids, 2), keys), ops.greater(keys, 0))
+        causal = self.causal[:length, :length]
+        allowed = ops.mul(self.cast(same, self.dtype), self.cast(causal, self.dtype))
+        mask = ops.expand_dims(ops.mul(ops.sub(1.0, allowed), MASKED), 1)
+        freqs = self.freqs_mgr(length)
+        hidden = self.cast(self.tok_embeddings(tokens), self.dtype)
+        hidden = self.reshape(hidden, (batch, length, self.hidden_size))
+        for layer in self.layers:
+            hidden = layer(hidden, freqs, mask)
+        return self.norm_out(hidden)
+
+
+@MindFormerRegister.register(MindFormerModuleType.MODELS)
+class InternLMForCausalLM(LlamaForCausalLM):
+    """InternLM-7B v1 and any LLaMA-architecture network, with isolated documents in plain operators."""
+
+    config_class = InternLMConfig
+
+    def __init__(self, config: InternLMConfig):
+        super().__init__(config)
+        self.model.causal = Tensor(np.tril(np.ones((config.seq_length, config.seq_length), np.float32)))
+        # Not a second decoder: at 7 B parameters building LLaMA's and dropping it would double the memory.
+        self.model.__class__ = InternLMModel
+
+    def construct(self, input_ids, labels, document_ids=None):
+        """Mean loss of int32 [B, S] rows; outside training (mean loss, number of tokens it is the mean of).
+
+        In training rows have seq_length + 1 ids and the last one is only a label; in evaluation they have
+        seq_length. `labels` has the index of its input, -100 where no loss is wanted.
+        """
+        batch, length = self.shape(input_ids)
+        if self.training:
+            tokens = input_ids[:, : length - 1]
+            targets = labels[:, 1:]
+            if document_ids is not None:
+                document_ids = document_ids[:, : length - 1]
+        else:
+            tokens = input_ids
+            shifted = labels[:, 1:]
+            targets = ops.concat((shifted, ops.full((batch, 1), self.ignore_token_id, dtype=mstype.int32)), 1)
+        logits = self.cast(self.lm_head(self.model(tokens, document_ids)), mstype.float32)
+        mask = self.cast(ops.not_equal(targets, self.ignore_token_id), mstype.float32)
+        targets = self.cast(ops.mul(targets, self.cast(mask, mstype.int32)), mstype.int32)
+        flat = self.reshape(logits, (-1, self.vocab_size))
+        loss = self.loss(flat, self.reshape(targets, (-1,)), self.reshape(mask, (-1,)))
+        if self.training:
+            return loss
+        return loss, mask.sum()
+
+
+_not_finite = C.MultitypeFuncGraph("not_finite")
+
+
+@_not_finite.register("Tensor")
+def _not_finite_tensor(gradient):
+    finite = ops.ReduceAll()(ops.IsFinite()(gradient))
+    return 1.0 - ops.cast(finite, mstype.float32)
+
+
+@MindFormerRegister.register(MindFormerModuleType.WRAPPER)
+class PortableTrainOneStepCell(MFTrainOneStepCell):
+    """`MFTrainOneStepCell`; off Ascend the overflow check uses operators that exist there."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.on_ascend = ms.get_context("device_target") == "Ascend"
+
+    def get_overflow_status(self, status, compute_output):
+        if self.on_ascend:
+            return super().get_overflow_status(status, compute_output)
+        flag = ops.addn(self.hyper_map(_not_finite, compute_output))
+        if self.is_distributed:
+            flag = self.allreduce(flag)
+        return self.less_equal(self.base, flag)
+
+
+@MindFormerRegister.register(MindFormerModuleType.METRIC)
+class TokenLoss(nn.Metric):
+    """Validation loss as a mean over tokens; `latest` keeps the sums, for workers' to be added up.
+
+    MindFormers' PerplexityMetric averages batches, whatever their number of labels, and knows its own worker's only.
+    """
+
+    latest: dict[str, float] | None = None
+
+    def clear(self):
+        self.nll = 0.0
+        self.tokens = 0.0
+
+    def update(self, loss, tokens):
+        count = float(tokens.asnumpy())
+        self.nll += float(loss.asnumpy()) * count
+        self.tokens += count
+
+    def eval(self):
+        TokenLoss.latest = {"nll": self.nll, "tokens": self.tokens}
+        return {"loss": self.nll / max(1.0, self.tokens)}
+
+
+@MindFormerRegister.register(MindFormerModuleType.CALLBACK)
+class HistoryCallback(Callback):
+    """Writes `history-{rank}.jsonl`: {"step", "loss", "learning_rate", "nll"?, "tokens"?} a step.
+
+    Also evaluates after the last step, which MindFormers' interval misses unless it divides the training.
+
+    Raises:
+        FloatingPointError: the loss is not finite while the loss scale can go no lower.
+    """
+
+    def __init__(self, directory: str):
+        super().__init__()
+        self.rank = ms.communication.get_rank() if ms.communication.GlobalComm.INITED else 0
+        self.path = Path(directory) / f"history-{self.rank}.jsonl"
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_step_begin(self, run_context):
+        self._take_evaluation()
+
+    def on_train_step_end(self, run_context):
+        parameters = run_context.original_args()
+        loss, _, scale, learning_rate, *_ = parameters.net_outputs
+        value = float(loss.asnumpy())
+        if not math.isfinite(value) and float(scale.asnumpy()) <= 1.0:
+            raise FloatingPointError(
+                f"loss is {value} at step {parameters.cur_step_num}; lower train.learning_rate"
+            )
+        self.rows.append(
+            {
+                "step": int(parameters.cur_step_num),
+                "loss": value,
+                "learning_rate": float(learning_rate.asnumpy()),
+            }
+        )
+
+    def on_train_end(self, run_context):
+        self._take_evaluation()
+        if self.rows and "nll" not in self.rows[-1]:
+            for callback in run_context.original_args().list_callback._callbacks:
+                if isinstance(callback, EvalCallBack):
+                    callback._execute_eval()
+            self._take_evaluation()
+        io.write_jsonl(self.path, self.rows)
+
+    def _take_evaluation(self):
+        """Evaluations run after this callback's step end: what is new belongs to the last step seen."""
+        if TokenLoss.latest is not None and self.rows:
+            self.rows[-1] |= TokenLoss.latest
+            TokenLoss.latest = None

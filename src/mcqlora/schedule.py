@@ -1,0 +1,70 @@
+"""The arithmetic of a training: steps, warm-up, evaluations, checkpoints. No framework is needed to know it."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from mcqlora.errors import UserError
+
+
+class Schedule(NamedTuple):
+    """Steps count optimizer updates from 1; every list is ascending."""
+
+    rows: int  # training rows
+    global_batch: int  # rows a step, over all workers
+    steps_per_epoch: int
+    steps: int
+    warmup: int
+    evaluation_interval: int
+    evaluations: tuple[int, ...]
+    checkpoint_interval: int
+    checkpoints: tuple[int, ...]
+    delivered: tuple[int, ...]
+
+
+def plan_steps(
+    rows: int,
+    workers: int,
+    batch_size: int,
+    epochs: int,
+    warmup_ratio: float,
+    evaluations: int,
+    checkpoints: int,
+    delivered: int,
+    sink_size: int = 1,
+) -> Schedule:
+    """Steps of a training over `rows` rows, `batch_size` a worker; the last, partial batch of an epoch is dropped.
+
+    `evaluations` and `checkpoints` say into how many equal parts they divide the training. Intervals are rounded up
+    to a multiple of `sink_size`, since callbacks see only every `sink_size`-th step; the last step always leaves a
+    checkpoint. `delivered` are the checkpoints nearest to an even division of the training.
+
+    Raises:
+        UserError: fewer rows than one global batch, or fewer steps than checkpoints wanted.
+    """
+    global_batch = workers * batch_size
+    steps_per_epoch = rows // global_batch
+    steps = steps_per_epoch * epochs
+    if steps < max(1, checkpoints):
+        raise UserError(
+            f"train: {rows} rows in batches of {workers} x {batch_size} give {steps} steps in {epochs} epochs, too few "
+            f"for {checkpoints} checkpoints; lower train.batch_size or raise train.epochs"
+        )
+    evaluation_interval = math.ceil(steps / evaluations / sink_size) * sink_size
+    checkpoint_interval = math.ceil(steps / checkpoints / sink_size) * sink_size
+    fired = tuple(range(checkpoint_interval, steps + 1, checkpoint_interval))
+    saved = fired if fired and fired[-1] == steps else (*fired, steps)
+    targets = [round(steps * k / delivered) for k in range(1, delivered + 1)]
+    return Schedule(
+        rows=rows,
+        global_batch=global_batch,
+        steps_per_epoch=steps_per_epoch,
+        steps=steps,
+        warmup=int(steps * warmup_ratio),
+        evaluation_interval=evaluation_interval,
+        evaluations=tuple(range(evaluation_interval, steps + 1, evaluation_interval)),
+        checkpoint_interval=checkpoint_interval,
+        checkpoints=saved,
+        delivered=tuple(min(saved, key=lambda step: (abs(step - target), step)) for target in targets),
+    )

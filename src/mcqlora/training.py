@@ -1,0 +1,535 @@
+"""Training with MindFormers: render its YAML, launch it under msrun, collect what it leaves.
+
+`render` is the one template for CPU and Ascend: `DEVICES` holds every key in which they differ. `launch` runs
+`workflow/scripts/worker.py` once a worker; `run_worker` is what happens there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mcqlora import io
+from mcqlora.errors import UserError
+from mcqlora.schedule import Schedule, plan_steps
+
+# What a CPU lacks (left), and what the report's recipe uses on Ascend (right). docs/devices.md says why.
+DEVICES: dict[str, dict[str, Any]] = {
+    "CPU": {
+        "model": {
+            "compute_dtype": "float32",
+            "param_init_type": "float32",
+            "use_flash_attention": False,
+            "use_rope_slice": True,
+            "fused_rms_norm": False,
+        },
+        "sink_size": 1,
+        "sink_mode": False,
+    },
+    "Ascend": {
+        "model": {
+            "compute_dtype": "float16",
+            "param_init_type": "float16",
+            "use_flash_attention": False,  # its mask is one row's; documents are isolated in plain operators
+            "use_rope_slice": False,
+            "fused_rms_norm": True,
+        },
+        "sink_size": 2,
+        "sink_mode": True,
+    },
+}
+
+
+def sink_size(device: str) -> int:
+    """Steps between two calls of the callbacks: evaluations and checkpoints fire on its multiples only."""
+    return DEVICES[device]["sink_size"]
+
+
+def model_config(
+    network: dict, seq_length: int, batch_size: int, device: str, pad: int, eos: int, lora: dict | None
+) -> dict:
+    """MindFormers' `model_config` of our registered InternLM.
+
+    `network` has the architecture (`hidden_size`, `num_layers`, `num_heads`, `n_kv_heads`, `intermediate_size`,
+    `vocab_size`, `rms_norm_eps`, `theta`, `has_bias`, `init_std`); `lora` has `rank`, `alpha`, `dropout`,
+    `target_modules`, or is None for full training.
+    """
+    config = {
+        "type": "InternLMConfig",
+        "batch_size": batch_size,
+        "seq_length": seq_length,
+        "hidden_size": network["hidden_size"],
+        "num_layers": network["num_layers"],
+        "num_heads": network["num_heads"],
+        "n_kv_heads": network["n_kv_heads"],
+        "intermediate_size": network["intermediate_size"],
+        "vocab_size": network["vocab_size"],
+        "rms_norm_eps": network["rms_norm_eps"],
+        "theta": network["theta"],
+        "has_bias": network["has_bias"],
+        "init_method_std": network["init_std"],
+        "bos_token_id": 1,
+        "eos_token_id": eos,
+        "pad_token_id": pad,
+        "ignore_token_id": -100,
+        "layernorm_compute_type": "float32",
+        "softmax_compute_type": "float32",
+        "rotary_dtype": "float32",
+        "use_past": False,
+        "scaling_factor": 1.0,
+        "extend_method": "None",
+        "offset": 0,
+        "checkpoint_name_or_path": "",
+        **DEVICES[device]["model"],
+    }
+    if lora:
+        config["pet_config"] = {
+            "pet_type": "lora",
+            "lora_rank": lora["rank"],
+            "lora_alpha": lora["alpha"],
+            "lora_dropout": lora["dropout"],
+            "target_modules": lora["target_modules"],
+        }
+    return config
+
+
+def _dataset(
+    files: list[str], columns: Sequence[str], shuffle: bool, seed: int, drop_remainder: bool
+) -> dict:
+    return {
+        "data_loader": {"type": "MindDataset", "dataset_files": files, "shuffle": shuffle},
+        "input_columns": list(columns),
+        "num_parallel_workers": 1,
+        "python_multiprocessing": False,
+        "drop_remainder": drop_remainder,
+        "repeat": 1,
+        "numa_enable": False,
+        "prefetch_size": 1,
+        "seed": seed,
+    }
+
+
+def render(
+    *,
+    name: str,
+    model: dict,
+    schedule: Schedule,
+    optimization: dict,
+    workers: int,
+    batch_size: int,
+    epochs: int,
+    train_files: list[str],
+    valid_files: list[str],
+    load_checkpoint: str,
+    output: str,
+    device: str,
+    columns: tuple[str, ...] = ("input_ids", "labels"),
+) -> dict:
+    """The MindFormers YAML of one training, as a dict.
+
+    `optimization` has `learning_rate`, `warmup_ratio`, `betas`, `eps`, `weight_decay`, `max_grad_norm`,
+    `loss_scale` and `seed`. Without `valid_files` nothing is evaluated during training.
+    """
+    lora = "pet_config" in model
+    train = _dataset(train_files, columns, True, optimization["seed"], True)
+    config = {
+        "seed": optimization["seed"],
+        "output_dir": output,
+        "load_checkpoint": load_checkpoint,
+        "src_strategy_path_or_dir": "",
+        "auto_trans_ckpt": False,
+        "only_save_strategy": False,
+        "resume_training": False,
+        "use_parallel": workers > 1,
+        "run_mode": "finetune",
+        "trainer": {"type": "CausalLanguageModelingTrainer", "model_name": name},
+        "runner_config": {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "sink_mode": DEVICES[device]["sink_mode"],
+            "sink_size": DEVICES[device]["sink_size"],
+        },
+        "optimizer": {
+            "type": "AdamW",
+            "betas": list(optimization["betas"]),
+            "eps": optimization["eps"],
+            "weight_decay": optimization["weight_decay"],
+        },
+        "lr_schedule": {
+            "type": "CosineWithWarmUpLR",
+            "learning_rate": optimization["learning_rate"],
+            "lr_end": 0,
+            "warmup_ratio": optimization["warmup_ratio"],
+            "total_steps": -1,
+        },
+        "train_dataset": train,
+        "train_dataset_task": {"type": "CausalLanguageModelDataset", "dataset_config": train},
+        "do_eval": bool(valid_files),
+        "eval_step_interval": schedule.evaluation_interval,
+        "eval_epoch_interval": -1,
+        "parallel_config": {
+            "data_parallel": workers,
+            "model_parallel": 1,
+            "pipeline_stage": 1,
+            "micro_batch_num": 1,
+            "vocab_emb_dp": True,
+            "gradient_aggregation_group": 4,
+        },
+        "micro_batch_interleave_num": 1,
+        "recompute_config": {"recompute": False},
+        "callbacks": [
+            {"type": "MFLossMonitor", "per_print_times": max(1, schedule.steps // 100)},
+            {
+                "type": "CheckpointMonitor",
+                "prefix": name,
+                "save_checkpoint_steps": schedule.checkpoint_interval,
+                "save_trainable_params": lora,
+                "integrated_save": False,
+                "async_save": False,
+                "keep_checkpoint_max": len(schedule.checkpoints),
+                "checkpoint_format": "ckpt",
+            },
+            {"type": "HistoryCallback", "directory": output},
+        ],
+        "context": {
+            "mode": 0,
+            "device_target": device,
+            "max_call_depth": 10000,
+            "save_graphs": False,
+            "device_id": 0,
+        },
+        "parallel": {
+            "parallel_mode": 0,  # data parallel: each worker has the whole network
+            "gradients_mean": True,
+            "full_batch": False,
+            "enable_parallel_optimizer": False,
+        },
+        "model": {"model_config": model, "arch": {"type": "InternLMForCausalLM"}},
+        "processor": {"return_tensors": "ms", "type": "LlamaProcessor"},
+        "metric": {"type": "TokenLoss"},
+        "runner_wrapper": {
+            "type": "PortableTrainOneStepCell",
+            "scale_sense": {
+                "type": "DynamicLossScaleUpdateCell",
+                "loss_scale_value": optimization["loss_scale"],
+                "scale_factor": 2,
+                "scale_window": 1000,
+            },
+            "use_clip_grad": True,
+            "max_grad_norm": optimization["max_grad_norm"],
+        },
+    }
+    if valid_files:
+        evaluation = _dataset(valid_files, columns, False, optimization["seed"], False)
+        config["eval_dataset"] = evaluation
+        config["eval_dataset_task"] = {"type": "CausalLanguageModelDataset", "dataset_config": evaluation}
+    return config
+
+
+def evaluation_batch(rows: int, workers: int, batch_size: int) -> int:
+    """The largest batch up to `batch_size` that divides a worker's validation rows: no ragged last batch.
+
+    A ragged one would compile the network a second time and, in sink mode, be dropped without a word.
+    """
+    share = math.ceil(rows / workers)
+    return max(size for size in range(1, batch_size + 1) if share % size == 0)
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now; msrun's scheduler takes it moments later."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent ends, so that no orphan goes on writing (Linux)."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def exclusive(directory: Path) -> Iterator[None]:
+    """Hold the one lock of a training's directory.
+
+    Raises:
+        UserError: another process trains there now.
+    """
+    import fcntl
+
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{directory}: another training runs there; wait for it or stop it") from None
+        yield
+
+
+def launch(worker: Path, config: Path, workers: int, logs: Path) -> None:
+    """Run `worker` with `config` under msrun, one process a worker; return when all have ended well.
+
+    Raises:
+        UserError: msrun or a worker failed; names the log and quotes its last error line.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    command = [
+        str(Path(sys.executable).with_name("msrun")),
+        f"--worker_num={workers}",
+        f"--local_worker_num={workers}",
+        f"--master_port={free_port()}",
+        f"--log_dir={logs.resolve()}",
+        "--join=True",
+        "--cluster_time_out=300",
+        str(worker),
+        str(config),
+    ]
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+    }
+    with open(logs / "msrun.log", "wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=config.parent,  # MindFormers writes ./output wherever it is imported
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            preexec_fn=die_with_parent,
+        )
+        code = process.wait()
+    if code:
+        raise UserError(f"training failed (msrun exit {code}): {_last_error(logs)}")
+
+
+def _last_error(logs: Path) -> str:
+    """The most telling line of the workers' logs, with the file that holds it."""
+    for path in sorted(logs.glob("worker_*.log")):
+        lines = path.read_text(errors="replace").splitlines()
+        errors = [line for line in lines if "Error" in line and "ERROR_" not in line]
+        if errors:
+            return f"{errors[-1].strip()[:300]} (see {path})"
+    return f"see {logs}/scheduler.log and {logs}/worker_*.log"
+
+
+def run_worker(config_path: str) -> None:
+    """One process of a training: a worker, or msrun's scheduler."""
+    die_with_parent()
+    if os.environ.get("MS_ROLE") == "MS_SCHED":
+        # The scheduler only brings the workers together; it needs no network, so it imports no MindFormers.
+        import mindspore as ms
+        from mindspore.communication import init
+
+        ms.set_context(device_target=_device_target(config_path))
+        init()
+        return
+    from mindformers import MindFormerConfig, Trainer, build_context
+
+    import mcqlora.network  # noqa: F401  (registers our network, cell, metric and callback)
+
+    config = MindFormerConfig(config_path)
+    build_context(config)
+    Trainer(config).train()
+
+
+def _device_target(config_path: str) -> str:
+    import yaml
+
+    return yaml.safe_load(Path(config_path).read_text())["context"]["device_target"]
+
+
+def checkpoint_file(output: Path, name: str, schedule: Schedule, step: int, trainable: bool) -> Path:
+    """Where MindFormers' CheckpointMonitor left the weights of `step` (worker 0's; all workers' are equal)."""
+    folder = output / ("checkpoint_trainable" if trainable else "checkpoint") / "rank_0"
+    epoch, in_epoch = divmod(step - 1, schedule.steps_per_epoch)
+    return folder / f"{name}_rank_0-{epoch + 1}_{in_epoch + 1}.ckpt"
+
+
+def merge_history(files: list[Path]) -> list[dict]:
+    """One row a step from the workers' histories: [{"step", "train_loss", "learning_rate", "valid_loss"?}].
+
+    The training loss is the mean over workers, as the gradient is; the validation loss is the sum of all workers'
+    token losses over the number of their tokens.
+    """
+    workers = [{row["step"]: row for row in io.read_jsonl(file)} for file in files]
+    merged = []
+    for step in sorted(workers[0]):
+        rows = [worker[step] for worker in workers if step in worker]
+        row = {
+            "step": step,
+            "train_loss": sum(r["loss"] for r in rows) / len(rows),
+            "learning_rate": rows[0]["learning_rate"],
+        }
+        if "nll" in rows[0]:
+            row["valid_loss"] = sum(r["nll"] for r in rows) / sum(r["tokens"] for r in rows)
+        merged.append(row)
+    return merged
+
+
+def clear(directory: Path) -> None:
+    """Remove an earlier, unfinished attempt's output; its logs stay."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def finetune(
+    *,
+    base: Path,
+    tokenizer_path: str,
+    train_files: list[str],
+    valid_files: list[str],
+    stats: list[str],
+    worker: Path,
+    runs: Path,
+    adapters: list[Path],
+    history: Path,
+    config: Path,
+    facts: Path,
+    network: dict,
+    lora: dict,
+    optimization: dict,
+    workers: int,
+    batch_size: int,
+    epochs: int,
+    evaluations: int,
+    checkpoints: int,
+    seq_length: int,
+    device: str,
+) -> None:
+    """LoRA training of `base`; writes the delivered adapters, the loss history, the YAML and facts of the run.
+
+    Works in `runs/<fingerprint>/`, where the fingerprint is of everything that decides the result.
+    """
+    from mcqlora import adapters as weights
+    from mcqlora import prompt, records, tokenizer
+
+    template = prompt.from_tokenizer(tokenizer.load(tokenizer_path))
+    network = network_of(base, network)
+    rows = records.count_rows(train_files)
+    schedule = plan_steps(
+        rows,
+        workers,
+        batch_size,
+        epochs,
+        optimization["warmup_ratio"],
+        evaluations,
+        checkpoints,
+        len(adapters),
+        sink_size(device),
+    )
+    model = model_config(network, seq_length, batch_size, device, template.pad, template.eos, lora)
+    inputs = {str(path): io.sha256(path) for path in (base / "model.safetensors", *train_files, *valid_files)}
+    key = io.digest(model, optimization, workers, epochs, list(schedule), sorted(inputs.values()))[:16]
+    with workplace(runs / key, "lora") as place:
+        place.run(
+            worker,
+            workers,
+            model=model,
+            schedule=schedule,
+            optimization=optimization,
+            batch_size=batch_size,
+            epochs=epochs,
+            train_files=train_files,
+            valid_files=valid_files,
+            evaluation_batch=evaluation_batch(records.count_rows(valid_files), workers, batch_size),
+            load_checkpoint=base / "model.safetensors",
+            device=device,
+        )
+        merged = place.history()
+        for path, step in zip(adapters, schedule.delivered, strict=True):
+            tensors = weights.read_checkpoint(place.checkpoint(schedule, step, trainable=True))
+            weights.save(weights.only_lora(tensors), path)
+        write_history(merged, history)
+        io.write_bytes(config, place.config.read_bytes())
+    encoded = [io.read_json(path) for path in stats]
+    useful = sum(part["ids"] for part in encoded)
+    used = schedule.steps * schedule.global_batch
+    io.write_json(
+        facts,
+        {
+            "parameters": weights.count(network, lora),
+            "training": {
+                "steps": schedule.steps,
+                "workers": workers,
+                "tokens": used * seq_length,
+                "useful_token_fraction": useful / sum(part["rows"] * part["size"] for part in encoded),
+                "history": merged,
+                "checkpoints": [
+                    {"name": path.stem, "step": step}
+                    for path, step in zip(adapters, schedule.delivered, strict=True)
+                ],
+            },
+        },
+        indent=True,
+    )
+
+
+def network_of(base: Path, network: dict) -> dict:
+    """The architecture that `base` was made with.
+
+    Raises:
+        UserError: the configuration asks for another one.
+    """
+    made = io.read_json(base / "config.json")
+    for key, value in network.items():
+        if key != "vocab_size" and made[key] != value:
+            raise UserError(f"model.{key} is {value}, but {base} has {made[key]}; make them the same")
+    return made
+
+
+def write_history(rows: list[dict], path: Path) -> None:
+    """history.csv: step, train_loss, valid_loss (empty where not evaluated), learning_rate."""
+    columns = ("step", "train_loss", "valid_loss", "learning_rate")
+    lines = [",".join(columns)]
+    lines += [",".join("" if row.get(c) is None else repr(row[c]) for c in columns) for row in rows]
+    io.write_text(path, "\n".join(lines) + "\n")
+
+
+class Workplace:
+    """The directory of one training: `config.yaml`, `output/` and the logs of every attempt."""
+
+    def __init__(self, directory: Path, name: str):
+        self.directory = directory
+        self.name = name
+        self.config = directory / "config.yaml"
+        self.output = directory / "output"
+
+    def run(self, worker: Path, workers: int, *, evaluation_batch: int = 1, **settings: Any) -> None:
+        """Render the YAML, with paths relative to this directory, and train from the start."""
+        import yaml
+
+        def relative(path: io.PathLike) -> str:
+            return os.path.relpath(path, self.directory)
+
+        for key in ("train_files", "valid_files"):
+            settings[key] = [relative(path) for path in settings[key]]
+        if settings["load_checkpoint"]:
+            settings["load_checkpoint"] = relative(settings["load_checkpoint"])
+        rendered = render(name=self.name, workers=workers, output="./output", **settings)
+        if "eval_dataset" in rendered:
+            rendered["eval_dataset"]["batch_size"] = evaluation_batch
+        clear(self.output)
+        io.write_text(self.config, yaml.safe_dump(rendered, sort_keys=False))
+        attempt = 1 + sum(1 for _ in self.directory.glob("attempt-*"))
+        launch(worker.resolve(), self.config.resolve(), workers, self.directory / f"attempt-{attempt}")
+
+    def history(self) -> list[dict]:
+        return merge_history(sorted(self.output.glob("history-*.jsonl")))
+
+    def checkpoint(self, schedule: Schedule, step: int, trainable: bool) -> Path:
+        return checkpoint_file(self.output, self.name, schedule, step, trainable)
+
+
+@contextlib.contextmanager
+def workplace(directory: Path, name: str) -> Iterator[Workplace]:
+    with exclusive(directory):
+        yield Workplace(directory, name)

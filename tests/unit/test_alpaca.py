@@ -1,0 +1,95 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcqlora import alpaca, optionrefs, shuffle
+
+QUESTION = {
+    "id": "mmlu/animal_care/test/3",
+    "benchmark": "mmlu",
+    "subject": "animal_care_at_home",
+    "split": "test",
+    "row": 3,
+    "language": "en",
+    "question": "How many stomachs?",
+    "options": [" one", "two ", "three.", "fo ur"],
+    "answer": "C",
+}
+
+
+def test_record_wording():
+    assert alpaca.record(QUESTION) == {
+        "instruction": "Here is a question about animal care at home, the correct answer is one of the "
+        "options A/B/C/D. Please select the correct option and answer the question with "
+        "'The right option is'.",
+        "input": "Question: How many stomachs? \nA. one\nB.two \nC.three.\nD.fo ur",
+        "output": "The right option is C.",
+    }
+
+
+def test_shuffled_record_by_hand():
+    assert alpaca.shuffled_record(QUESTION, "DCBA") == {
+        "id": "mmlu/animal_care/test/3",
+        "order": "DCBA",
+        "instruction": alpaca.record(QUESTION)["instruction"],
+        "input": "Question: How many stomachs? \nA.fo ur\nB.three.\nC.two \nD. one",
+        "output": "The right option is B.three.",
+    }
+    plain = alpaca.shuffled_record({**QUESTION, "answer": "A"}, "ABCD")
+    assert plain["output"] == "The right option is A.one"
+    assert list(plain) == ["id", "order", "instruction", "input", "output"]
+
+
+def test_copies_and_epochs_agree():
+    questions = [{**QUESTION, "id": str(n)} for n in range(5)]
+    for reference in (False, True):
+        epochs = [list(alpaca.epoch(questions, k, seed=7, reference=reference)) for k in range(1, 7)]
+        for position, question in enumerate(questions):
+            copies = alpaca.copies(question, seed=7, reference=reference)
+            assert [epoch[position] for epoch in epochs] == copies
+            assert copies[0]["order"] == "ABCD"
+            assert len({copy["order"] for copy in copies}) == 6
+
+
+def test_copies_respect_pins_and_own_patterns():
+    pinned = {**QUESTION, "options": ["one", "two", "three", "none of the above"]}
+    assert all(copy["order"][3] == "D" for copy in alpaca.copies(pinned, seed=1))
+    letters = {**QUESTION, "options": ["one", "two", "three", "both A and B"]}
+    assert {copy["order"] for copy in alpaca.copies(letters, seed=1)} == {"ABCD"}
+    assert len({copy["order"] for copy in alpaca.copies(letters, seed=1, reference=True)}) == 6
+    table = optionrefs.table({"en": {"place": ["^four$"]}})
+    own = {**QUESTION, "options": ["four", "two", "three", "one"]}
+    assert all(copy["order"][0] == "A" for copy in alpaca.copies(own, seed=1, patterns=table))
+
+
+words = st.text(st.characters(codec="utf-8", exclude_characters="\n.\r"), min_size=1, max_size=8)
+plain_options = st.lists(words.map(str.strip).filter(bool), min_size=4, max_size=4)
+
+
+@given(text=words, options=plain_options, order=st.sampled_from(shuffle.permitted("")))
+def test_reference_record_equals_ours_where_the_text_is_plain(text, options, order):
+    question = {**QUESTION, "question": text, "options": options}
+    assert alpaca.reference_record(question, order) == alpaca.shuffled_record(question, order)
+
+
+def test_parse_options_loses_leading_space():
+    assert alpaca.parse_options(alpaca.record(QUESTION)["input"]) == ["one", "two ", "three.", "fo ur"]
+
+
+def test_parse_options_throws_the_first_of_five_away():
+    text = "Question: Who spoke?\nA. Llama herself said so. \nA.one\nB.two\nC.three\nD.four"
+    assert alpaca.parse_options(text) == ["one", "two", "three", "four"]
+
+
+def test_reference_record_cuts_a_passage_that_ours_keeps():
+    question = {**QUESTION, "question": "Read.\nA. Llama wrote this.\nWho wrote?"}
+    assert "A. Llama wrote this." in alpaca.reference_record(question, "ABCD")["input"]
+    cut = alpaca.reference_record(question, "BACD")
+    assert cut["input"] == "Question: Read.\nA.two \nB.one\nC.three.\nD.fo ur"
+    assert "A. Llama wrote this.\nWho wrote?" in alpaca.shuffled_record(question, "BACD")["input"]
+
+
+def test_reference_record_without_four_options():
+    question = {**QUESTION, "options": ["", "", "", ""]}
+    with pytest.raises(ValueError, match="mmlu/animal_care/test/3: the reference recipe finds"):
+        alpaca.reference_record(question, "ABCD")

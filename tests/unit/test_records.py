@@ -1,0 +1,201 @@
+import contextlib
+import itertools
+import os
+import shutil
+import sqlite3
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcqlora import records
+from mcqlora.errors import UserError
+
+
+def rows_of(count, size=12, columns=("input_ids", "labels")):
+    generator = np.random.default_rng(count)
+    for _ in range(count):
+        yield {name: generator.integers(-100, 2**31 - 1, size).astype(np.int32) for name in columns}
+
+
+def assert_same(found, expected):
+    for a, b in itertools.zip_longest(found, expected):
+        assert a.keys() == b.keys()
+        for name in a:
+            assert a[name].dtype == np.int32
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+@given(st.integers(0, 50), st.integers(1, 60))
+def test_shards_in_order_are_the_rows(total, shards):
+    parts = [list(records.shard_rows(iter(range(total)), total, shard, shards)) for shard in range(shards)]
+    assert list(itertools.chain(*parts)) == list(range(total))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory):
+    """2,100 rows: more than one call and one page."""
+    path = tmp_path_factory.mktemp("records") / "train" / "shard-0-of-1.mindrecord"
+    assert records.write_shard(rows_of(2100, 100), path) == 2100
+    return path
+
+
+@pytest.fixture
+def copy(shard, tmp_path):
+    """The shard in another directory."""
+    for file in shard.parent.iterdir():
+        shutil.copy(file, tmp_path)
+    return tmp_path / shard.name
+
+
+def test_rows_come_back(shard):
+    assert_same(records.read_shard([shard]), rows_of(2100, 100))
+    assert records.count_rows([shard]) == 2100
+
+
+def test_only_the_pair_of_files_is_left_and_is_small(shard):
+    assert sorted(os.listdir(shard.parent)) == [shard.name, shard.name + ".db"]
+    assert shard.stat().st_size < 2 * 2100 * 100 * 4 + records.HEADER + 4 * records.PAGE
+    assert shard.stat().st_mode & 0o444 == (shard.parent.stat().st_mode & 0o444)
+
+
+def test_same_rows_same_bytes_and_an_old_shard_is_replaced(shard, tmp_path):
+    path = tmp_path / shard.name
+    records.write_shard(rows_of(5), path)
+    records.write_shard(rows_of(2100, 100), path)
+    for name in (shard.name, shard.name + ".db"):
+        assert (tmp_path / name).read_bytes() == (shard.parent / name).read_bytes()
+
+
+def test_several_shards_read_in_order(tmp_path):
+    paths = [tmp_path / f"shard-{i}-of-3.mindrecord" for i in range(3)]
+    for i, path in enumerate(paths):
+        records.write_shard(records.shard_rows(rows_of(20), 20, i, 3), path)
+    assert_same(records.read_shard(paths), rows_of(20))
+    assert records.count_rows(paths) == 20
+
+
+def test_mindspores_dataset_reads_it(shard):
+    from mindspore import dataset
+
+    rows = dataset.MindDataset([str(shard)], shuffle=False, num_parallel_workers=1)
+    assert_same(rows.create_dict_iterator(num_epochs=1, output_numpy=True), rows_of(2100, 100))
+
+
+def test_three_columns_of_rows_larger_than_a_page(tmp_path):
+    columns = ("input_ids", "labels", "document_ids")
+    size = records.PAGE // 8
+    path = tmp_path / "packed.mindrecord"
+    records.write_shard(rows_of(3, size, columns), path, columns)
+    assert_same(records.read_shard([path]), rows_of(3, size, columns))
+
+
+def test_no_rows(tmp_path):
+    with pytest.raises(UserError, match=r"x\.mindrecord: no row falls to this shard"):
+        records.write_shard([], tmp_path / "x.mindrecord")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({}, "input_ids: expected int32.12., found missing"),
+        ({"input_ids": np.zeros(12, np.int32)}, "labels: expected int32.12., found missing"),
+        ({"input_ids": np.zeros(12, np.int32), "labels": np.zeros(13, np.int32)}, "found int32.13."),
+        (
+            {"input_ids": np.zeros(12, np.int64), "labels": np.zeros(12, np.int32)},
+            "input_ids: .* found int64.12.",
+        ),
+    ],
+)
+def test_a_bad_row_stops_the_writing_and_keeps_the_old_shard(copy, bad, message):
+    before = copy.read_bytes()
+    with pytest.raises(ValueError, match=message):
+        records.write_shard(itertools.chain(rows_of(3), [bad]), copy)
+    assert copy.read_bytes() == before
+    assert sorted(os.listdir(copy.parent)) == [copy.name, copy.name + ".db"]
+
+
+def test_a_library_error_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "HEADER", 1)
+    with pytest.raises(UserError, match=r"x\.mindrecord: cannot be written \(") as caught:
+        records.write_shard(rows_of(3), tmp_path / "x.mindrecord")
+    assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def cut(path, keep):
+    with open(path, "rb+") as file:
+        file.truncate(keep)
+
+
+def test_missing_shard(tmp_path):
+    with pytest.raises(UserError, match=r"x\.mindrecord: no such MindRecord shard"):
+        records.count_rows([tmp_path / "x.mindrecord"])
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda path: cut(path, path.stat().st_size - 1), "cut off at"),
+        (lambda path: cut(path, records.HEADER + 1000), "cut off at"),
+        (lambda path: cut(path, 100), "no MindRecord header"),
+        (lambda path: cut(path, 0), "no MindRecord header"),
+        (lambda path: path.write_bytes(bytes(1000)), "no MindRecord header"),
+        (lambda path: path.write_bytes(b"\xff" * 1000), "no MindRecord header"),
+        (lambda path: path.with_name(path.name + ".db").unlink(), "its index .db is missing"),
+    ],
+)
+def test_damage_that_the_header_shows(copy, harm, message):
+    harm(copy)
+    for read in (records.count_rows, lambda paths: list(records.read_shard(paths))):
+        with pytest.raises(
+            UserError, match=rf"{copy.name}: {message}.*; delete it and its \.db and run again"
+        ):
+            read([copy])
+
+
+def test_damage_that_only_reading_shows(copy):
+    index = copy.with_name(copy.name + ".db")
+    index.write_bytes(index.read_bytes()[:5000])
+    with pytest.raises(UserError, match=r"is corrupt; delete it and its \.db and run again") as caught:
+        list(records.read_shard([copy]))
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_lost_by_the_index(copy):
+    with contextlib.closing(sqlite3.connect(f"{copy}.db")) as index, index:
+        index.execute("DELETE FROM INDEXES WHERE ROW_ID >= 1500")
+    with pytest.raises(UserError, match=r"is corrupt; .* \(\[ERROR\] Unequal number of index entries"):
+        list(records.read_shard([copy]))
+
+
+def test_rows_that_the_library_leaves_out(shard, monkeypatch):
+    monkeypatch.setattr(records, "_header_rows", lambda path: 2101)
+    with pytest.raises(
+        UserError, match=r"2100 of 2101 rows can be read; delete it and its \.db and run again"
+    ):
+        list(records.read_shard([shard]))
+
+
+def test_a_crash_while_moving_leaves_no_old_rows_beside_a_new_index(copy, monkeypatch):
+    replace = os.replace
+
+    def crash(source, target):
+        if str(target) == str(copy):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        records.write_shard(rows_of(3), copy)
+    assert not copy.exists()
+
+
+def test_a_renamed_shard_is_refused(copy):
+    for suffix in ("", ".db"):
+        copy.with_name(copy.name + suffix).rename(copy.with_name("other.mindrecord" + suffix))
+    with pytest.raises(UserError, match=r"other\.mindrecord: is corrupt"):
+        list(records.read_shard([copy.with_name("other.mindrecord")]))

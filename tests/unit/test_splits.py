@@ -1,0 +1,267 @@
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mcqlora import alpaca, splits
+from mcqlora.benchmarks import category
+from mcqlora.errors import UserError
+
+
+def question(n, text=None, subject="s", split="test", benchmark="b", options=("one", "two", "three", "four")):
+    return {
+        "id": f"{benchmark}/{subject}/{split}/{n}",
+        "benchmark": benchmark,
+        "subject": subject,
+        "split": split,
+        "row": n,
+        "language": "en",
+        "question": f"Llama number {n}?" if text is None else text,
+        "options": list(options),
+        "answer": "B",
+    }
+
+
+def grouped(*texts, threshold=None, options=None):
+    items = [
+        question(n, text, options=options[n] if options else ("w", "x", "y", "z"))
+        for n, text in enumerate(texts)
+    ]
+    named = splits.groups(items, threshold)
+    return [named[item["id"]] for item in items]
+
+
+def test_fold():
+    assert splits.fold(" Ｌlama,\n LLAMA…（1）") == "llamallama1"
+    assert splits.fold("a+b") == "a+b"
+    assert splits.fold("?!") == "?!"
+    assert splits.fold("") == ""
+
+
+def test_groups_ignore_case_space_punctuation_and_option_order():
+    names = grouped(
+        "What is it?", "what  is it", "What is it not?", "What is it",
+        options=[("a", "b", "c", "d"), ("D.", "C", "b", "a"), ("a", "b", "c", "d"), ("a", "b", "c", "e")],
+    )  # fmt: skip
+    assert names[0] == names[1] == "b/s/test/0"
+    assert len(set(names)) == 3
+
+
+def test_groups_of_nothing():
+    assert splits.groups([]) == {}
+
+
+def test_near_duplicates_merge_transitively():
+    base = "the quick brown llama jumps over the lazy alpaca near the quiet river at dawn"
+    names = grouped(
+        base, base + " today", base + " today, again", "something else entirely, about ferns", threshold=0.8
+    )
+    assert names[0] == names[1] == names[2] != names[3]
+    assert len(set(grouped(base, base + " today"))) == 2
+    assert len(set(grouped(base, base + " today", threshold=1.0))) == 2
+
+
+def test_near_duplicate_threshold_is_checked():
+    with pytest.raises(UserError, match="near_duplicate_threshold is 80"):
+        grouped("a", "b", threshold=80)
+
+
+texts = st.lists(st.sampled_from(["a", "A ", "b", "b.", "c", "d", "e", "?", "!"]), min_size=1, max_size=9)
+
+
+@given(texts=texts, data=st.data())
+def test_groups_do_not_depend_on_order(texts, data):
+    items = [question(n, text) for n, text in enumerate(texts)]
+    named = splits.groups(items)
+    assert splits.groups(data.draw(st.permutations(items))) == named
+    for one in items:
+        for other in items:
+            same = splits.fold(one["question"]) == splits.fold(other["question"])
+            assert (named[one["id"]] == named[other["id"]]) == same
+    assert all(named[name] == name for name in named.values())
+
+
+def parts_of(split):
+    return {identity: part for part in splits.PARTS for identity in getattr(split, part)}
+
+
+banks = st.lists(
+    st.tuples(
+        st.sampled_from("abcdefghijkl"), st.sampled_from("xyz"), st.sampled_from(["dev", "val", "test"])
+    ),
+    min_size=1,
+    max_size=40,
+).map(lambda rows: [question(n, *row) for n, row in enumerate(rows)])
+
+
+@settings(max_examples=150)
+@given(items=banks, seed=st.integers(0, 99), valid=st.integers(0, 3), test=st.integers(0, 3), data=st.data())
+def test_split_question_keeps_groups_whole(items, seed, valid, test, data):
+    named = splits.groups(items)
+    try:
+        split = splits.split_question(items, named, seed, valid, test)
+    except UserError as error:
+        assert "none is left to train on" in str(error)
+        return
+    part = parts_of(split)
+    assert set(part) == {item["id"] for item in items}
+    assert len(part) == len(split.train) + len(split.valid) + len(split.test)
+    by_group = {}
+    for identity, name in part.items():
+        assert by_group.setdefault(named[identity], name) == name
+    counts = Counter((category(item), part[item["id"]]) for item in items)
+    assert all(counts[key, "test"] <= test and counts[key, "valid"] <= valid for key in map(category, items))
+    shuffled = splits.split_question(data.draw(st.permutations(items)), named, seed, valid, test)
+    assert parts_of(shuffled) == part
+
+
+def test_split_question_is_exact_and_seeded():
+    items = [question(n, subject=subject) for subject in "xyz" for n in range(30)]
+    named = splits.groups(items)
+    assert len(set(named.values())) == 30  # each text occurs in all three subjects
+    split = splits.split_question(items, named, 1, 4, 6)
+    assert not split.test and len(split.train) == 90  # groups that span categories train
+    items = [question(n, f"{subject} {n}", subject) for subject in "xyz" for n in range(30)]
+    named = splits.groups(items)
+    split = splits.split_question(items, named, 1, 4, 6)
+    summary = splits.summary(items, split)
+    assert summary["categories"] == {
+        f"b/{subject}": {"train": 20, "valid": 4, "test": 6} for subject in "xyz"
+    }
+    assert (summary["train"], summary["valid"], summary["test"], summary["dropped"]) == (60, 12, 18, 0)
+    assert split.test != splits.split_question(items, named, 2, 4, 6).test
+    assert split == splits.split_question(items, named, 1, 4, 6)
+
+
+def test_a_new_question_moves_few_others():
+    items = [question(n) for n in range(40)]
+    before = splits.split_question(items, splits.groups(items), 1, 5, 5)
+    items.append(question(40))
+    after = splits.split_question(items, splits.groups(items), 1, 5, 5)
+    assert len(set(before.test) ^ set(after.test)) <= 2
+
+
+def test_split_official():
+    items = [
+        *(question(n, f"dev {n}", split="dev") for n in range(5)),
+        *(question(n, f"val {n}", split="val") for n in range(15)),
+        question(15, "TEST 3", split="val"),
+        *(question(n, f"test {n}") for n in range(30)),
+    ]
+    split = splits.split_official(items, splits.groups(items), 1, 4)
+    assert len(split.test) == 30 and all("/test/" in identity for identity in split.test)
+    assert len(split.valid) == 4 and len(split.train) == 16
+    assert split.dropped == [{"id": "b/s/val/15", "reason": "its group stands in test", "test": "b/s/test/3"}]
+    assert len(splits.split_official(items, splits.groups(items), 1, 100).valid) == 10  # half at most
+    with pytest.raises(UserError, match="no benchmark has a test directory"):
+        splits.split_official(items[:5], splits.groups(items), 1, 4)
+
+
+@settings(max_examples=100)
+@given(items=banks, seed=st.integers(0, 9), valid=st.integers(0, 3))
+def test_split_official_never_crosses(items, seed, valid):
+    named = splits.groups(items)
+    try:
+        split = splits.split_official(items, named, seed, valid)
+    except UserError:
+        return
+    names = [{named[identity] for identity in getattr(split, part)} for part in splits.PARTS]
+    assert not names[0] & names[1] and not names[0] & names[2] and not names[1] & names[2]
+    everything = [*split.train, *split.valid, *split.test, *(row["id"] for row in split.dropped)]
+    assert sorted(everything) == sorted(item["id"] for item in items)
+
+
+def bank(size=50):
+    return [question(n, f"{subject} {n}", subject) for subject in ("x", "y") for n in range(size)]
+
+
+def test_recipe_leaks_and_the_gate_says_so():
+    items = bank()
+    split = splits.split_recipe(items, 42)
+    assert len(split.train) == 100 and len(split.valid) == len(split.test) == 40
+    assert not set(split.valid) & set(split.test)
+    assert [identity.split("/")[1] for identity in split.test] == ["x"] * 20 + ["y"] * 20
+    epochs = [list(alpaca.epoch(items, k, seed=42, reference=True)) for k in range(1, 7)]
+    parts = {part: list(records) for part, records in splits.assemble(split, epochs).items()}
+    assert len(parts["train"]) == 500
+    assert [record["id"] for record in parts["test"]] == split.test
+    found = splits.leakage(parts["train"], parts["test"], splits.groups(items), listed=5)
+    assert found["leaked"] and found["leaked_questions"] == found["questions"] == 40
+    assert found["leaked_share"] == 1.0 and found["ids"] == split.test[:5]
+    assert found["verbatim_prompts"] == 0
+    with pytest.raises(UserError, match=r"test: 40 of 40 questions .* \(first: b/x/test/\d+, .*\)") as error:
+        splits.gate(found)
+    assert "\n" not in str(error.value) and split.test[3] not in str(error.value)
+    splits.gate(found, allowed=True)
+
+
+def test_honest_split_passes_the_gate():
+    items = [*bank(), question(99, "x 1", "x")]
+    named = splits.groups(items)
+    split = splits.split_question(items, named, 1, 5, 10)
+    epochs = [list(alpaca.epoch(items, k, seed=1)) for k in range(1, 7)]
+    parts = {
+        part: list(records) for part, records in splits.assemble(split, map_to_iterators(epochs)).items()
+    }
+    assert [record["id"] for record in parts["train"]] == 5 * [
+        i["id"] for i in items if i["id"] in set(split.train)
+    ]
+    assert parts["valid"] == [record for record in epochs[5] if record["id"] in split.valid]
+    assert parts["test"] == [record for record in epochs[5] if record["id"] in split.test]
+    for part in ("valid", "test"):
+        found = splits.leakage(iter(parts["train"]), iter(parts[part]), named)
+        assert not found["leaked"] and found["leaked_share"] == 0.0 and found["ids"] == []
+        splits.gate(found, part=part)
+
+
+def map_to_iterators(epochs):
+    return [iter(epoch) for epoch in epochs]
+
+
+def test_leakage_sees_duplicates_and_verbatim_prompts():
+    items = [question(0, "Same?"), question(1, "same"), question(2, "Other"), question(3, "Fourth")]
+    named = splits.groups(items)
+    first = [alpaca.shuffled_record(item, "ABCD") for item in items]
+    turned = [alpaca.shuffled_record(item, "DCBA") for item in items]
+    found = splits.leakage(first[:1], [turned[1], turned[2]], named)
+    assert found["ids"] == ["b/s/test/1"] and found["leaked_share"] == 0.5 and found["verbatim_ids"] == []
+    # A prompt that is there word for word leaks even if the groups know nothing of it.
+    alone = {item["id"]: item["id"] for item in items}
+    twin = {**first[2], "id": "b/s/test/3"}
+    found = splits.leakage([first[2]], [twin, first[3]], alone)
+    assert found["leaked"] and found["ids"] == [] and found["verbatim_ids"] == ["b/s/test/3"]
+    with pytest.raises(UserError, match=r"valid: 0 of 1 questions and 1 of 2 prompts .*first: b/s/test/3"):
+        splits.gate(found, part="valid")
+    assert splits.leakage([], [], {})["leaked_share"] == 0.0
+
+
+def test_assemble_with_one_copy_and_with_a_missing_record():
+    items = bank(5)
+    split = splits.split_question(items, splits.groups(items), 1, 1, 1)
+    only = [alpaca.shuffled_record(item, "ABCD") for item in items]
+    parts = {part: list(records) for part, records in splits.assemble(split, [only]).items()}
+    assert [len(parts[part]) for part in splits.PARTS] == [6, 2, 2]
+    without_test = [record for record in only if record["id"] != split.test[0]]
+    with pytest.raises(UserError, match=f"{split.test[0]} has no record"):
+        splits.assemble(split, [only, without_test])
+    without_train = [record for record in only if record["id"] != split.train[0]]
+    with pytest.raises(UserError, match=f"{split.train[0]} has no record"):
+        list(splits.assemble(split, [without_train, only])["train"])
+
+
+def test_assemble_streams_train():
+    items = bank(5)
+    split = splits.split_recipe(items, 1, per_category=2)
+    only = [alpaca.shuffled_record(item, "ABCD") for item in items]
+    pulled = []
+
+    def watched(name):
+        for record in only:
+            pulled.append(name)
+            yield record
+
+    train = splits.assemble(split, [watched("first"), watched("second"), iter(only)])["train"]
+    assert pulled == []
+    next(train)
+    assert pulled == ["first"]

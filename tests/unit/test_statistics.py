@@ -1,0 +1,140 @@
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+import statsmodels.api
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcqlora import statistics
+
+COUNTS = st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+
+
+def generator():
+    return np.random.default_rng(7)
+
+
+@given(COUNTS, st.sampled_from([0.8, 0.95, 0.99]))
+def test_wilson_equals_scipy(counts, confidence):
+    correct, n = counts
+    ends = scipy.stats.binomtest(correct, n).proportion_ci(confidence, method="wilson")
+    assert statistics.wilson(correct, n, confidence) == pytest.approx((ends.low, ends.high), abs=1e-12)
+
+
+@pytest.mark.parametrize(("n", "points"), [(20, 20.0), (2480, 2.0), (25_624, 0.6)])
+def test_wilson_half_width_by_n(n, points):
+    low, high = statistics.wilson(0.55 * n, n)
+    assert 100 * (high - low) / 2 == pytest.approx(points, abs=0.05)
+
+
+def test_wilson_never_claims_certainty():
+    assert statistics.wilson(0, 0) == (0.0, 1.0)
+    low, high = statistics.wilson(20, 20)
+    assert high == 1.0 and low == pytest.approx(20 / (20 + 1.959964**2))
+
+
+def test_interval_is_wilson_for_independent_answers():
+    values = [1] * 30 + [0] * 12
+    assert statistics.interval(values) == statistics.interval(values, range(42)) == statistics.wilson(30, 42)
+    assert statistics.interval([]) == (0.0, 1.0)
+
+
+def test_interval_counts_copies_of_a_question_once():
+    answers = [1] * 30 + [0] * 12
+    copies = np.repeat(answers, 5)
+    assert statistics.interval(copies, np.repeat(range(42), 5).tolist()) == pytest.approx(
+        statistics.wilson(30, 42)
+    )
+    assert statistics.interval([1] * 50, [0] * 25 + [1] * 25) == statistics.wilson(2, 2)
+
+
+def test_interval_is_never_narrower_for_clusters():
+    values = [1, 0] * 50  # every cluster holds a right and a wrong one: the clustered error is 0
+    assert statistics.interval(values, np.repeat(range(50), 2).tolist()) == statistics.wilson(50, 100)
+
+
+def test_clustered_standard_error_equals_the_cluster_robust_one_of_statsmodels():
+    random = generator()
+    clusters = random.integers(0, 30, 200)
+    values = random.normal(size=30)[clusters] + random.normal(size=200)
+    model = statsmodels.api.OLS(values, np.ones(200))
+    fit = model.fit(cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": False})
+    assert statistics.clustered_standard_error(values, clusters.tolist()) == pytest.approx(fit.bse[0])
+
+
+def test_clustered_standard_error_alone_and_together():
+    values = [0.0, 1.0, 1.0, 1.0]
+    assert statistics.clustered_standard_error(values, "abcd") == pytest.approx(np.std(values) / 2)
+    assert statistics.clustered_standard_error(values, "aabb") == pytest.approx(math.sqrt(0.5) / 4)
+    for bad in ([], [1.0]):
+        with pytest.raises(ValueError, match="clusters"):
+            statistics.clustered_standard_error(bad, "ab" if bad else "")
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_mcnemar_is_the_binomial_test_of_the_pairs_that_differ(only_base, only_tuned):
+    base = [1] * only_base + [0] * only_tuned + [1, 0]
+    tuned = [0] * only_base + [1] * only_tuned + [1, 0]
+    differ = only_base + only_tuned
+    expected = scipy.stats.binomtest(only_base, differ).pvalue if differ else 1.0
+    assert statistics.mcnemar_exact(base, tuned) == pytest.approx(expected)
+
+
+def test_mcnemar_needs_pairs():
+    with pytest.raises(ValueError, match="pairs"):
+        statistics.mcnemar_exact([1, 0], [1])
+
+
+def test_bootstrap_equals_scipys_percentile_bootstrap():
+    diff = generator().choice([-1.0, 0.0, 1.0], p=[0.1, 0.5, 0.4], size=300)
+    ends = scipy.stats.bootstrap((diff,), np.mean, method="percentile", random_state=1).confidence_interval
+    assert statistics.paired_bootstrap(diff, seed=1) == pytest.approx((ends.low, ends.high), abs=0.01)
+
+
+def test_bootstrap_resamples_clusters_of_unequal_size():
+    random = generator()
+    sizes = random.integers(1, 6, 80)
+    clusters = np.repeat(range(80), sizes)
+    diff = random.choice([-1.0, 0.0, 1.0], size=80)[clusters]
+    sums = np.bincount(clusters, weights=diff)
+    ends = scipy.stats.bootstrap(
+        (sums, sizes),
+        lambda total, size, axis: total.sum(axis) / size.sum(axis),
+        paired=True,
+        method="percentile",
+        random_state=1,
+    ).confidence_interval
+    ours = statistics.paired_bootstrap(diff, 1, clusters.tolist())
+    assert ours == pytest.approx((ends.low, ends.high), abs=0.02)
+    alone = statistics.paired_bootstrap(diff, 1)
+    assert ours[1] - ours[0] > 1.3 * (alone[1] - alone[0])
+
+
+def test_bootstrap_depends_on_the_seed_and_not_on_the_order():
+    diff = generator().choice([-1.0, 0.0, 1.0], size=101)
+    assert statistics.paired_bootstrap(diff, 3) == statistics.paired_bootstrap(diff[::-1], 3)
+    first, second = (statistics.paired_bootstrap(generator().normal(size=50), seed) for seed in (3, 4))
+    assert first != second
+    assert statistics.paired_bootstrap([0.0] * 9, 3) == (0.0, 0.0)
+    with pytest.raises(ValueError, match="no differences"):
+        statistics.paired_bootstrap([], 3)
+
+
+def test_holm_steps_down_in_the_given_order():
+    # Smallest times 3, next times 2, largest times 1, never falling.
+    assert statistics.holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert statistics.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert statistics.holm([]) == []
+
+
+def test_minimum_detectable_difference_has_the_power_it_names():
+    n, p, alpha = 2480, 0.5, 0.05
+    delta = statistics.minimum_detectable_difference(n, p, power=0.8, alpha=alpha)
+    error = math.sqrt(2 * p * (1 - p) / n)
+    power = scipy.stats.norm.sf(scipy.stats.norm.isf(alpha / 2) - delta / error)
+    assert power == pytest.approx(0.8)
+    assert statistics.minimum_detectable_difference(4 * n, p) == pytest.approx(delta / 2)
+    with pytest.raises(ValueError, match="n is 0"):
+        statistics.minimum_detectable_difference(0, p)

@@ -1,0 +1,59 @@
+import os
+import sys
+
+SOURCE = Path(workflow.basedir) / "src"
+SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
+sys.path.insert(0, str(SOURCE))
+os.environ.setdefault("MCQLORA_MASTER", str(os.getpid()))  # whose end ends the jobs, see mcqlora.cli
+
+from mcqlora import config as settings
+from mcqlora import wiring
+from mcqlora.errors import UserError
+from mcqlora.fingerprint import fingerprint
+
+try:
+    config = settings.check(config, settings.read_yaml(Path(workflow.basedir, "workflow/schemas/config.schema.yaml")))
+    npus = workflow.global_resources.get("npu")  # of the profile; None when none is said
+    wiring.check(config, getattr(npus, "value", npus))
+    BENCHMARK_FILES = wiring.benchmark_inputs(config)
+except UserError as error:
+    sys.exit(f"mcqlora: {error}")
+
+RUN = config["run"]
+RESULTS, LOGS, TIMES = f"results/{RUN}", f"logs/{RUN}", f"benchmarks/{RUN}"
+GENERATED = config["data"] == settings.GENERATED
+ROOT = f"{RESULTS}/data" if GENERATED else config["data"]
+PARTS = ("train", "valid", "test")
+COPIES = range(1, config["shuffle"]["copies"] + 1)
+SHARDS = {"train": config["encode"]["shards"], "valid": 1}
+CHECKPOINTS = [f"checkpoint_{k}" for k in range(1, 6)]
+MODELS = ["base", *CHECKPOINTS]
+
+
+wildcard_constraints:
+    part="train|valid",
+    shard=r"\d+",
+    shards=r"\d+",
+    model="base|checkpoint_[1-5]",
+
+
+def code(script):
+    """Hash of what a script and our modules that it imports mean: a touched file re-runs nothing."""
+    return fingerprint(SCRIPTS / script, SOURCE)
+
+
+def shard_files(part, kind="mindrecord"):
+    return [f"{RESULTS}/mindrecord/{part}/shard-{i}-of-{SHARDS[part]}.{kind}" for i in range(SHARDS[part])]
+
+
+def under_data(path):
+    """A file of the data folder as an input: itself, or the generated folder that holds it."""
+    return ROOT if GENERATED else settings.data_file(config, path)
+
+
+TIME_FILES = [
+    *(f"{TIMES}/{stage}.tsv" for stage in (*(["demo"] if GENERATED else []), "read", "alpaca", "shuffle", "split")),
+    *(f"{TIMES}/{stage}.tsv" for stage in ("tokenizer", "base", "train")),
+    *(f"{TIMES}/encode/{part}-{i}-of-{n}.tsv" for part, n in SHARDS.items() for i in range(n)),
+    *(f"{TIMES}/evaluate/{model}.tsv" for model in MODELS),
+]

@@ -1,0 +1,93 @@
+if GENERATED:
+
+    rule demo:
+        """Generate the embedded benchmark, its reading test and the base network's corpus."""
+        output:
+            directory(ROOT),
+        log:
+            f"{LOGS}/demo.log",
+        benchmark:
+            f"{TIMES}/demo.tsv"
+        params:
+            demo=config["demo"],
+            code=code("demo.py"),
+        script:
+            "../scripts/demo.py"
+
+
+rule read:
+    """Read every benchmark's CSV files; account for every row."""
+    input:
+        ROOT if GENERATED else BENCHMARK_FILES,
+    output:
+        questions=f"{RESULTS}/questions.jsonl",
+        ledger=f"{RESULTS}/ledger.json",
+    log:
+        f"{LOGS}/read.log",
+    benchmark:
+        f"{TIMES}/read.tsv"
+    params:
+        root=ROOT,
+        benchmarks=config["benchmarks"],
+        reading=wiring.reading(config),
+        screening=wiring.screening(config),
+        code=code("read.py"),
+    script:
+        "../scripts/read.py"
+
+
+rule alpaca:
+    """One Alpaca record a question, in the recipe's wording."""
+    input:
+        rules.read.output.questions,
+    output:
+        f"{RESULTS}/alpaca.json",
+    log:
+        f"{LOGS}/alpaca.log",
+    benchmark:
+        f"{TIMES}/alpaca.tsv"
+    params:
+        code=code("alpaca.py"),
+    script:
+        "../scripts/alpaca.py"
+
+
+rule shuffle:
+    """Copies of every question with its options re-ordered, a file a copy."""
+    input:
+        rules.read.output.questions,
+    output:
+        [f"{RESULTS}/epochs/epoch_{k}.json" for k in COPIES],
+    log:
+        f"{LOGS}/shuffle.log",
+    benchmark:
+        f"{TIMES}/shuffle.tsv"
+    params:
+        shuffle=wiring.shuffling(config),
+        code=code("shuffle.py"),
+    script:
+        "../scripts/shuffle.py"
+
+
+rule split:
+    """Train, valid and test; fails if a test question stands in training, unless the recipe is known to leak."""
+    input:
+        questions=rules.read.output.questions,
+        epochs=rules.shuffle.output,
+    output:
+        train=f"{RESULTS}/splits/train.json",
+        valid=f"{RESULTS}/splits/valid.json",
+        test=f"{RESULTS}/splits/test.json",
+        leakage=f"{RESULTS}/leakage.json",
+    log:
+        f"{LOGS}/split.log",
+    benchmark:
+        f"{TIMES}/split.tsv"
+    params:
+        split=config["split"],
+        sizes=wiring.sizes(config),
+        near_duplicate_threshold=config["holdout"]["near_duplicate_threshold"],
+        allow_leak=config["split"] == "recipe",
+        code=code("split.py"),
+    script:
+        "../scripts/split.py"

@@ -1,0 +1,27 @@
+def adapter(wildcards):
+    return [] if wildcards.model == "base" else f"{RESULTS}/adapters/{wildcards.model}.safetensors"
+
+
+rule evaluate:
+    """Multiple choice and reading, item by item, of the base or of a checkpoint."""
+    input:
+        base=rules.base.output[0],
+        adapter=adapter,
+        tokenizer=rules.tokenizer.output[0],
+        test=rules.split.output.test,
+        questions=rules.read.output.questions,
+        squad=under_data(config["evaluate"]["squad"]),
+    output:
+        mcq=f"{RESULTS}/evaluation/{{model}}/mcq.json",
+        squad=f"{RESULTS}/evaluation/{{model}}/squad.json",
+    log:
+        f"{LOGS}/evaluate/{{model}}.log",
+    benchmark:
+        f"{TIMES}/evaluate/{{model}}.tsv"
+    params:
+        root=ROOT,
+        squad=config["evaluate"]["squad"],
+        evaluate=wiring.evaluate(config),
+        code=code("evaluate.py"),
+    script:
+        "../scripts/evaluate.py"

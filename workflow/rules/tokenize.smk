@@ -1,0 +1,41 @@
+rule tokenizer:
+    """The SentencePiece model: the given one, or one trained on the embedded corpus."""
+    input:
+        under_data(config["tokenizer"]["path"]),
+    output:
+        f"{RESULTS}/tokenizer.model",
+    log:
+        f"{LOGS}/tokenizer.log",
+    benchmark:
+        f"{TIMES}/tokenizer.tsv"
+    params:
+        path=config["tokenizer"]["path"],
+        vocab_size=config["tokenizer"]["vocab_size"],
+        code=code("tokenizer.py"),
+    script:
+        "../scripts/tokenizer.py"
+
+
+rule encode:
+    """One MindRecord shard: its share of a part's records as rows of token ids."""
+    input:
+        records=f"{RESULTS}/splits/{{part}}.json",
+        tokenizer=rules.tokenizer.output[0],
+    output:
+        shard=f"{RESULTS}/mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.mindrecord",
+        index=f"{RESULTS}/mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.mindrecord.db",
+        stats=f"{RESULTS}/mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.json",
+    log:
+        f"{LOGS}/encode/{{part}}-{{shard}}-of-{{shards}}.log",
+    benchmark:
+        f"{TIMES}/encode/{{part}}-{{shard}}-of-{{shards}}.tsv"
+    params:
+        size=lambda wildcards: wiring.row_size(config, wildcards.part),
+        shard=lambda wildcards: int(wildcards.shard),
+        shards=lambda wildcards: int(wildcards.shards),
+        on_long=config["encode"]["on_long"],
+        edge=config["recipe"],
+        reference_template=config["recipe"] == "reference",
+        code=code("encode.py"),
+    script:
+        "../scripts/encode.py"

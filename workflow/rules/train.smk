@@ -1,0 +1,27 @@
+rule train:
+    """LoRA fine-tuning with MindFormers under msrun."""
+    input:
+        base=rules.base.output[0],
+        tokenizer=rules.tokenizer.output[0],
+        train=shard_files("train"),
+        valid=shard_files("valid"),
+        stats=shard_files("train", "json"),
+    output:
+        adapters=ensure([f"{RESULTS}/adapters/{name}.safetensors" for name in CHECKPOINTS], non_empty=True),
+        history=f"{RESULTS}/training/history.csv",
+        config=f"{RESULTS}/training/config.yaml",
+        facts=f"{RESULTS}/training/training.json",
+    log:
+        f"{LOGS}/train.log",
+    benchmark:
+        f"{TIMES}/train.tsv"
+    threads: workflow.cores
+    retries: config["train"]["retries"]
+    resources:
+        npu=config["train"]["workers"],
+    params:
+        train=wiring.train(config),
+        worker=str(SCRIPTS / "worker.py"),
+        code=code("train.py"),
+    script:
+        "../scripts/train.py"

@@ -1,0 +1,16 @@
+"""The base network: given weights, or a small network trained here on the demo's plain corpus."""
+
+from pathlib import Path
+
+from mcqlora import base
+from mcqlora.cli import job
+
+with job(snakemake.log[0]):
+    base.build(
+        corpus=Path(snakemake.input.corpus),
+        tokenizer_path=snakemake.input.tokenizer,
+        output=Path(snakemake.output[0]),
+        worker=Path(snakemake.params.worker),
+        runs=Path("runs"),
+        **snakemake.params.base,
+    )

@@ -1,0 +1,9 @@
+"""Write the embedded benchmark, its reading test and the base network's corpus."""
+
+from pathlib import Path
+
+from mcqlora import demo
+from mcqlora.cli import job
+
+with job(snakemake.log[0]):
+    demo.write(Path(snakemake.output[0]), **snakemake.params.demo)

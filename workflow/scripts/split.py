@@ -1,0 +1,24 @@
+"""Epochs to train, valid and test parts, and the proof that no test question stands in training."""
+
+from mcqlora import io, splits
+from mcqlora.cli import job
+
+with job(snakemake.log[0]):
+    questions = list(io.read_jsonl(snakemake.input.questions))
+    groups = splits.groups(questions, snakemake.params.near_duplicate_threshold)
+    split = splits.choose(snakemake.params.split, questions, groups, **snakemake.params.sizes)
+    parts = splits.assemble(split, [io.JsonArray(path) for path in snakemake.input.epochs])
+    counts = {part: io.write_json_array(snakemake.output[part], records) for part, records in parts.items()}
+    leakage = {
+        part: splits.leakage(
+            io.read_json_array(snakemake.output.train),
+            io.read_json_array(snakemake.output[part]),
+            groups,
+            100,
+        )
+        for part in ("valid", "test")
+    }
+    leakage |= {"records": counts, "split": splits.summary(questions, split), "dropped": split.dropped}
+    io.write_json(snakemake.output.leakage, leakage, indent=True)
+    for part in ("valid", "test"):
+        splits.gate(leakage[part], allowed=snakemake.params.allow_leak, part=part)

@@ -1,0 +1,7 @@
+"""One process of a training, started by msrun: `worker.py CONFIG.yaml`."""
+
+import sys
+
+from mcqlora.training import run_worker
+
+run_worker(sys.argv[1])
