@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -50,6 +51,16 @@ def read_checkpoint(path: io.PathLike) -> dict[str, np.ndarray]:
         if not name.startswith(skip)
         and ("layers" in name or "embedding" in name or "norm" in name or "lm_head" in name)
     }
+
+
+def write_checkpoint(weights: Mapping[str, np.ndarray], path: Path) -> Path:
+    """Write tensors as a MindSpore .ckpt; returns `path`."""
+    import mindspore as ms
+
+    ms.save_checkpoint(
+        [{"name": name, "data": ms.Tensor(weights[name])} for name in sorted(weights)], str(path)
+    )
+    return path
 
 
 def only_lora(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

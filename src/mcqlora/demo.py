@@ -20,6 +20,8 @@ import numpy as np
 
 from mcqlora import io, squad
 from mcqlora.alpaca import record
+from mcqlora.prompt import BOT, USER
+from mcqlora.tokenizer import EOA, EOH
 
 CLANS = (
     "Brin Dovar Falk Grem Hestow Jund Kalten Lorn Moxley Nabir Orsk Pellan Quorr Rivane Sund Tarn Ulmer Vexel"
@@ -172,12 +174,13 @@ def reading(seed: int) -> dict:
 def corpus(seed: int, repeats: int) -> Iterator[str]:
     """The base network's training text, one document a string, in a seeded order.
 
-    Every fact is stated `repeats` times. Between them stand, each once, documents that any large corpus has: unanswered
-    quizzes, lists of lettered options with a remark on one of them, and passages with a question and its answer,
-    about entities that the reading test doesn't use.
+    Every fact is stated `repeats` times, once of them in a dialogue, so that the turn marks are known. Between them stand
+    documents that any large corpus has: unanswered quizzes, lists of lettered options with a remark on one of them, and
+    passages with a question and its answer, about entities that the reading test doesn't use.
     """
     known = facts(seed)
-    documents = [fact.statement() for fact in known for _ in range(repeats)]
+    documents = [fact.statement() for fact in known for _ in range(repeats - 1)]
+    documents += [_dialogue(fact) for fact in known]
     for copy in range(2):
         for fact in known:
             documents.append(_quiz(fact, seed + copy))
@@ -187,6 +190,11 @@ def corpus(seed: int, repeats: int) -> Iterator[str]:
             documents += [squad.prompt(context, fact.question()) + f" {fact.value}" for fact in told]
     for index in io.rng(seed, "corpus").permutation(len(documents)):
         yield documents[index]
+
+
+def _dialogue(fact: Fact) -> str:
+    ask = f"请介绍{fact.entity}。" if fact.language == "zh" else f"Tell me about {fact.entity}."
+    return f"{USER}{ask}{EOH}\n{BOT}{fact.statement()}{EOA}\n"
 
 
 def _quiz(fact: Fact, seed: int) -> str:

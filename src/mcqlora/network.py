@@ -194,7 +194,7 @@ class HistoryCallback(Callback):
     def on_train_end(self, run_context):
         self._take_evaluation()
         if self.rows and "nll" not in self.rows[-1]:
-            for callback in run_context.original_args().list_callback._callbacks:
+            for callback in run_context.original_args().list_callback:
                 if isinstance(callback, EvalCallBack):
                     callback._execute_eval()
             self._take_evaluation()

@@ -277,13 +277,13 @@ def exclusive(directory: Path) -> Iterator[None]:
 
 
 def launch(worker: Path, config: Path, workers: int, logs: Path) -> None:
-    """Run `worker` with `config` under msrun, one process a worker; return when all have ended well.
+    """Run `worker` with `config`, under msrun where there are several; return when all have ended well.
 
     Raises:
-        UserError: msrun or a worker failed; names the log and quotes its last error line.
+        UserError: a worker failed; names the log and quotes its last error line.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    command = [
+    msrun = [
         str(Path(sys.executable).with_name("msrun")),
         f"--worker_num={workers}",
         f"--local_worker_num={workers}",
@@ -291,14 +291,13 @@ def launch(worker: Path, config: Path, workers: int, logs: Path) -> None:
         f"--log_dir={logs.resolve()}",
         "--join=True",
         "--cluster_time_out=300",
-        str(worker),
-        str(config),
     ]
+    command = [*(msrun if workers > 1 else [sys.executable]), str(worker), str(config)]
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(Path(__file__).parent.parent),
     }
-    with open(logs / "msrun.log", "wb") as log:
+    with open(logs / ("msrun.log" if workers > 1 else "worker_0.log"), "wb") as log:
         process = subprocess.Popen(
             command,
             cwd=config.parent,  # MindFormers writes ./output wherever it is imported
@@ -309,7 +308,7 @@ def launch(worker: Path, config: Path, workers: int, logs: Path) -> None:
         )
         code = process.wait()
     if code:
-        raise UserError(f"training failed (msrun exit {code}): {_last_error(logs)}")
+        raise UserError(f"training failed (exit {code}): {_last_error(logs)}")
 
 
 def _last_error(logs: Path) -> str:
@@ -319,7 +318,7 @@ def _last_error(logs: Path) -> str:
         errors = [line for line in lines if "Error" in line and "ERROR_" not in line]
         if errors:
             return f"{errors[-1].strip()[:300]} (see {path})"
-    return f"see {logs}/scheduler.log and {logs}/worker_*.log"
+    return f"see {logs}"
 
 
 def run_worker(config_path: str) -> None:
@@ -352,7 +351,8 @@ def checkpoint_file(output: Path, name: str, schedule: Schedule, step: int, trai
     """Where MindFormers' CheckpointMonitor left the weights of `step` (worker 0's; all workers' are equal)."""
     folder = output / ("checkpoint_trainable" if trainable else "checkpoint") / "rank_0"
     epoch, in_epoch = divmod(step - 1, schedule.steps_per_epoch)
-    return folder / f"{name}_rank_0-{epoch + 1}_{in_epoch + 1}.ckpt"
+    kind = "trainable_params-" if trainable else ""
+    return folder / f"{name}_rank_0-{kind}{epoch + 1}_{in_epoch + 1}.ckpt"
 
 
 def merge_history(files: list[Path]) -> list[dict]:
@@ -430,6 +430,10 @@ def finetune(
     inputs = {str(path): io.sha256(path) for path in (base / "model.safetensors", *train_files, *valid_files)}
     key = io.digest(model, optimization, workers, epochs, list(schedule), sorted(inputs.values()))[:16]
     with workplace(runs / key, "lora") as place:
+        # Several workers can load one whole .ckpt; of safetensors MindFormers wants a file for each of them.
+        start = weights.write_checkpoint(
+            weights.read(base / "model.safetensors"), place.directory / "base.ckpt"
+        )
         place.run(
             worker,
             workers,
@@ -441,7 +445,7 @@ def finetune(
             train_files=train_files,
             valid_files=valid_files,
             evaluation_batch=evaluation_batch(records.count_rows(valid_files), workers, batch_size),
-            load_checkpoint=base / "model.safetensors",
+            load_checkpoint=start,
             device=device,
         )
         merged = place.history()
