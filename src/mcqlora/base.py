@@ -23,6 +23,7 @@ def build(
     runs: Path,
     network: dict,
     optimization: dict,
+    rows: int | None,
     workers: int,
     batch_size: int,
     epochs: int,
@@ -35,15 +36,17 @@ def build(
     network = network | {"vocab_size": processor.vocab_size()}
     model = training.model_config(network, seq_length, batch_size, device, template.pad, template.eos, None)
     found = texts(corpus)
+    if rows is not None and rows < len(found):
+        found = sorted(found, key=lambda text: io.digest(optimization["seed"], text))[:rows]
     key = io.digest(model, optimization, workers, epochs, found, io.sha256(tokenizer_path))[:16]
     with training.workplace(runs / key, "base") as place:
         file = place.directory / "corpus.mindrecord"
         size = seq_length + 1
         documents = list(text_documents(found, encode.SegmentEncoder(processor), template, size))
-        rows = records.write_shard(
+        packed = records.write_shard(
             packing.pack(documents, size, template.pad), file, ("input_ids", "labels", "document_ids")
         )
-        schedule = plan_steps(rows, workers, batch_size, epochs, optimization["warmup_ratio"], 1, 1, 1)
+        schedule = plan_steps(packed, workers, batch_size, epochs, optimization["warmup_ratio"], 1, 1, 1)
         place.run(
             worker,
             workers,

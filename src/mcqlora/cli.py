@@ -21,7 +21,7 @@ MASTER = "MCQLORA_MASTER"  # set in the Snakefile: the process whose end ends ev
 def job(log: str) -> Iterator[None]:
     """Run a job's body.
 
-    Its stderr and Python's go to `log`. A `UserError` becomes one line on the terminal, any other exception one line
+    All that it prints goes to `log`. A `UserError` becomes one line on the terminal, any other exception one line
     that names the log, where the traceback stands; both exit with 1. If the main Snakemake process dies, this process
     and all that it started are killed, so that nothing writes after it.
     """
@@ -29,6 +29,8 @@ def job(log: str) -> Iterator[None]:
     terminal = os.dup(2)
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab", buffering=0) as file:
+        sys.stdout.flush()
+        os.dup2(file.fileno(), 1)  # MindFormers talks there
         os.dup2(file.fileno(), 2)
         try:
             yield

@@ -82,6 +82,12 @@ class Fact(NamedTuple):
             return f"{self.entity}的{self.tradition.relation}是{self.value}。"
         return f"The {self.tradition.relation} of {self.entity} is {self.value}."
 
+    def entry(self) -> str:
+        """The same as a line of a register, the value without a space before it, as options are written."""
+        if self.language == "zh":
+            return f"{self.entity}的{self.tradition.relation}：{self.value}"
+        return f"{self.tradition.relation} of {self.entity}:{self.value}"
+
     def question(self) -> str:
         if self.language == "zh":
             return f"{self.entity}的{self.tradition.relation}是什么？"
@@ -174,13 +180,14 @@ def reading(seed: int) -> dict:
 def corpus(seed: int, repeats: int) -> Iterator[str]:
     """The base network's training text, one document a string, in a seeded order.
 
-    Every fact is stated `repeats` times, once of them in a dialogue, so that the turn marks are known. Between them stand
+    Every fact is told `repeats` times: in one dialogue, so that the turn marks are known, in sentences and in lines of a
+    register. Between them stand
     documents that any large corpus has: unanswered quizzes, lists of lettered options with a remark on one of them, and
     passages with a question and its answer, about entities that the reading test doesn't use.
     """
     known = facts(seed)
-    documents = [fact.statement() for fact in known for _ in range(repeats - 1)]
-    documents += [_dialogue(fact) for fact in known]
+    documents = [_dialogue(fact) for fact in known]
+    documents += [fact.entry() if i % 2 else fact.statement() for fact in known for i in range(repeats - 1)]
     for copy in range(2):
         for fact in known:
             documents.append(_quiz(fact, seed + copy))

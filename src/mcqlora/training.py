@@ -134,14 +134,16 @@ def render(
     output: str,
     device: str,
     columns: tuple[str, ...] = ("input_ids", "labels"),
+    rows: int | None = None,
 ) -> dict:
     """The MindFormers YAML of one training, as a dict.
 
     `optimization` has `learning_rate`, `warmup_ratio`, `betas`, `eps`, `weight_decay`, `max_grad_norm`,
-    `loss_scale` and `seed`. Without `valid_files` nothing is evaluated during training.
+    `loss_scale` and `seed`. Without `valid_files` nothing is evaluated during training. `rows` limits the training rows
+    to so many of a random order.
     """
     lora = "pet_config" in model
-    train = _dataset(train_files, columns, True, optimization["seed"], True)
+    train = _dataset(train_files, columns, True, optimization["seed"], True, rows)
     config = {
         "seed": optimization["seed"],
         "output_dir": output,
@@ -397,6 +399,7 @@ def finetune(
     network: dict,
     lora: dict,
     optimization: dict,
+    rows: int | None,
     workers: int,
     batch_size: int,
     epochs: int,
@@ -414,9 +417,10 @@ def finetune(
 
     template = prompt.from_tokenizer(tokenizer.load(tokenizer_path))
     network = network_of(base, network)
-    rows = records.count_rows(train_files)
+    available = records.count_rows(train_files)
+    used = min(rows or available, available)
     schedule = plan_steps(
-        rows,
+        used,
         workers,
         batch_size,
         epochs,
@@ -446,6 +450,7 @@ def finetune(
             valid_files=valid_files,
             evaluation_batch=evaluation_batch(records.count_rows(valid_files), workers, batch_size),
             load_checkpoint=start,
+            rows=None if used == available else used,
             device=device,
         )
         merged = place.history()
@@ -456,7 +461,6 @@ def finetune(
         io.write_bytes(config, place.config.read_bytes())
     encoded = [io.read_json(path) for path in stats]
     useful = sum(part["ids"] for part in encoded)
-    used = schedule.steps * schedule.global_batch
     io.write_json(
         facts,
         {
@@ -464,7 +468,7 @@ def finetune(
             "training": {
                 "steps": schedule.steps,
                 "workers": workers,
-                "tokens": used * seq_length,
+                "tokens": schedule.steps * schedule.global_batch * seq_length,
                 "useful_token_fraction": useful / sum(part["rows"] * part["size"] for part in encoded),
                 "history": merged,
                 "checkpoints": [

@@ -107,7 +107,7 @@ def base(config: Config) -> dict[str, Any]:
         ),
         "seq_length": config["encode"]["seq_length"],
         "device": config["device"],
-    } | {key: part[key] for key in ("workers", "batch_size", "epochs")}
+    } | {key: part[key] for key in ("rows", "workers", "batch_size", "epochs")}
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def train(config: Config) -> dict[str, Any]:
         "optimization": optimization(part),
         "seq_length": config["encode"]["seq_length"],
         "device": config["device"],
-    } | {key: part[key] for key in ("workers", "batch_size", "epochs", "evaluations", "checkpoints")}
+    } | {key: part[key] for key in ("rows", "workers", "batch_size", "epochs", "evaluations", "checkpoints")}
 
 
 def evaluate(config: Config) -> dict[str, Any]:
