@@ -104,10 +104,11 @@ def model_config(
 
 
 def _dataset(
-    files: list[str], columns: Sequence[str], shuffle: bool, seed: int, drop_remainder: bool
+    files: list[str], columns: Sequence[str], shuffle: bool, seed: int, drop_remainder: bool, rows: int | None = None
 ) -> dict:
+    some = {} if rows is None else {"num_samples": rows}
     return {
-        "data_loader": {"type": "MindDataset", "dataset_files": files, "shuffle": shuffle},
+        "data_loader": {"type": "MindDataset", "dataset_files": files, "shuffle": shuffle, **some},
         "input_columns": list(columns),
         "num_parallel_workers": 1,
         "python_multiprocessing": False,

@@ -9,6 +9,8 @@ rule base:
         f"{LOGS}/base.log",
     benchmark:
         f"{TIMES}/base.tsv"
+    conda:
+        ENVIRONMENT
     threads: workflow.cores
     resources:
         npu=config["base"]["workers"],

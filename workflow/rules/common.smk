@@ -4,7 +4,9 @@ import sys
 SOURCE = Path(workflow.basedir) / "src"
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 sys.path.insert(0, str(SOURCE))
-os.environ.setdefault("MCQLORA_MASTER", str(os.getpid()))  # whose end ends the jobs, see mcqlora.cli
+os.environ.setdefault(
+    "MCQLORA_MASTER", str(os.getpid())
+)  # whose end ends the jobs, see mcqlora.cli
 
 from mcqlora import config as settings
 from mcqlora import wiring
@@ -12,14 +14,24 @@ from mcqlora.errors import UserError
 from mcqlora.fingerprint import fingerprint
 
 try:
-    config = settings.check(config, settings.read_yaml(Path(workflow.basedir, "workflow/schemas/config.schema.yaml")))
-    npus = workflow.global_resources.get("npu")  # of the profile; None when none is said
+    config = settings.check(
+        config,
+        settings.read_yaml(
+            Path(workflow.basedir, "workflow/schemas/config.schema.yaml")
+        ),
+    )
+    npus = workflow.global_resources.get(
+        "npu"
+    )  # of the profile; None when none is said
     wiring.check(config, getattr(npus, "value", npus))
     BENCHMARK_FILES = wiring.benchmark_inputs(config)
 except UserError as error:
     sys.exit(f"mcqlora: {error}")
 
 RUN = config["run"]
+ENVIRONMENT = (
+    Path(workflow.basedir) / "envs" / "cpu.yaml"
+)  # for --software-deployment-method conda
 RESULTS, LOGS, TIMES = f"results/{RUN}", f"logs/{RUN}", f"benchmarks/{RUN}"
 GENERATED = config["data"] == settings.GENERATED
 ROOT = f"{RESULTS}/data" if GENERATED else config["data"]
@@ -43,7 +55,10 @@ def code(script):
 
 
 def shard_files(part, kind="mindrecord"):
-    return [f"{RESULTS}/mindrecord/{part}/shard-{i}-of-{SHARDS[part]}.{kind}" for i in range(SHARDS[part])]
+    return [
+        f"{RESULTS}/mindrecord/{part}/shard-{i}-of-{SHARDS[part]}.{kind}"
+        for i in range(SHARDS[part])
+    ]
 
 
 def under_data(path):
@@ -52,8 +67,33 @@ def under_data(path):
 
 
 TIME_FILES = [
-    *(f"{TIMES}/{stage}.tsv" for stage in (*(["demo"] if GENERATED else []), "read", "alpaca", "shuffle", "split")),
+    *(
+        f"{TIMES}/{stage}.tsv"
+        for stage in (
+            *(["demo"] if GENERATED else []),
+            "read",
+            "alpaca",
+            "shuffle",
+            "split",
+        )
+    ),
     *(f"{TIMES}/{stage}.tsv" for stage in ("tokenizer", "base", "train")),
-    *(f"{TIMES}/encode/{part}-{i}-of-{n}.tsv" for part, n in SHARDS.items() for i in range(n)),
+    *(
+        f"{TIMES}/encode/{part}-{i}-of-{n}.tsv"
+        for part, n in SHARDS.items()
+        for i in range(n)
+    ),
     *(f"{TIMES}/evaluate/{model}.tsv" for model in MODELS),
 ]
+
+
+def data_root(wildcards):
+    return ROOT
+
+
+def adapter(wildcards):
+    return (
+        []
+        if wildcards.model == "base"
+        else f"{RESULTS}/adapters/{wildcards.model}.safetensors"
+    )

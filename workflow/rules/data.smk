@@ -8,6 +8,8 @@ if GENERATED:
             f"{LOGS}/demo.log",
         benchmark:
             f"{TIMES}/demo.tsv"
+        conda:
+            ENVIRONMENT
         params:
             demo=config["demo"],
             code=code("demo.py"),
@@ -26,8 +28,10 @@ rule read:
         f"{LOGS}/read.log",
     benchmark:
         f"{TIMES}/read.tsv"
+    conda:
+        ENVIRONMENT
     params:
-        root=ROOT,
+        root=data_root,
         benchmarks=config["benchmarks"],
         reading=wiring.reading(config),
         screening=wiring.screening(config),
@@ -46,6 +50,8 @@ rule alpaca:
         f"{LOGS}/alpaca.log",
     benchmark:
         f"{TIMES}/alpaca.tsv"
+    conda:
+        ENVIRONMENT
     params:
         code=code("alpaca.py"),
     script:
@@ -62,6 +68,8 @@ rule shuffle:
         f"{LOGS}/shuffle.log",
     benchmark:
         f"{TIMES}/shuffle.tsv"
+    conda:
+        ENVIRONMENT
     params:
         shuffle=wiring.shuffling(config),
         code=code("shuffle.py"),
@@ -83,6 +91,8 @@ rule split:
         f"{LOGS}/split.log",
     benchmark:
         f"{TIMES}/split.tsv"
+    conda:
+        ENVIRONMENT
     params:
         split=config["split"],
         sizes=wiring.sizes(config),

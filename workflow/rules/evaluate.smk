@@ -1,7 +1,3 @@
-def adapter(wildcards):
-    return [] if wildcards.model == "base" else f"{RESULTS}/adapters/{wildcards.model}.safetensors"
-
-
 rule evaluate:
     """Multiple choice and reading, item by item, of the base or of a checkpoint."""
     input:
@@ -18,8 +14,9 @@ rule evaluate:
         f"{LOGS}/evaluate/{{model}}.log",
     benchmark:
         f"{TIMES}/evaluate/{{model}}.tsv"
+    conda:
+        ENVIRONMENT
     params:
-        root=ROOT,
         squad=config["evaluate"]["squad"],
         evaluate=wiring.evaluate(config),
         code=code("evaluate.py"),

@@ -10,9 +10,13 @@ rule report:
         benchmarks=TIME_FILES,
     output:
         summary=report(
-            f"{RESULTS}/summary.json", caption="../report/summary.rst", category="Results"
+            f"{RESULTS}/summary.json",
+            caption="../report/summary.rst",
+            category="Results",
         ),
-        report=report(f"{RESULTS}/report.md", caption="../report/report.rst", category="Results"),
+        report=report(
+            f"{RESULTS}/report.md", caption="../report/report.rst", category="Results"
+        ),
         loss=report(
             f"{RESULTS}/figures/loss_curve.svg",
             caption="../report/loss_curve.rst",
@@ -30,12 +34,13 @@ rule report:
         ),
     log:
         f"{LOGS}/report.log",
+    conda:
+        ENVIRONMENT
     params:
         run=RUN,
         recipe=config["recipe"],
         protocol=config["evaluate"]["protocol"],
         models=MODELS,
-        benchmarks=TIMES,
         code=code("report.py"),
     script:
         "../scripts/report.py"

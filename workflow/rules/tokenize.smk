@@ -8,6 +8,8 @@ rule tokenizer:
         f"{LOGS}/tokenizer.log",
     benchmark:
         f"{TIMES}/tokenizer.tsv"
+    conda:
+        ENVIRONMENT
     params:
         path=config["tokenizer"]["path"],
         vocab_size=config["tokenizer"]["vocab_size"],
@@ -29,6 +31,8 @@ rule encode:
         f"{LOGS}/encode/{{part}}-{{shard}}-of-{{shards}}.log",
     benchmark:
         f"{TIMES}/encode/{{part}}-{{shard}}-of-{{shards}}.tsv"
+    conda:
+        ENVIRONMENT
     params:
         size=lambda wildcards: wiring.row_size(config, wildcards.part),
         shard=lambda wildcards: int(wildcards.shard),

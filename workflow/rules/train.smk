@@ -7,7 +7,10 @@ rule train:
         valid=shard_files("valid"),
         stats=shard_files("train", "json"),
     output:
-        adapters=ensure([f"{RESULTS}/adapters/{name}.safetensors" for name in CHECKPOINTS], non_empty=True),
+        adapters=ensure(
+            [f"{RESULTS}/adapters/{name}.safetensors" for name in CHECKPOINTS],
+            non_empty=True,
+        ),
         history=f"{RESULTS}/training/history.csv",
         config=f"{RESULTS}/training/config.yaml",
         facts=f"{RESULTS}/training/training.json",
@@ -15,8 +18,10 @@ rule train:
         f"{LOGS}/train.log",
     benchmark:
         f"{TIMES}/train.tsv"
-    threads: workflow.cores
     retries: config["train"]["retries"]
+    conda:
+        ENVIRONMENT
+    threads: workflow.cores
     resources:
         npu=config["train"]["workers"],
     params:

@@ -6,6 +6,7 @@ from mcqlora import evaluation, io
 from mcqlora.cli import job
 
 with job(snakemake.log[0]):
+    squad = Path(snakemake.input.squad)
     mcq, reading = evaluation.evaluate(
         model=snakemake.wildcards.model,
         base=Path(snakemake.input.base),
@@ -13,7 +14,7 @@ with job(snakemake.log[0]):
         tokenizer_path=snakemake.input.tokenizer,
         test=snakemake.input.test,
         questions=snakemake.input.questions,
-        squad_path=str(Path(snakemake.params.root) / snakemake.params.squad),
+        squad_path=str(squad / snakemake.params.squad if squad.is_dir() else squad),
         **snakemake.params.evaluate,
     )
     io.write_json(snakemake.output.mcq, mcq)

@@ -1,5 +1,7 @@
 """summary.json, report.md and the figures, from what the stages wrote."""
 
+import os
+
 from mcqlora import figures, io, report
 from mcqlora.cli import job
 
@@ -19,7 +21,7 @@ with job(snakemake.log[0]):
         training=facts["training"],
         mcq=mcq,
         squad=squad,
-        seconds=report.seconds_by_stage(source.benchmarks, snakemake.params.benchmarks),
+        seconds=report.seconds_by_stage(source.benchmarks, os.path.commonpath(source.benchmarks)),
         protocol=snakemake.params.protocol,
     )
     items = [

@@ -1,0 +1,46 @@
+"""Runs of the real workflow, each in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = Path(__file__).parent / "config" / "tiny.yaml"
+
+
+def snakemake(folder: Path, *arguments: str, configfile: Path | None = TINY) -> subprocess.CompletedProcess:
+    """Run Snakemake on the project's Snakefile with `folder` as working directory."""
+    overlay = ["--configfile", str(configfile)] if configfile else []
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *overlay]
+    environment = {k: v for k, v in os.environ.items() if k != "MCQLORA_MASTER"}
+    return subprocess.run(
+        [*command, "--directory", str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=folder,
+    )
+
+
+def rules(result: subprocess.CompletedProcess) -> set[str]:
+    """The rules that a dry run would run, without targets."""
+    lines = result.stdout.splitlines()
+    start = next((i for i, line in enumerate(lines) if line.startswith("job ")), None)
+    if start is None:
+        return set()
+    table = lines[start + 2 : lines.index(next(line for line in lines[start:] if line.startswith("total")))]
+    return {line.split()[0] for line in table} - {"all"}
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """A folder in which the whole tiny workflow has run once, really training and evaluating."""
+    folder = tmp_path_factory.mktemp("tiny")
+    result = snakemake(folder, "--cores", "2")
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return folder

@@ -1,0 +1,69 @@
+"""Bad input: one clear line, a non-zero exit, earlier results untouched."""
+
+import csv
+
+import pytest
+
+from mcqlora import demo, io
+from tests.workflow.conftest import snakemake
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A data folder as a user has one: CSV files, a reading test, a tokenizer."""
+    folder = tmp_path_factory.mktemp("data")
+    demo.write(folder, seed=1, repeats=1)
+    from mcqlora import tokenizer
+
+    tokenizer.train(demo.tokenizer_text(folder), folder / "tokenizer.model", 900)
+    return folder
+
+
+def run(folder, data, *arguments):
+    config = [f"data={data}", "tokenizer.path=tokenizer.model", "base.text=train"]
+    return snakemake(folder, "--cores", "1", *arguments, "--config", *config)
+
+
+def only_line(result):
+    lines = [line for line in result.stderr.splitlines() + result.stdout.splitlines() if line.startswith("mcqlora:")]
+    assert len(lines) == 1, result.stderr + result.stdout
+    assert result.returncode != 0 and "Traceback" not in result.stderr + result.stdout
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("train.lora_ranc=8", "train.lora_rank"),
+        ("shufle=1", "shuffle"),
+        ("train.workers=3", "npu"),
+        ("train.lora_rank=none", "train.lora_rank"),
+        ("data=nowhere", "nowhere"),
+    ],
+)
+def test_a_bad_key_is_one_line(tmp_path, setting, said):
+    line = only_line(snakemake(tmp_path, "-n", "--config", setting))
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["What?", "a", "b", "c", "A"], ["row 5", "5"]),
+        (["What?", "a", "b", "c", "d", "E"], ["row 5", "E"]),
+    ],
+)
+def test_a_bad_row_names_file_and_row_and_earlier_results_stay(tmp_path, data, cells, said):
+    first = run(tmp_path, data, "results/tiny/questions.jsonl")
+    assert first.returncode == 0, first.stderr
+    before = io.sha256(tmp_path / "results/tiny/alpaca.json") if (tmp_path / "results/tiny/alpaca.json").exists() else None
+    path = data / "island_en" / "dev" / "clan_trees_dev.csv"
+    good = path.read_bytes()
+    try:
+        with open(path, "a", newline="") as file:
+            csv.writer(file).writerow(cells)
+        line = only_line(run(tmp_path, data, "results/tiny/alpaca.json"))
+    finally:
+        path.write_bytes(good)
+    assert "clan_trees_dev.csv" in line and all(word in line for word in said)
+    assert before is None or io.sha256(tmp_path / "results/tiny/alpaca.json") == before

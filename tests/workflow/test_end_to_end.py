@@ -1,0 +1,83 @@
+"""The whole workflow, once, for real."""
+
+import csv
+import json
+
+import pytest
+
+from mcqlora import adapters, io, records
+from tests.workflow.conftest import snakemake
+
+
+@pytest.fixture(scope="module")
+def results(finished):
+    return finished / "results" / "tiny"
+
+
+def test_summary_has_the_contract_s_keys(results):
+    summary = json.loads((results / "summary.json").read_text())
+    assert (summary["run"], summary["recipe"], summary["leaked"]) == ("tiny", "corrected", False)
+    assert summary["questions"] == {"read": 1620, "kept": 1620, "dropped": {}}
+    assert summary["splits"] == {"train": 5 * (1620 - 15 * 8), "valid": 60, "test": 60}
+    assert summary["training"]["steps"] == 160 // 16 and summary["training"]["workers"] == 2
+    assert summary["training"]["tokens"] == 160 * 128
+    assert 0 < summary["training"]["useful_token_fraction"] < 1
+    assert [step for step, _ in summary["training"]["valid_loss"]] == [2, 4, 6, 8, 10]
+    for side in ("base", "tuned"):
+        score = summary["mcq"][side]
+        assert score["n"] == 60 and score["correct"] == round(score["accuracy"] * 60)
+        assert score["low"] <= score["accuracy"] <= score["high"]
+        assert {"em", "f1", "n"} <= set(summary["squad"][side]["official"])
+        assert {"em", "f1", "n"} <= set(summary["squad"][side]["mindformers"])
+    assert summary["mcq"]["protocol"] == "answer" and 0 <= summary["mcq"]["mcnemar_p"] <= 1
+    assert set(summary["mcq"]["protocols"]) == {"answer", "letter", "generation"}
+    assert {"demo", "read", "encode", "base", "train", "evaluate"} <= set(summary["seconds"])
+
+
+def test_parameters_are_those_of_the_files(results):
+    told = json.loads((results / "summary.json").read_text())["parameters"]
+    base = adapters.read(results / "base" / "model.safetensors")
+    lora = adapters.read(results / "adapters" / "checkpoint_5.safetensors")
+    assert told["total"] == sum(tensor.size for tensor in base.values())
+    assert told["trainable"] == sum(tensor.size for tensor in lora.values())
+    assert told["ratio"] == told["trainable"] / told["total"]
+
+
+def test_training_changed_the_adapter_between_checkpoints(results):
+    first, last = (adapters.read(results / "adapters" / f"checkpoint_{k}.safetensors") for k in (1, 5))
+    assert set(first) == set(last)
+    assert any((first[name] != last[name]).any() for name in first)
+
+
+def test_history_has_every_step_and_the_last_is_evaluated(results):
+    with open(results / "training" / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(1, 11))
+    assert rows[-1]["valid_loss"] and float(rows[-1]["train_loss"]) > 0
+
+
+def test_shards_hold_all_training_rows_in_order(results):
+    shards = [results / "mindrecord" / "train" / f"shard-{i}-of-2.mindrecord" for i in (0, 1)]
+    train = list(io.read_json_array(results / "splits" / "train.json"))
+    assert records.count_rows(shards) == len(train)
+
+
+def test_items_are_kept_and_add_up(results):
+    for model in ("base", *(f"checkpoint_{k}" for k in range(1, 6))):
+        mcq = io.read_json(results / "evaluation" / model / "mcq.json")
+        assert len(mcq["protocols"]["answer"]["items"]) == 60
+        assert len(mcq["protocols"]["generation"]["items"]) == 6
+        assert len(io.read_json(results / "evaluation" / model / "squad.json")["items"]) == 6
+
+
+def test_a_second_run_does_nothing_and_says_so(finished):
+    result = snakemake(finished, "--cores", "2")
+    assert result.returncode == 0 and "Nothing to be done" in result.stdout + result.stderr
+
+
+def test_snakemake_report_has_the_figures(finished):
+    result = snakemake(finished, "--report", "report.html")
+    assert result.returncode == 0, result.stderr[-2000:]
+    page = (finished / "report.html").read_text()
+    for name in ("loss_curve.svg", "accuracy_by_category.svg", "base_against_tuned.svg", "summary.json"):
+        assert name in page
