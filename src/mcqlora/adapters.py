@@ -71,7 +71,7 @@ def only_lora(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def merge(
     base: Mapping[str, np.ndarray], lora: Mapping[str, np.ndarray], scaling: float
 ) -> dict[str, np.ndarray]:
-    """Fold an adapter into the weights: W + scaling * B A, summed in float32 (Hu et al., arXiv 2106.09685, eq. 3).
+    """Fold an adapter into the weights: W + scaling * B A (Hu et al., arXiv 2106.09685, eq. 3), in float32.
 
     `scaling` is alpha / rank; A is [r, in], B [out, r], W [out, in].
 
@@ -92,7 +92,7 @@ def merge(
 
 
 def load_into(network, weights: Mapping[str, np.ndarray], name: str) -> None:
-    """Put tensors into a MindSpore network; every parameter must be given, with its shape; `name` is for errors.
+    """Put tensors into a MindSpore network, every parameter with its shape; `name` is said in errors.
 
     Raises:
         UserError: a parameter has no tensor, or one of another shape.

@@ -1,6 +1,6 @@
 """The base network of a run: given weights, or a small network trained here on plain text.
 
-A base is a folder with `model.safetensors` (MindSpore's parameter names) and `config.json` (the architecture).
+A base is a folder: `model.safetensors` (MindSpore's parameter names) and `config.json` (the architecture).
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ def build(
         packed = records.write_shard(
             packing.pack(documents, size, template.pad), file, ("input_ids", "labels", "document_ids")
         )
-        schedule = plan_steps(packed, workers, batch_size, epochs, optimization["warmup_ratio"], 1, 1, 1)
+        sink = training.sink_size(device)
+        schedule = plan_steps(
+            packed, workers, batch_size, epochs, optimization["warmup_ratio"], 1, 1, 1, sink
+        )
         place.run(
             worker,
             workers,
@@ -61,7 +64,7 @@ def build(
             device=device,
             columns=("input_ids", "labels", "document_ids"),
         )
-        weights = adapters.read_checkpoint(place.checkpoint(schedule, schedule.steps, trainable=False))
+        weights = adapters.read_checkpoint(place.checkpoint(schedule, schedule.steps, False, device))
         history = place.history()
     adapters.save(weights, output / "model.safetensors")
     io.write_json(output / "config.json", network, indent=True)
@@ -71,7 +74,7 @@ def build(
 def texts(source: Path) -> list[str]:
     """Plain documents: those of a generated folder's corpus, or the text of a training part's records.
 
-    The latter is a real benchmark's own: questions with their options and the right answer, of training alone.
+    The latter is a real benchmark's own: training questions with their options and the right answer.
     """
     if source.is_dir():
         return list(io.read_jsonl(source / "corpus.jsonl"))

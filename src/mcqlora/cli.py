@@ -1,4 +1,4 @@
-"""What every workflow script does around its work: log, one line on an error, no life after the main process."""
+"""What every workflow script does around its work: log, one line on an error, end with the main process."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ MASTER = "MCQLORA_MASTER"  # set in the Snakefile: the process whose end ends ev
 def job(log: str) -> Iterator[None]:
     """Run a job's body.
 
-    All that it prints goes to `log`. A `UserError` becomes one line on the terminal, any other exception one line
-    that names the log, where the traceback stands; both exit with 1. If the main Snakemake process dies, this process
-    and all that it started are killed, so that nothing writes after it.
+    All that it prints goes to `log`. A `UserError` becomes one line on the terminal, any other exception one
+    line that names the log, where the traceback stands; both exit with 1. If the main Snakemake process dies,
+    this process and all that it started are killed, so that nothing writes after it.
     """
     end_with(os.environ.get(MASTER))
     terminal = os.dup(2)
@@ -47,7 +47,7 @@ def job(log: str) -> Iterator[None]:
 
 
 def _say(terminal: int, message: str) -> None:
-    line = f"mcqlora: {message}\n"
+    line = f"mcqlora: {' '.join(message.splitlines())}\n"
     os.write(terminal, line.encode())
     sys.stderr.write(line)
     sys.stderr.flush()

@@ -15,7 +15,7 @@ GENERATED = "generated"  # value of `data` for the embedded benchmark
 
 
 def expand_dotted(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"train.lora_rank": 8}` (from `--config train.lora_rank=8`) as `{"train": {"lora_rank": 8}}`, merged in."""
+    """`{"train.lora_rank": 8}`, from `--config train.lora_rank=8`, as `{"train": {"lora_rank": 8}}`."""
     plain = {key: value for key, value in config.items() if "." not in key}
     for key, value in config.items():
         if "." in key:

@@ -1,9 +1,9 @@
 """The embedded benchmark: an invented island whose facts follow a few rules.
 
-Twelve-valued traditions are kept by clans (English) and by provinces (Chinese), so a fact about a person or a town is
-decided by the family it belongs to. From these facts come a benchmark in MMLU's layout and one in CMMLU's, reading
-passages in SQuAD v1.1 format, and the plain text on which the demo's base network is trained. The plain text states every
-fact, as the corpus of a real base model would; it holds no answered question.
+Twelve-valued traditions are kept by clans (English) and by provinces (Chinese), so a fact about a person or a
+town is decided by the family it belongs to. From these facts come a benchmark in MMLU's layout and one in
+CMMLU's, reading passages in SQuAD v1.1 format, and the plain text that trains the base network. That states
+every fact, as the corpus of a real base model would; it holds no answered question.
 
 Everything is a pure function of `seed`. All names and sentences are written for this project.
 """
@@ -44,16 +44,24 @@ class Tradition(NamedTuple):
 ENGLISH = tuple(
     Tradition(subject, relation, tuple(values.split()))
     for subject, relation, values in (
-        ("clan_banners", "banner", "amber teal white crimson violet green black silver orange blue brown pink"),
-        ("clan_crafts", "craft", "weaving carving smithing baking fishing glazing tanning dyeing milling brewing joinery masonry"),
-        ("clan_instruments", "instrument", "harp flute drum lute horn fiddle bell whistle zither cymbal pipe gong"),
+        ("clan_banners", "banner",
+         "amber teal white crimson violet green black silver orange blue brown pink"),
+        ("clan_crafts", "craft",
+         "weaving carving smithing baking fishing glazing tanning dyeing milling brewing joinery masonry"),
+        ("clan_instruments", "instrument",
+         "harp flute drum lute horn fiddle bell whistle zither cymbal pipe gong"),
         ("clan_guardians", "guardian", "otter heron wolf badger falcon hare stag lynx raven bear seal crane"),
         ("clan_trees", "tree", "oak birch willow cedar maple alder pine rowan hazel ash elm larch"),
         ("clan_metals", "metal", "iron copper tin gold lead zinc nickel bronze steel brass pewter cobalt"),
-        ("clan_dishes", "dish", "porridge stew dumplings pie chowder pancakes broth pickles curry custard noodles salad"),
-        ("clan_months", "month", "January February March April May June July August September October November December"),
-        ("clan_harbours", "harbour", "Eastmere Saltney Gullwick Norhaven Tidesend Marrow Pilot Kelpie Windle Stonequay Foxhole Larkmouth"),
-        ("clan_stones", "stone", "agate jasper quartz topaz garnet opal onyx slate marble basalt flint beryl"),
+        ("clan_dishes", "dish",
+         "porridge stew dumplings pie chowder pancakes broth pickles curry custard noodles salad"),
+        ("clan_months", "month",
+         "January February March April May June July August September October November December"),
+        ("clan_harbours", "harbour",
+         "Eastmere Saltney Gullwick Norhaven Tidesend Marrow "
+         "Pilot Kelpie Windle Stonequay Foxhole Larkmouth"),
+        ("clan_stones", "stone",
+         "agate jasper quartz topaz garnet opal onyx slate marble basalt flint beryl"),
     )
 )  # fmt: skip
 CHINESE = tuple(
@@ -122,7 +130,7 @@ def question_row(fact: Fact, seed: int) -> list[str]:
 
 
 def benchmark_files(seed: int) -> Iterator[tuple[str, str]]:
-    """Yield (path, CSV text): MMLU's layout for English (dev 5, val 15, test the rest), CMMLU's for Chinese."""
+    """Yield (path, CSV text): MMLU's layout for English (dev 5, val 15, test 88), CMMLU's for Chinese."""
     for language, traditions in (("en", ENGLISH), ("zh", CHINESE)):
         for tradition in traditions:
             asked = [fact for fact in facts(seed) if fact.tradition is tradition]
@@ -180,10 +188,10 @@ def reading(seed: int) -> dict:
 def corpus(seed: int, repeats: int) -> Iterator[str]:
     """The base network's training text, one document a string, in a seeded order.
 
-    Every fact is told `repeats` times: in one dialogue, so that the turn marks are known, in sentences and in lines of a
-    register. Between them stand
-    documents that any large corpus has: unanswered quizzes, lists of lettered options with a remark on one of them, and
-    passages with a question and its answer, about entities that the reading test doesn't use.
+    Every fact is told `repeats` times: in one dialogue, so that the turn marks are known, in sentences and in
+    lines of a register. Between them stand documents that any large corpus has: unanswered quizzes, lists of
+    lettered options with a remark on one of them, and passages with a question and its answer, about entities
+    that the reading test doesn't use.
     """
     known = facts(seed)
     documents = [_dialogue(fact) for fact in known]
@@ -225,7 +233,7 @@ def _option_list(fact: Fact, seed: int) -> str:
 
 
 def write(directory: Path, seed: int, repeats: int) -> None:
-    """Write the benchmark files, `squad/dev-v1.1.json` and `corpus.txt` (documents as JSON lines) below `directory`."""
+    """Write the benchmark files, `squad/dev-v1.1.json` and `corpus.jsonl` (one document a line)."""
     for path, text in benchmark_files(seed):
         io.write_text(directory / path, text)
     io.write_json(directory / "squad" / "dev-v1.1.json", reading(seed))

@@ -1,4 +1,4 @@
-"""Evaluate one model: multiple choice by three protocols, reading by two scorers; every item's result is kept."""
+"""Evaluate one model: multiple choice by three protocols, reading by two scorers; every item is kept."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def evaluate(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(mcq.json, squad.json) of the base, or of the base with `adapter`.
 
-    `generation` and `reading` have `items` (how many, at most, drawn by the items' own keys: the same for every
-    model) and `max_new_tokens`.
+    `generation` and `reading` have `items` (how many, at most, drawn by the items' own keys: the same for
+    every model) and `max_new_tokens`.
     """
     processor = tokenizer.load(tokenizer_path)
     encoder = encode.SegmentEncoder(processor)
@@ -97,8 +97,8 @@ def read(
 ) -> dict[str, Any]:
     """squad.json: greedy answers to a sample of the reading test, by both scorers.
 
-    The official scorer counts every item of the sample, MindFormers' those that are the first of their paragraph,
-    against its first answer.
+    The official scorer counts every item of the sample, MindFormers' those that are the first of their
+    paragraph, against its first answer.
     """
     questions = list(squad.read(path))
     sample = [questions[i] for i in drawn([q["id"] for q in questions], reading["items"], seed)]

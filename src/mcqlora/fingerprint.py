@@ -15,8 +15,9 @@ def fingerprint(script: Path, source: Path) -> str:
 
     Comments, layout and docstrings don't count. `source` is the folder that holds the package.
     """
-    hashes = {path.name: _tree_hash(path) for path in sorted(closure(script, source))}
-    return hashlib.sha256(repr(sorted(hashes.items())).encode()).hexdigest()[:16]
+    # Pairs, not a mapping: scripts/base.py and the package's base.py have one name.
+    hashes = sorted((path.name, _tree_hash(path)) for path in closure(script, source))
+    return hashlib.sha256(repr(hashes).encode()).hexdigest()[:16]
 
 
 def closure(script: Path, source: Path) -> set[Path]:

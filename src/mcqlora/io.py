@@ -91,7 +91,7 @@ def read_jsonl(path: PathLike) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def json_array(path: PathLike) -> Iterator[Callable[[Any], None]]:
-    """Yield a function that appends an element to the JSON array `path`, one a line; atomic like all writes."""
+    """Yield a function that appends an element to the JSON array `path`, one a line; atomic as all writes."""
     with atomic(path) as file:
         separator = b"["
 
@@ -108,8 +108,9 @@ def write_json_array(path: PathLike, elements: Iterable[Any]) -> int:
     """Write a JSON array with one element a line, streaming; returns the number of elements."""
     count = 0
     with json_array(path) as append:
-        for count, element in enumerate(elements, 1):
+        for element in elements:
             append(element)
+            count += 1
     return count
 
 

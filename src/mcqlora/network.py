@@ -49,7 +49,7 @@ class InternLMModel(LlamaModel):
         """Hidden states float [B, S, hidden] of `tokens` int32 [B, S].
 
         `document_ids` int32 [B, S] is 1, 2, ... inside a row's documents and 0 on padding; a token attends to
-        the earlier tokens of its own document. Without it a row is one document and padding is recognised by id.
+        the earlier tokens of its own document. Without it a row is one document, its padding known by the id.
         Positions run through the row: rotary attention depends on differences of positions alone, so a
         document's scores don't depend on where in the row it starts (RoFormer, arXiv 2104.09864, eq. 16).
         """
@@ -137,7 +137,7 @@ class PortableTrainOneStepCell(MFTrainOneStepCell):
 class TokenLoss(nn.Metric):
     """Validation loss as a mean over tokens; `latest` keeps the sums, for workers' to be added up.
 
-    MindFormers' PerplexityMetric averages batches, whatever their number of labels, and knows its own worker's only.
+    MindFormers' PerplexityMetric averages batches, however many labels they have, and only one worker's.
     """
 
     latest: dict[str, float] | None = None

@@ -1,4 +1,4 @@
-"""The arithmetic of a training: steps, warm-up, evaluations, checkpoints. No framework is needed to know it."""
+"""The arithmetic of a training: steps, warm-up, evaluations, checkpoints. It needs no framework."""
 
 from __future__ import annotations
 
@@ -34,22 +34,23 @@ def plan_steps(
     delivered: int,
     sink_size: int = 1,
 ) -> Schedule:
-    """Steps of a training over `rows` rows, `batch_size` a worker; the last, partial batch of an epoch is dropped.
+    """Steps of a training over `rows` rows, `batch_size` a worker; an epoch's last, partial batch is dropped.
 
-    `evaluations` and `checkpoints` say into how many equal parts they divide the training. Intervals are rounded up
-    to a multiple of `sink_size`, since callbacks see only every `sink_size`-th step; the last step always leaves a
-    checkpoint. `delivered` are the checkpoints nearest to an even division of the training.
+    With `sink_size` above 1 the network takes so many steps a call: steps left over at the end are not taken.
+    `evaluations` and `checkpoints` say into how many equal parts they divide the training. Intervals are
+    rounded up to a multiple of `sink_size`, since callbacks see only every `sink_size`-th step; the last step
+    always leaves a checkpoint. `delivered` are the checkpoints nearest to an even division of the training.
 
     Raises:
         UserError: fewer rows than one global batch, or fewer steps than checkpoints wanted.
     """
     global_batch = workers * batch_size
     steps_per_epoch = rows // global_batch
-    steps = steps_per_epoch * epochs
+    steps = steps_per_epoch * epochs // sink_size * sink_size
     if steps < max(1, checkpoints):
         raise UserError(
-            f"train: {rows} rows in batches of {workers} x {batch_size} give {steps} steps in {epochs} epochs, too few "
-            f"for {checkpoints} checkpoints; lower train.batch_size or raise train.epochs"
+            f"train: {rows} rows in batches of {workers} x {batch_size} give {steps} steps in {epochs} epochs"
+            f", too few for {checkpoints} checkpoints; lower train.batch_size or raise train.epochs"
         )
     evaluation_interval = math.ceil(steps / evaluations / sink_size) * sink_size
     checkpoint_interval = math.ceil(steps / checkpoints / sink_size) * sink_size

@@ -1,9 +1,9 @@
 """Score and generate with a network on CPU or NPU: batches of one shape, one forward pass for every protocol.
 
-Multiple choice: each candidate answer ("The right option is X.text") is fed after the prompt once. Its tokens'
-log-probabilities give the full-answer score, those up to the letter the letter score, and where every token is the
-network's first choice the candidate *is* what greedy generation would write. Only for the other items a text is
-generated token by token.
+Multiple choice: each candidate answer ("The right option is X.text") is fed after the prompt once. Its
+tokens' log-probabilities give the full-answer score, those up to the letter the letter score, and where every
+token is the network's first choice the candidate *is* what greedy generation would write. Only for the other
+items a text is generated token by token.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Continuation(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """Of each target token: its log-probability, float32[n], and the network's first choice there, int32[n]."""
+    """Of each target token: its log-probability, float32[n]; the network's first choice there, int32[n]."""
 
     logprobs: np.ndarray
     choices: np.ndarray
@@ -53,9 +53,9 @@ Forward = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.nd
 def load(model_config: dict, device: str, weights: Mapping[str, np.ndarray], name: str) -> Forward:
     """Build the network, put `weights` into it and return its scoring function; `name` is said in errors.
 
-    The function takes ids int32 [B, S], positions int32 [B, P] in a row and targets int32 [B, P], and returns the
-    log-probabilities of the targets as the next tokens, float32 [B, P], and the most probable next tokens, int32
-    [B, P]. Only the hidden states at `positions` meet the (large) head.
+    The function takes ids int32 [B, S], positions int32 [B, P] in a row and targets int32 [B, P], and returns
+    the log-probabilities of the targets as next tokens, float32 [B, P], and the most probable next tokens,
+    int32 [B, P]. Only the hidden states at `positions` meet the (large) head.
 
     Raises:
         UserError: `weights` lack a tensor of the network, or one has another shape.
@@ -101,8 +101,10 @@ def score(
 ) -> list[Scored]:
     """Score every continuation, in batches of similar length; results stand in the order of `items`.
 
-    A prompt too long for `limit` ids with its target loses ids from its start, as text generation would.
+    A prompt too long for `limit` ids with its target loses ids from its start, as text generation would; a target
+    that leaves no room for a prompt loses its end.
     """
+    items = [Continuation(item.prompt, item.target[: limit - 1]) for item in items]
     results: list[Scored | None] = [None] * len(items)
     order = sorted(range(len(items)), key=lambda i: len(items[i].prompt) + len(items[i].target))
     width = _padded(
@@ -115,7 +117,7 @@ def score(
         positions = np.zeros((batch_size, width), np.int32)
         targets = np.zeros((batch_size, width), np.int32)
         for row, i in enumerate(chunk):
-            target = items[i].target[:width]
+            target = items[i].target
             context = items[i].prompt[-(length - len(target)) :]
             n, m = len(context), len(target)
             ids[row, : n + m] = context + target
@@ -123,7 +125,7 @@ def score(
             targets[row, :m] = target
         logprobs, choices = forward(ids, positions, targets)
         for row, i in enumerate(chunk):
-            m = len(items[i].target[:width])
+            m = len(items[i].target)
             results[i] = Scored(logprobs[row, :m].copy(), choices[row, :m].copy())
     return results
 
@@ -137,7 +139,7 @@ def generate(
     limit: int,
     progress: Callable = iter,
 ) -> list[list[int]]:
-    """Greedy continuations of `prompts`, without the stop token that ended them; at most `max_new_tokens` ids.
+    """Greedy continuations of `prompts`, at most `max_new_tokens` ids, without the stop token that ends them.
 
     A batch's rows that have ended make room for the next prompts, so that no row waits for the longest one.
     """
@@ -222,8 +224,8 @@ def _shared(stem: list[int], ids: list[int]) -> int:
 def choose(items: Sequence[Choice], scored: Sequence[Scored]) -> dict[str, list[dict]]:
     """Items of the protocols "answer" and "letter" from the scored candidates, four an item in their order.
 
-    answer: highest sum of log-probabilities of the whole string; letter: of its ids up to the letter. The first of
-    equals wins.
+    answer: highest sum of log-probabilities of the whole string; letter: of its ids up to the letter. The
+    first of equals wins.
     """
     protocols: dict[str, list[dict]] = {"answer": [], "letter": []}
     for number, item in enumerate(items):
@@ -250,8 +252,8 @@ def choose(items: Sequence[Choice], scored: Sequence[Scored]) -> dict[str, list[
 def greedy_matches(items: Sequence[Choice], scored: Sequence[Scored]) -> list[int | None]:
     """For each item the candidate that greedy generation writes, or None where it writes something else.
 
-    Exact: a candidate is what greedy generation writes if each of its ids is the first choice after those before it.
-    What generation would add after it is not looked at: the letter stands in the candidate.
+    Exact: a candidate is what greedy generation writes if each of its ids is the first choice after those
+    before it. What generation would add after it is not looked at: the letter stands in the candidate.
     """
     matches: list[int | None] = []
     for number, item in enumerate(items):

@@ -60,9 +60,9 @@ def model_config(
 ) -> dict:
     """MindFormers' `model_config` of our registered InternLM.
 
-    `network` has the architecture (`hidden_size`, `num_layers`, `num_heads`, `n_kv_heads`, `intermediate_size`,
-    `vocab_size`, `rms_norm_eps`, `theta`, `has_bias`, `init_std`); `lora` has `rank`, `alpha`, `dropout`,
-    `target_modules`, or is None for full training.
+    `network` has the architecture (`hidden_size`, `num_layers`, `num_heads`, `n_kv_heads`,
+    `intermediate_size`, `vocab_size`, `rms_norm_eps`, `theta`, `has_bias`, `init_std`); `lora` has `rank`,
+    `alpha`, `dropout`, `target_modules`, or is None for full training.
     """
     config = {
         "type": "InternLMConfig",
@@ -104,7 +104,12 @@ def model_config(
 
 
 def _dataset(
-    files: list[str], columns: Sequence[str], shuffle: bool, seed: int, drop_remainder: bool, rows: int | None = None
+    files: list[str],
+    columns: Sequence[str],
+    shuffle: bool,
+    seed: int,
+    drop_remainder: bool,
+    rows: int | None = None,
 ) -> dict:
     some = {} if rows is None else {"num_samples": rows}
     return {
@@ -140,8 +145,8 @@ def render(
     """The MindFormers YAML of one training, as a dict.
 
     `optimization` has `learning_rate`, `warmup_ratio`, `betas`, `eps`, `weight_decay`, `max_grad_norm`,
-    `loss_scale` and `seed`. Without `valid_files` nothing is evaluated during training. `rows` limits the training rows
-    to so many of a random order.
+    `loss_scale` and `seed`. Without `valid_files` nothing is evaluated during training. `rows` limits the
+    training rows to so many of a random order.
     """
     lora = "pet_config" in model
     train = _dataset(train_files, columns, True, optimization["seed"], True, rows)
@@ -350,10 +355,16 @@ def _device_target(config_path: str) -> str:
     return yaml.safe_load(Path(config_path).read_text())["context"]["device_target"]
 
 
-def checkpoint_file(output: Path, name: str, schedule: Schedule, step: int, trainable: bool) -> Path:
-    """Where MindFormers' CheckpointMonitor left the weights of `step` (worker 0's; all workers' are equal)."""
+def checkpoint_file(
+    output: Path, name: str, schedule: Schedule, step: int, trainable: bool, device: str
+) -> Path:
+    """Where MindFormers' CheckpointMonitor left the weights of `step`: worker 0's, as all workers' are equal.
+
+    Its names count epochs and steps in them; in sink mode it calls every `sink_size` steps an epoch.
+    """
     folder = output / ("checkpoint_trainable" if trainable else "checkpoint") / "rank_0"
-    epoch, in_epoch = divmod(step - 1, schedule.steps_per_epoch)
+    length = sink_size(device) if DEVICES[device]["sink_mode"] else schedule.steps_per_epoch
+    epoch, in_epoch = divmod(step - 1, length)
     kind = "trainable_params-" if trainable else ""
     return folder / f"{name}_rank_0-{kind}{epoch + 1}_{in_epoch + 1}.ckpt"
 
@@ -361,8 +372,8 @@ def checkpoint_file(output: Path, name: str, schedule: Schedule, step: int, trai
 def merge_history(files: list[Path]) -> list[dict]:
     """One row a step from the workers' histories: [{"step", "train_loss", "learning_rate", "valid_loss"?}].
 
-    The training loss is the mean over workers, as the gradient is; the validation loss is the sum of all workers'
-    token losses over the number of their tokens.
+    The training loss is the mean over workers, as the gradient is; the validation loss is the sum of all
+    workers' token losses over the number of their tokens.
     """
     workers = [{row["step"]: row for row in io.read_jsonl(file)} for file in files]
     merged = []
@@ -409,7 +420,7 @@ def finetune(
     seq_length: int,
     device: str,
 ) -> None:
-    """LoRA training of `base`; writes the delivered adapters, the loss history, the YAML and facts of the run.
+    """LoRA training of `base`; writes the delivered adapters, the loss history, the YAML and the run's facts.
 
     Works in `runs/<fingerprint>/`, where the fingerprint is of everything that decides the result.
     """
@@ -456,7 +467,7 @@ def finetune(
         )
         merged = place.history()
         for path, step in zip(adapters, schedule.delivered, strict=True):
-            tensors = weights.read_checkpoint(place.checkpoint(schedule, step, trainable=True))
+            tensors = weights.read_checkpoint(place.checkpoint(schedule, step, trainable=True, device=device))
             weights.save(weights.only_lora(tensors), path)
         write_history(merged, history)
         io.write_bytes(config, place.config.read_bytes())
@@ -534,8 +545,8 @@ class Workplace:
     def history(self) -> list[dict]:
         return merge_history(sorted(self.output.glob("history-*.jsonl")))
 
-    def checkpoint(self, schedule: Schedule, step: int, trainable: bool) -> Path:
-        return checkpoint_file(self.output, self.name, schedule, step, trainable)
+    def checkpoint(self, schedule: Schedule, step: int, trainable: bool, device: str) -> Path:
+        return checkpoint_file(self.output, self.name, schedule, step, trainable, device)
 
 
 @contextlib.contextmanager

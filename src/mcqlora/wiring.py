@@ -1,4 +1,4 @@
-"""What the rules need of the configuration: checks across keys, and the narrow subtree that each rule gets."""
+"""What the rules need of the configuration: checks across keys, and the narrow subtree for each rule."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mcqlora.errors import UserError
 
 Config = Mapping[str, Any]
 
-# Whatever else is asked for, the reference recipe has these (FACTS of the report; docs/recipe.md explains each).
+# Whatever else is asked for, the reference recipe has these; docs/recipe.md explains each.
 REFERENCE = {
     "split": "recipe",
     "read": {
@@ -37,8 +37,8 @@ def check(config: dict[str, Any], npus: int | None) -> None:
     workers = max(config["train"]["workers"], config["base"]["workers"])
     if npus is not None and workers > npus:
         raise UserError(
-            f"train.workers is {workers}, but the profile has {npus} npu; lower it, or raise npu in the profile "
-            f"(--resources npu={workers})"
+            f"train.workers is {workers}, but the profile has {npus} npu; lower it, or raise npu in the "
+            f"profile (--resources npu={workers})"
         )
     generated = config["data"] == settings.GENERATED
     if config["tokenizer"]["path"] is None and not generated:

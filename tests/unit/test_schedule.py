@@ -1,0 +1,76 @@
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from mcqlora.errors import UserError
+from mcqlora.schedule import plan_steps
+
+
+def test_arithmetic_of_the_reports_recipe():
+    plan = plan_steps(138_020, 4, 4, 4, 0.03, 20, 10, 5, sink_size=2)
+    assert plan.global_batch == 16
+    assert plan.steps_per_epoch == 8_626
+    assert plan.steps == 34_504
+    assert plan.warmup == 1_035
+    assert plan.evaluation_interval == 1_726
+    assert len(plan.evaluations) == 19
+    assert plan.checkpoint_interval == 3_452
+    assert len(plan.checkpoints) == 10
+    assert plan.checkpoints[-2:] == (31_068, 34_504)
+    assert plan.delivered == (6_904, 13_808, 20_712, 27_616, 34_504)
+
+
+def test_packed_rows_need_fewer_steps():
+    assert plan_steps(21_066, 4, 4, 4, 0.03, 20, 10, 5, sink_size=2).steps == 4 * (21_066 // 16)
+
+
+def test_the_last_partial_batch_of_an_epoch_is_dropped():
+    assert plan_steps(31, 2, 5, 3, 0, 1, 1, 1).steps == 9
+
+
+def test_an_odd_step_is_not_taken_in_pairs():
+    """MindFormers rounds the number of calls down: 9 steps in pairs are 4 calls, and the last step is 8."""
+    plan = plan_steps(30, 2, 5, 3, 0, 1, 1, 1, sink_size=2)
+    assert plan.steps_per_epoch == 3
+    assert plan.steps == plan.checkpoints[-1] == 8
+
+
+@pytest.mark.parametrize(("rows", "checkpoints"), [(0, 1), (15, 1), (16 * 4, 5)])
+def test_too_few_steps(rows, checkpoints):
+    with pytest.raises(UserError, match=rf"^train: {rows} rows in batches of 4 x 4 .* {checkpoints} check"):
+        plan_steps(rows, 4, 4, 1, 0.03, 1, checkpoints, 1)
+
+
+@given(
+    rows=st.integers(1, 5_000),
+    workers=st.integers(1, 4),
+    batch=st.integers(1, 8),
+    epochs=st.integers(1, 4),
+    ratio=st.floats(0, 1),
+    evaluations=st.integers(1, 30),
+    checkpoints=st.integers(5, 12),
+    sink=st.sampled_from([1, 2]),
+)
+def test_properties(rows, workers, batch, epochs, ratio, evaluations, checkpoints, sink):
+    assume(rows // (workers * batch) * epochs // sink * sink >= checkpoints)
+    plan = plan_steps(rows, workers, batch, epochs, ratio, evaluations, checkpoints, 5, sink)
+    assert plan.steps * plan.global_batch <= rows * epochs
+    assert 0 <= plan.warmup <= plan.steps
+    for steps in (plan.evaluations, plan.checkpoints):
+        assert list(steps) == sorted(set(steps))
+        assert all(0 < step <= plan.steps and step % sink == 0 for step in steps)
+    assert len(plan.evaluations) <= evaluations
+    assert len(plan.checkpoints) <= checkpoints
+    assert plan.checkpoints[-1] == plan.delivered[-1] == plan.steps
+    assert set(plan.delivered) <= set(plan.checkpoints)
+    assert list(plan.delivered) == sorted(plan.delivered)
+
+
+@given(rows=st.integers(5, 3_000), checkpoints=st.integers(5, 12), sink=st.sampled_from([1, 2]))
+def test_five_different_checkpoints_are_delivered(rows, checkpoints, sink):
+    assume(rows // sink * sink >= checkpoints)
+    try:
+        plan = plan_steps(rows, 1, 1, 1, 0, 1, checkpoints, 5, sink)
+    except UserError:
+        return
+    assert len(set(plan.delivered)) == 5
