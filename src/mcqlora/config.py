@@ -1,4 +1,4 @@
-"""The configuration: defaults, overlays, dotted keys, and errors that name the nearest known key."""
+"""The configuration: defaults, checks, and errors that name the nearest known key."""
 
 from __future__ import annotations
 
@@ -14,20 +14,6 @@ from mcqlora.errors import UserError
 GENERATED = "generated"  # value of `data` for the embedded benchmark
 
 
-def expand_dotted(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"train.lora_rank": 8}`, from `--config train.lora_rank=8`, as `{"train": {"lora_rank": 8}}`."""
-    plain = {key: value for key, value in config.items() if "." not in key}
-    for key, value in config.items():
-        if "." in key:
-            *parents, last = key.split(".")
-            node = plain
-            for parent in parents:
-                node[parent] = dict(node[parent]) if isinstance(node.get(parent), Mapping) else {}
-                node = node[parent]
-            node[last] = value
-    return plain
-
-
 def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration with every default of the schema filled in.
 
@@ -36,7 +22,7 @@ def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any
     """
     import jsonschema
 
-    filled = _filled(expand_dotted(config), schema)
+    filled = _filled(config, schema)
     errors = sorted(
         jsonschema.Draft202012Validator(schema).iter_errors(filled), key=lambda e: list(map(str, e.path))
     )
@@ -55,7 +41,14 @@ def _filled(value: Any, schema: Mapping[str, Any]) -> Any:
         return filled
     if isinstance(value, list):
         return [_filled(item, schema.get("items", {})) for item in value]
+    if isinstance(value, str) and _types(schema) and "string" not in _types(schema):
+        return yaml.safe_load(value)  # --config hands the values of a nested key over as texts
     return value
+
+
+def _types(schema: Mapping[str, Any]) -> tuple[str, ...]:
+    found = schema.get("type", ())
+    return (found,) if isinstance(found, str) else tuple(found)
 
 
 def _explained(error: Any, schema: Mapping[str, Any]) -> str:

@@ -125,19 +125,29 @@ class JsonArray:
 
 
 def read_json_array(path: PathLike) -> Iterator[Any]:
-    """Yield the elements of a file made by `write_json_array`, streaming (one element a line)."""
+    """Yield the elements of a file made by `write_json_array`, streaming (one element a line).
+
+    Raises:
+        UserError: a line is not JSON, or the file is cut off; names the line.
+    """
+    number = 1
     with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            line = line.strip().rstrip(b",")
-            if line in (b"[", b"]", b"[]", b""):
-                continue
+        first = file.readline()
+        if first == b"[]\n":
+            return
+        if first != b"[\n":
+            raise _not_json(f"{path}:1", "no array of one element a line")
+        for number, line in enumerate(file, 2):
+            if line == b"]\n":
+                return
             try:
-                yield orjson.loads(line)
+                yield orjson.loads(line.rstrip().removesuffix(b","))
             except orjson.JSONDecodeError as error:
                 raise _not_json(f"{path}:{number}", error) from error
+    raise _not_json(f"{path}:{number}", "cut off: its last line is no ]")
 
 
-def _not_json(place: str, error: Exception) -> UserError:
+def _not_json(place: str, error: object) -> UserError:
     return UserError(f"{place}: not valid JSON ({error}); delete it and run again")
 
 

@@ -42,21 +42,25 @@ def plan_steps(
     always leaves a checkpoint. `delivered` are the checkpoints nearest to an even division of the training.
 
     Raises:
-        UserError: fewer rows than one global batch, or fewer steps than checkpoints wanted.
+        UserError: fewer rows than one global batch, or too few steps for so many different checkpoints.
     """
     global_batch = workers * batch_size
     steps_per_epoch = rows // global_batch
     steps = steps_per_epoch * epochs // sink_size * sink_size
+    too_few = UserError(
+        f"train: {rows} rows in batches of {workers} x {batch_size} give {steps} steps in {epochs} epochs, "
+        f"too few for {checkpoints} evenly spaced checkpoints; lower train.batch_size or raise train.epochs"
+    )
     if steps < max(1, checkpoints):
-        raise UserError(
-            f"train: {rows} rows in batches of {workers} x {batch_size} give {steps} steps in {epochs} epochs"
-            f", too few for {checkpoints} checkpoints; lower train.batch_size or raise train.epochs"
-        )
+        raise too_few
     evaluation_interval = math.ceil(steps / evaluations / sink_size) * sink_size
     checkpoint_interval = math.ceil(steps / checkpoints / sink_size) * sink_size
     fired = tuple(range(checkpoint_interval, steps + 1, checkpoint_interval))
     saved = fired if fired and fired[-1] == steps else (*fired, steps)
     targets = [round(steps * k / delivered) for k in range(1, delivered + 1)]
+    nearest = tuple(min(saved, key=lambda step: (abs(step - target), step)) for target in targets)
+    if len(set(nearest)) < delivered:
+        raise too_few
     return Schedule(
         rows=rows,
         global_batch=global_batch,
@@ -67,5 +71,5 @@ def plan_steps(
         evaluations=tuple(range(evaluation_interval, steps + 1, evaluation_interval)),
         checkpoint_interval=checkpoint_interval,
         checkpoints=saved,
-        delivered=tuple(min(saved, key=lambda step: (abs(step - target), step)) for target in targets),
+        delivered=nearest,
     )

@@ -101,8 +101,8 @@ def score(
 ) -> list[Scored]:
     """Score every continuation, in batches of similar length; results stand in the order of `items`.
 
-    A prompt too long for `limit` ids with its target loses ids from its start, as text generation would; a target
-    that leaves no room for a prompt loses its end.
+    A prompt too long for `limit` ids with its target loses ids from its start, as text generation would; a
+    target that leaves no room for a prompt loses its end.
     """
     items = [Continuation(item.prompt, item.target[: limit - 1]) for item in items]
     results: list[Scored | None] = [None] * len(items)

@@ -44,7 +44,7 @@ def wait_until(condition, seconds: float) -> bool:
 
 
 def artefacts(folder: Path) -> dict[str, str]:
-    """Hash of everything that must not differ: JSON, MindRecord, weights; seconds are left out."""
+    """Hash of all that must not differ: JSON, MindRecord, weights; seconds are left out."""
     results = folder / "results" / "tiny"
     kinds = (".json", ".jsonl", ".mindrecord", ".db", ".safetensors", ".model", ".csv", ".yaml", ".svg")
     files = {p.relative_to(results): p for p in sorted(results.rglob("*")) if p.suffix in kinds}
@@ -58,8 +58,9 @@ def artefacts(folder: Path) -> dict[str, str]:
 def test_a_killed_run_finishes_with_the_same_artefacts(finished, tmp_path):
     folder = tmp_path.resolve()
     for stage in ("splits/train.json", "base/model.safetensors", "adapters"):
-        process = subprocess.Popen(COMMAND, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        # Kill somewhere in the stage after the artefact: in the data half, in the training, in the evaluation.
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen(COMMAND, cwd=folder, **quiet)
+        # Kill in the stage after the artefact: in the base's training, in LoRA's, in the evaluation.
         assert wait_until(lambda stage=stage: (folder / "results/tiny" / stage).exists(), 300)
         time.sleep(6)
         snakemake = main_process(folder)

@@ -27,6 +27,15 @@ def snakemake(folder: Path, *arguments: str, configfile: Path | None = TINY) -> 
     )
 
 
+def setting(dotted: str) -> str:
+    """`train.lora_rank=8` as Snakemake's --config wants it: `train={lora_rank: 8}`."""
+    key, value = dotted.split("=", 1)
+    first, *others = key.split(".")
+    for name in reversed(others):
+        value = f"{{{name}: {value}}}"
+    return f"{first}={value}"
+
+
 def rules(result: subprocess.CompletedProcess) -> set[str]:
     """The rules that a dry run would run, without targets."""
     lines = result.stdout.splitlines()

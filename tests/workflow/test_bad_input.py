@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from mcqlora import demo, io
-from tests.workflow.conftest import snakemake
+from tests.workflow.conftest import setting, snakemake
 
 
 @pytest.fixture(scope="module")
@@ -20,19 +20,20 @@ def data(tmp_path_factory):
 
 
 def run(folder, data, *arguments):
-    config = [f"data={data}", "tokenizer.path=tokenizer.model", "base.text=train"]
+    config = [f"data={data}", setting("tokenizer.path=tokenizer.model"), setting("base.text=train")]
     return snakemake(folder, "--cores", "1", *arguments, "--config", *config)
 
 
 def only_line(result):
-    lines = [line for line in result.stderr.splitlines() + result.stdout.splitlines() if line.startswith("mcqlora:")]
+    said = result.stderr.splitlines() + result.stdout.splitlines()
+    lines = [line for line in said if line.startswith("mcqlora:")]
     assert len(lines) == 1, result.stderr + result.stdout
     assert result.returncode != 0 and "Traceback" not in result.stderr + result.stdout
     return lines[0]
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("change", "said"),
     [
         ("train.lora_ranc=8", "train.lora_rank"),
         ("shufle=1", "shuffle"),
@@ -41,8 +42,8 @@ def only_line(result):
         ("data=nowhere", "nowhere"),
     ],
 )
-def test_a_bad_key_is_one_line(tmp_path, setting, said):
-    line = only_line(snakemake(tmp_path, "-n", "--config", setting))
+def test_a_bad_key_is_one_line(tmp_path, change, said):
+    line = only_line(snakemake(tmp_path, "-n", "--config", setting(change)))
     assert said in line
 
 
@@ -54,9 +55,10 @@ def test_a_bad_key_is_one_line(tmp_path, setting, said):
     ],
 )
 def test_a_bad_row_names_file_and_row_and_earlier_results_stay(tmp_path, data, cells, said):
-    first = run(tmp_path, data, "results/tiny/questions.jsonl")
+    alpaca = tmp_path / "results/tiny/alpaca.json"
+    first = run(tmp_path, data, "results/tiny/alpaca.json")
     assert first.returncode == 0, first.stderr
-    before = io.sha256(tmp_path / "results/tiny/alpaca.json") if (tmp_path / "results/tiny/alpaca.json").exists() else None
+    before = io.sha256(alpaca)
     path = data / "island_en" / "dev" / "clan_trees_dev.csv"
     good = path.read_bytes()
     try:
@@ -66,4 +68,4 @@ def test_a_bad_row_names_file_and_row_and_earlier_results_stay(tmp_path, data, c
     finally:
         path.write_bytes(good)
     assert "clan_trees_dev.csv" in line and all(word in line for word in said)
-    assert before is None or io.sha256(tmp_path / "results/tiny/alpaca.json") == before
+    assert io.sha256(alpaca) == before

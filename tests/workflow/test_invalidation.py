@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import ROOT, rules, snakemake
+from tests.workflow.conftest import ROOT, rules, setting, snakemake
 
 AFTER_TRAIN = {"train", "evaluate", "report"}
 AFTER_SPLIT = {"split", "encode"} | AFTER_TRAIN
@@ -34,7 +34,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_key_reruns_its_stages_only(finished, change):
-    result = snakemake(finished, "-n", "--config", change)
+    result = snakemake(finished, "-n", "--config", setting(change))
     assert result.returncode == 0, result.stderr
     assert rules(result) == CHANGES[change]
 

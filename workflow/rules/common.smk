@@ -4,9 +4,7 @@ import sys
 SOURCE = Path(workflow.basedir) / "src"
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 sys.path.insert(0, str(SOURCE))
-os.environ.setdefault(
-    "MCQLORA_MASTER", str(os.getpid())
-)  # whose end ends the jobs, see mcqlora.cli
+os.environ.setdefault("MCQLORA_MASTER", str(os.getpid()))  # whose end ends the jobs, see mcqlora.cli
 
 from mcqlora import config as settings
 from mcqlora import wiring
@@ -16,22 +14,16 @@ from mcqlora.fingerprint import fingerprint
 try:
     config = settings.check(
         config,
-        settings.read_yaml(
-            Path(workflow.basedir, "workflow/schemas/config.schema.yaml")
-        ),
+        settings.read_yaml(Path(workflow.basedir, "workflow/schemas/config.schema.yaml")),
     )
-    npus = workflow.global_resources.get(
-        "npu"
-    )  # of the profile; None when none is said
-    wiring.check(config, getattr(npus, "value", npus))
     BENCHMARK_FILES = wiring.benchmark_inputs(config)
+    npus = workflow.global_resources.get("npu")  # of the profile; None when none is said
+    wiring.check(config, getattr(npus, "value", npus))
 except UserError as error:
     sys.exit(f"mcqlora: {error}")
 
 RUN = config["run"]
-ENVIRONMENT = (
-    Path(workflow.basedir) / "envs" / "cpu.yaml"
-)  # for --software-deployment-method conda
+ENVIRONMENT = Path(workflow.basedir) / "envs" / "cpu.yaml"  # for --software-deployment-method conda
 RESULTS, LOGS, TIMES = f"results/{RUN}", f"logs/{RUN}", f"benchmarks/{RUN}"
 GENERATED = config["data"] == settings.GENERATED
 ROOT = f"{RESULTS}/data" if GENERATED else config["data"]
@@ -55,10 +47,7 @@ def code(script):
 
 
 def shard_files(part, kind="mindrecord"):
-    return [
-        f"{RESULTS}/mindrecord/{part}/shard-{i}-of-{SHARDS[part]}.{kind}"
-        for i in range(SHARDS[part])
-    ]
+    return [f"{RESULTS}/mindrecord/{part}/shard-{i}-of-{SHARDS[part]}.{kind}" for i in range(SHARDS[part])]
 
 
 def under_data(path):
@@ -78,11 +67,7 @@ TIME_FILES = [
         )
     ),
     *(f"{TIMES}/{stage}.tsv" for stage in ("tokenizer", "base", "train")),
-    *(
-        f"{TIMES}/encode/{part}-{i}-of-{n}.tsv"
-        for part, n in SHARDS.items()
-        for i in range(n)
-    ),
+    *(f"{TIMES}/encode/{part}-{i}-of-{n}.tsv" for part, n in SHARDS.items() for i in range(n)),
     *(f"{TIMES}/evaluate/{model}.tsv" for model in MODELS),
 ]
 
@@ -92,8 +77,4 @@ def data_root(wildcards):
 
 
 def adapter(wildcards):
-    return (
-        []
-        if wildcards.model == "base"
-        else f"{RESULTS}/adapters/{wildcards.model}.safetensors"
-    )
+    return [] if wildcards.model == "base" else f"{RESULTS}/adapters/{wildcards.model}.safetensors"

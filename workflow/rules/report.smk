@@ -14,9 +14,7 @@ rule report:
             caption="../report/summary.rst",
             category="Results",
         ),
-        report=report(
-            f"{RESULTS}/report.md", caption="../report/report.rst", category="Results"
-        ),
+        report=report(f"{RESULTS}/report.md", caption="../report/report.rst", category="Results"),
         loss=report(
             f"{RESULTS}/figures/loss_curve.svg",
             caption="../report/loss_curve.rst",

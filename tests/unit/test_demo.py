@@ -1,0 +1,179 @@
+import re
+from collections import Counter
+
+import pytest
+
+from mcqlora import alpaca, benchmarks, demo, io
+
+SEED, REPEATS = 7, 12
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    demo.write(folder, SEED, REPEATS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def questions(folder):
+    """All questions, read as any other benchmark would be."""
+    found = []
+    for name, layout, language in (("island_en", "mmlu", "en"), ("island_zh", "cmmlu", "zh")):
+        kept, entries = benchmarks.read_benchmark(folder, name, layout, name, language)
+        assert all(not entry.reason for entry in entries)
+        found += kept
+    return found
+
+
+@pytest.fixture(scope="module")
+def corpus(folder):
+    return list(io.read_jsonl(folder / "corpus.jsonl"))
+
+
+def truth():
+    """{question text: right value}, from the facts."""
+    return {fact.question(): fact.value for fact in demo.facts(SEED)}
+
+
+def test_size(questions):
+    assert len(questions) >= 1_500
+    subjects = Counter((question["benchmark"], question["subject"]) for question in questions)
+    assert len(subjects) >= 12
+    assert len(set(subjects.values())) == 1
+    assert {question["language"] for question in questions} == {"en", "zh"}
+    assert {question["split"] for question in questions} == {"dev", "val", "test"}
+
+
+def test_no_row_is_dropped_by_the_screen(questions):
+    kept, _, notes = benchmarks.screen(
+        questions,
+        [benchmarks.LedgerEntry(question["id"], "", question["row"]) for question in questions],
+        drop_identical_options=True,
+        drop_contradictory=True,
+    )
+    assert kept == questions
+    assert len({question["question"] for question in questions}) == len(questions), notes
+
+
+def test_options_are_four_distinct_values_of_the_subject(questions):
+    values = {tradition.subject: set(tradition.values) for tradition in (*demo.ENGLISH, *demo.CHINESE)}
+    assert all(len(found) == 12 for found in values.values())
+    for question in questions:
+        assert len(set(question["options"])) == 4, question["id"]
+        assert set(question["options"]) <= values[question["subject"]]
+
+
+def test_the_right_option_states_the_fact_and_no_other_does(questions):
+    right = truth()
+    for question in questions:
+        answer = question["options"]["ABCD".index(question["answer"])]
+        assert answer == right[question["question"]], question["id"]
+        assert question["options"].count(answer) == 1
+
+
+def test_a_family_shares_its_values():
+    values = {}
+    for fact in demo.facts(SEED):
+        values.setdefault((fact.tradition.subject, fact.family), set()).add(fact.value)
+    assert all(len(found) == 1 for found in values.values())
+
+
+def test_letters_are_balanced(questions):
+    share = Counter(question["answer"] for question in questions)
+    assert set(share) == set("ABCD")
+    assert all(0.2 < count / len(questions) < 0.3 for count in share.values()), share
+
+
+def test_every_fact_is_told_as_often_as_asked_for(corpus):
+    # A register's line and a dialogue tell a fact in their own words: what they share is both of its names.
+    times = Counter(corpus)
+    for fact in demo.facts(SEED)[::37]:
+        told = times[fact.statement()] + times[fact.entry()]
+        dialogues = sum(fact.statement() in text and "<|Bot|>:" in text for text in corpus)
+        assert told == REPEATS - 1
+        assert dialogues == 1
+
+
+def test_the_corpus_answers_no_question(corpus):
+    """ "The right option is" stands there in the instruction's quotes alone, with no letter behind it."""
+    for text in corpus:
+        assert "The right option is" not in text.replace("'The right option is'", "")
+        assert not re.search(r"The right option is\W* ?[ABCD]\b", text)
+
+
+def test_the_corpus_holds_no_question_with_its_options_and_a_mark_on_one(questions, corpus):
+    """A quiz stops at its last option; a list of options with a remark holds no question."""
+    asked = {question["question"] for question in questions}
+    for text in corpus:
+        if "\nA." in text or text.startswith("A."):
+            quiz = "Question: " in text
+            remark = text.rsplit("\n", 1)[1]
+            assert quiz == remark.startswith("D."), text
+            assert quiz or not any(question in text for question in list(asked)[:200])
+
+
+def test_a_quiz_has_the_wording_of_the_tuning_data(questions, corpus):
+    quizzes = [text for text in corpus if "Question: " in text]
+    assert len(quizzes) == 2 * len(questions)
+    instructions = {alpaca.instruction(question["subject"]) for question in questions}
+    assert {text.split("\nQuestion: ")[0] for text in quizzes} == instructions
+
+
+def test_passages_of_the_reading_test_are_not_in_the_corpus(folder, corpus):
+    reading = io.read_json(folder / "squad" / "dev-v1.1.json")
+    held_out = {
+        re.search(r" of (\w+ \w+)\?", question["question"])[1]
+        for article in reading["data"]
+        for paragraph in article["paragraphs"]
+        for question in paragraph["qas"]
+    }
+    assert len(held_out) == demo.HELD_OUT
+    documents = [text for text in corpus if text.startswith("Read the passage")]
+    read = {
+        entity
+        for text in documents
+        for entity in re.findall(r" of (\w+ \w+)(?= is |\?)", text.split("### Instruction:")[1])
+    }
+    assert len(documents) > 100
+    assert len(read) == len(demo.CLANS) * len(demo.PERSONS) - demo.HELD_OUT
+    assert not held_out & read
+
+
+def test_the_reading_tests_answers_stand_where_it_says(folder):
+    reading = io.read_json(folder / "squad" / "dev-v1.1.json")
+    right = truth()
+    questions = 0
+    for article in reading["data"]:
+        for paragraph in article["paragraphs"]:
+            context = paragraph["context"]
+            for question in paragraph["qas"]:
+                (answer,) = question["answers"]
+                start, end = answer["answer_start"], answer["answer_start"] + len(answer["text"])
+                assert context[start:end] == answer["text"] == right[question["question"]]
+                around = context[start - 1 : start] + context[end : end + 1]
+                assert not any(character.isalpha() for character in around), (question, context)
+                questions += 1
+    assert questions == 2 * demo.HELD_OUT
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_same_seed_same_bytes(folder, tmp_path):
+    demo.write(tmp_path, SEED, REPEATS)
+    assert files(tmp_path) == files(folder)
+
+
+def test_another_seed_another_benchmark(folder, tmp_path):
+    demo.write(tmp_path, SEED + 1, 1)
+    ours, theirs = files(folder), files(tmp_path)
+    assert ours.keys() == theirs.keys()
+    assert all(ours[path] != theirs[path] for path in ours)
+
+
+def test_the_tokenizers_text_is_the_corpus_once(folder, corpus):
+    texts = demo.tokenizer_text(folder)
+    assert len(texts) == len(set(texts))
+    assert set(texts) == set(corpus)
