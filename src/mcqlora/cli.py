@@ -28,6 +28,7 @@ def job(log: str) -> Iterator[None]:
     end_with(os.environ.get(MASTER))
     terminal = os.dup(2)
     Path(log).parent.mkdir(parents=True, exist_ok=True)
+    os.environ["LOG_MF_PATH"] = str(Path(log).with_suffix("").resolve())  # else MindFormers makes ./output
     with open(log, "ab", buffering=0) as file:
         sys.stdout.flush()
         os.dup2(file.fileno(), 1)  # MindFormers talks there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -42,8 +43,18 @@ def _filled(value: Any, schema: Mapping[str, Any]) -> Any:
     if isinstance(value, list):
         return [_filled(item, schema.get("items", {})) for item in value]
     if isinstance(value, str) and _types(schema) and "string" not in _types(schema):
-        return yaml.safe_load(value)  # --config hands the values of a nested key over as texts
+        return _parsed(value)
     return value
+
+
+def _parsed(text: str) -> Any:
+    """What `text` says: `--config` hands over values of nested keys so, and to YAML 1.1 1e-4 is a text."""
+    for parse in (yaml.safe_load, float):
+        with contextlib.suppress(yaml.YAMLError, ValueError):
+            value = parse(text)
+            if not isinstance(value, str):
+                return value
+    return text
 
 
 def _types(schema: Mapping[str, Any]) -> tuple[str, ...]:

@@ -39,27 +39,28 @@ def plan_steps(
     With `sink_size` above 1 the network takes so many steps a call: steps left over at the end are not taken.
     `evaluations` and `checkpoints` say into how many equal parts they divide the training. Intervals are
     rounded up to a multiple of `sink_size`, since callbacks see only every `sink_size`-th step; the last step
-    always leaves a checkpoint. `delivered` are the checkpoints nearest to an even division of the training.
+    always leaves a checkpoint. A training too short for that has its checkpoints' interval rounded down.
+    `delivered` are so many of the checkpoints, evenly chosen, the last one among them.
 
     Raises:
-        UserError: fewer rows than one global batch, or too few steps for so many different checkpoints.
+        UserError: fewer rows than one global batch, or fewer steps than checkpoints wanted.
     """
     global_batch = workers * batch_size
     steps_per_epoch = rows // global_batch
     steps = steps_per_epoch * epochs // sink_size * sink_size
     too_few = UserError(
         f"train: {rows} rows in batches of {workers} x {batch_size} give {steps} steps in {epochs} epochs, "
-        f"too few for {checkpoints} evenly spaced checkpoints; lower train.batch_size or raise train.epochs"
+        f"too few for {checkpoints} checkpoints; lower train.batch_size or raise train.epochs"
     )
     if steps < max(1, checkpoints):
         raise too_few
     evaluation_interval = math.ceil(steps / evaluations / sink_size) * sink_size
     checkpoint_interval = math.ceil(steps / checkpoints / sink_size) * sink_size
+    if math.ceil(steps / checkpoint_interval) < delivered:
+        checkpoint_interval = max(1, steps // checkpoints // sink_size) * sink_size
     fired = tuple(range(checkpoint_interval, steps + 1, checkpoint_interval))
     saved = fired if fired and fired[-1] == steps else (*fired, steps)
-    targets = [round(steps * k / delivered) for k in range(1, delivered + 1)]
-    nearest = tuple(min(saved, key=lambda step: (abs(step - target), step)) for target in targets)
-    if len(set(nearest)) < delivered:
+    if len(saved) < delivered:
         raise too_few
     return Schedule(
         rows=rows,
@@ -71,5 +72,5 @@ def plan_steps(
         evaluations=tuple(range(evaluation_interval, steps + 1, evaluation_interval)),
         checkpoint_interval=checkpoint_interval,
         checkpoints=saved,
-        delivered=nearest,
+        delivered=tuple(saved[round(len(saved) * k / delivered) - 1] for k in range(1, delivered + 1)),
     )

@@ -187,7 +187,7 @@ class Choice(NamedTuple):
     gold: str
     prompt: list[int]
     candidates: list[list[int]]
-    n_letter: list[int]  # ids of a candidate up to and including its letter
+    n_letter: int  # ids of a candidate up to and including its letter
 
 
 def choices(
@@ -206,19 +206,15 @@ def choices(
                 gold,
                 prompt.prompt_ids(encode, template, record["instruction"], record["input"]),
                 candidates,
-                [
-                    _shared(encode(f"The right option is {x}."), ids)
-                    for x, ids in zip(LETTERS, candidates, strict=True)
-                ],
+                1 + _common(candidates),
             )
         )
     return items
 
 
-def _shared(stem: list[int], ids: list[int]) -> int:
-    """Length of the common start, less the period where it is a token of its own."""
-    n = next((i for i, (a, b) in enumerate(zip(stem, ids, strict=False)) if a != b), min(len(stem), len(ids)))
-    return min(n, len(stem) - 1) or 1
+def _common(candidates: Sequence[Sequence[int]]) -> int:
+    """Length of the candidates' common start: the token after it holds the letter, alone or with more."""
+    return next(i for i, ids in enumerate(zip(*candidates, strict=False)) if len(set(ids)) > 1)
 
 
 def choose(items: Sequence[Choice], scored: Sequence[Scored]) -> dict[str, list[dict]]:
@@ -232,7 +228,7 @@ def choose(items: Sequence[Choice], scored: Sequence[Scored]) -> dict[str, list[
         four = scored[4 * number : 4 * number + 4]
         sums = {
             "answer": [float(s.logprobs.sum()) for s in four],
-            "letter": [float(s.logprobs[:n].sum()) for s, n in zip(four, item.n_letter, strict=True)],
+            "letter": [float(s.logprobs[: item.n_letter].sum()) for s in four],
         }
         for name, scores in sums.items():
             choice = LETTERS[int(np.argmax(scores))]

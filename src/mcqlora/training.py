@@ -304,6 +304,7 @@ def launch(worker: Path, config: Path, workers: int, logs: Path) -> None:
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(Path(__file__).parent.parent),
+        "LOG_MF_PATH": str(logs.resolve()),
     }
     with open(logs / ("msrun.log" if workers > 1 else "worker_0.log"), "wb") as log:
         process = subprocess.Popen(
@@ -320,8 +321,8 @@ def launch(worker: Path, config: Path, workers: int, logs: Path) -> None:
 
 
 def _last_error(logs: Path) -> str:
-    """The most telling line of the workers' logs, with the file that holds it."""
-    for path in sorted(logs.glob("worker_*.log")):
+    """The most telling line of the workers' logs, or of msrun's, with the file that holds it."""
+    for path in (*sorted(logs.glob("worker_*.log")), *logs.glob("msrun.log")):
         lines = path.read_text(errors="replace").splitlines()
         errors = [line for line in lines if "Error" in line and "ERROR_" not in line]
         if errors:

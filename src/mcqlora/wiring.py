@@ -34,12 +34,13 @@ def check(config: dict[str, Any], npus: int | None) -> None:
     if config["recipe"] == "reference":
         config["split"] = REFERENCE["split"]
         config["read"] = config["read"] | REFERENCE["read"]
-    workers = max(config["train"]["workers"], config["base"]["workers"])
-    if npus is not None and workers > npus:
-        raise UserError(
-            f"train.workers is {workers}, but the profile has {npus} npu; lower it, or raise npu in the "
-            f"profile (--resources npu={workers})"
-        )
+    for part in ("base", "train"):
+        workers = config[part]["workers"]
+        if npus is not None and workers > npus:
+            raise UserError(
+                f"{part}.workers is {workers}, but the profile has {npus} npu; lower it, or raise npu in the "
+                f"profile (--resources npu={workers})"
+            )
     generated = config["data"] == settings.GENERATED
     if config["tokenizer"]["path"] is None and not generated:
         raise UserError("tokenizer.path: not set; only the generated benchmark has a text to train one on")

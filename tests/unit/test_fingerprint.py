@@ -22,7 +22,7 @@ MODULES = {
 
 @pytest.fixture
 def make(tmp_path):
-    """A function that writes a script and a package, changed as told, and returns the script's fingerprint."""
+    """A function that writes a script and a package, changed as told, and returns the fingerprint."""
     made = iter(range(100))
 
     def fingerprint_of(name="job.py", script=SCRIPT, **changes):

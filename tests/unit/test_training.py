@@ -1,0 +1,392 @@
+"""The rendered YAML is compared with files under tests/golden.
+
+After a wanted change write them anew, and read the difference before it is committed:
+
+    REGENERATE=1 .venv/bin/python -m pytest tests/unit/test_training.py
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mcqlora import io, training
+from mcqlora.errors import UserError
+from mcqlora.schedule import plan_steps
+
+TESTS = Path(__file__).parents[1]
+GOLDEN = TESTS / "golden"
+LORA = {"rank": 16, "alpha": 32, "dropout": 0.05, "target_modules": ".*wq|.*wk|.*wv|.*wo"}
+OPTIMIZATION = {
+    "betas": [0.9, 0.999],
+    "eps": 1e-8,
+    "learning_rate": 5e-5,
+    "warmup_ratio": 0.03,
+    "weight_decay": 0.01,
+    "loss_scale": 16384,
+    "max_grad_norm": 1.0,
+    "seed": 0,
+}
+INTERNLM_7B = {
+    "hidden_size": 4096,
+    "num_layers": 32,
+    "num_heads": 32,
+    "n_kv_heads": None,
+    "intermediate_size": 11008,
+    "vocab_size": 103168,
+    "rms_norm_eps": 1e-6,
+    "theta": 10000.0,
+    "has_bias": True,
+    "init_std": 0.01,
+}
+TINY = INTERNLM_7B | {
+    "hidden_size": 32,
+    "num_layers": 2,
+    "num_heads": 4,
+    "intermediate_size": 88,
+    "vocab_size": 500,
+}
+RECIPE = plan_steps(138_020, 4, 4, 4, 0.03, 20, 10, 5, sink_size=2)
+SMALL = plan_steps(100, 2, 4, 1, 0.03, 4, 5, 5)
+
+
+def cpu(**changes):
+    settings = {
+        "model": training.model_config(TINY, 64, 4, "CPU", 2, 2, LORA),
+        "schedule": SMALL,
+        "optimization": OPTIMIZATION,
+        "batch_size": 4,
+        "epochs": 1,
+        "train_files": ["train/shard-0-of-2.mindrecord", "train/shard-1-of-2.mindrecord"],
+        "valid_files": ["valid/shard-0-of-1.mindrecord"],
+        "load_checkpoint": "base.ckpt",
+        "device": "CPU",
+    }
+    return settings | changes
+
+
+def ascend():
+    return {
+        "model": training.model_config(INTERNLM_7B, 1024, 4, "Ascend", 2, 2, LORA),
+        "schedule": RECIPE,
+        "optimization": OPTIMIZATION,
+        "batch_size": 4,
+        "epochs": 4,
+        "train_files": [f"train/shard-{i}-of-4.mindrecord" for i in range(4)],
+        "valid_files": ["valid/shard-0-of-1.mindrecord"],
+        "load_checkpoint": "base.ckpt",
+        "device": "Ascend",
+    }
+
+
+def render(settings, workers):
+    return training.render(name="lora", workers=workers, output="./output", **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "workers"), [("training-cpu", cpu(), 2), ("training-ascend", ascend(), 4)]
+)
+def test_the_rendered_yaml(name, settings, workers):
+    path = GOLDEN / f"{name}.yaml"
+    text = yaml.safe_dump(render(settings, workers), sort_keys=False)
+    if os.environ.get("REGENERATE"):
+        io.write_text(path, text)
+    assert text == path.read_text()
+
+
+def test_cpu_and_ascend_differ_in_the_devices_table_alone():
+    made = {}
+    for device in training.DEVICES:
+        model = training.model_config(TINY, 64, 4, device, 2, 2, LORA)
+        made[device] = render(cpu(model=model, device=device), 2)
+        assert made[device]["context"].pop("device_target") == device
+        for key, value in training.DEVICES[device]["model"].items():
+            assert made[device]["model"]["model_config"].pop(key) == value
+        for key in ("sink_size", "sink_mode"):
+            assert made[device]["runner_config"].pop(key) == training.DEVICES[device][key]
+    assert made["CPU"] == made["Ascend"]
+    assert training.DEVICES["CPU"].keys() == training.DEVICES["Ascend"].keys()
+    assert training.DEVICES["CPU"]["model"].keys() == training.DEVICES["Ascend"]["model"].keys()
+
+
+def test_the_recipe_on_ascend():
+    made = render(ascend(), 4)
+    assert made["optimizer"] == {
+        "type": "AdamW",
+        "betas": [0.9, 0.999],
+        "eps": 1e-8,
+        "weight_decay": 0.01,
+    }
+    assert made["lr_schedule"]["type"] == "CosineWithWarmUpLR"
+    assert (made["lr_schedule"]["learning_rate"], made["lr_schedule"]["lr_end"]) == (5e-5, 0)
+    assert made["lr_schedule"]["warmup_ratio"] == 0.03
+    assert made["eval_step_interval"] == 1_726
+    (checkpoint,) = [c for c in made["callbacks"] if c["type"] == "CheckpointMonitor"]
+    assert checkpoint["save_checkpoint_steps"] == 3_452
+    assert checkpoint["keep_checkpoint_max"] == 10
+    assert checkpoint["save_trainable_params"] is True
+    assert made["runner_config"] == {"epochs": 4, "batch_size": 4, "sink_mode": True, "sink_size": 2}
+    assert made["runner_wrapper"]["scale_sense"]["loss_scale_value"] == 16384
+    assert made["runner_wrapper"]["max_grad_norm"] == 1.0
+    model = made["model"]["model_config"]
+    assert model["compute_dtype"] == "float16"
+    assert model["layernorm_compute_type"] == model["softmax_compute_type"] == "float32"
+    assert model["pet_config"]["lora_rank"] == 16
+
+
+def test_without_validation_nothing_is_evaluated():
+    made = render(cpu(valid_files=[]), 2)
+    assert made["do_eval"] is False
+    assert "eval_dataset" not in made
+
+
+def test_full_training_saves_the_whole_network():
+    made = render(cpu(model=training.model_config(TINY, 64, 4, "CPU", 2, 2, None)), 1)
+    assert "pet_config" not in made["model"]["model_config"]
+    (checkpoint,) = [c for c in made["callbacks"] if c["type"] == "CheckpointMonitor"]
+    assert checkpoint["save_trainable_params"] is False
+    assert made["use_parallel"] is False
+
+
+def test_validation_rows_are_neither_shuffled_nor_dropped():
+    made = render(cpu(), 2)
+    train, valid = made["train_dataset"], made["eval_dataset"]
+    assert (train["data_loader"]["shuffle"], train["drop_remainder"]) == (True, True)
+    assert (valid["data_loader"]["shuffle"], valid["drop_remainder"]) == (False, False)
+    assert made["train_dataset_task"]["dataset_config"] == train
+
+
+def test_rows_limit_the_training_alone():
+    made = render(cpu(rows=40), 2)
+    assert made["train_dataset"]["data_loader"]["num_samples"] == 40
+    assert "num_samples" not in made["eval_dataset"]["data_loader"]
+    assert "num_samples" not in render(cpu(), 2)["train_dataset"]["data_loader"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "workers", "batch", "expected"),
+    [
+        (120, 1, 8, 8),
+        (120, 2, 8, 6),
+        (7, 1, 8, 7),
+        (13, 1, 8, 1),
+        (2_480, 4, 4, 4),
+        (11, 2, 4, 3),
+        (1, 4, 8, 1),
+    ],
+)
+def test_evaluation_batch(rows, workers, batch, expected):
+    assert training.evaluation_batch(rows, workers, batch) == expected
+
+
+@pytest.mark.parametrize(
+    ("step", "trainable", "expected"),
+    [
+        (1, True, "checkpoint_trainable/rank_0/lora_rank_0-trainable_params-1_1.ckpt"),
+        (8_626, True, "checkpoint_trainable/rank_0/lora_rank_0-trainable_params-1_8626.ckpt"),
+        (8_627, True, "checkpoint_trainable/rank_0/lora_rank_0-trainable_params-2_1.ckpt"),
+        (34_504, False, "checkpoint/rank_0/lora_rank_0-4_8626.ckpt"),
+    ],
+)
+def test_checkpoint_file(step, trainable, expected):
+    found = training.checkpoint_file(Path("output"), "lora", RECIPE, step, trainable, "CPU")
+    assert found == Path("output") / expected
+
+
+def test_checkpoint_file_in_sink_mode():
+    """MindSpore's Model.train counts a call of sink_size steps an epoch: 6,904 is step 2 of epoch 3,452."""
+    found = training.checkpoint_file(Path("output"), "lora", RECIPE, 6_904, True, "Ascend")
+    assert found.name == "lora_rank_0-trainable_params-3452_2.ckpt"
+
+
+def test_merge_history(tmp_path):
+    io.write_jsonl(
+        tmp_path / "history-0.jsonl",
+        [
+            {"step": 1, "loss": 2.0, "learning_rate": 0.1},
+            {"step": 2, "loss": 1.0, "learning_rate": 0.2, "nll": 30.0, "tokens": 10},
+        ],
+    )
+    io.write_jsonl(
+        tmp_path / "history-1.jsonl",
+        [
+            {"step": 1, "loss": 4.0, "learning_rate": 0.1},
+            {"step": 2, "loss": 2.0, "learning_rate": 0.2, "nll": 10.0, "tokens": 30},
+        ],
+    )
+    merged = training.merge_history(sorted(tmp_path.iterdir()))
+    assert merged == [
+        {"step": 1, "train_loss": 3.0, "learning_rate": 0.1},
+        {
+            "step": 2,
+            "train_loss": 1.5,
+            "learning_rate": 0.2,
+            "valid_loss": 1.0,
+        },  # 40 over 40 tokens, not 1.67
+    ]
+
+
+def test_write_history(tmp_path):
+    rows = [
+        {"step": 1, "train_loss": 3.0, "learning_rate": 1e-5},
+        {"step": 2, "train_loss": 0.1, "learning_rate": 2e-5, "valid_loss": 1.0},
+    ]
+    training.write_history(rows, tmp_path / "history.csv")
+    assert (tmp_path / "history.csv").read_text() == (
+        "step,train_loss,valid_loss,learning_rate\n1,3.0,,1e-05\n2,0.1,1.0,2e-05\n"
+    )
+
+
+def test_the_architecture_is_the_bases(tmp_path):
+    io.write_json(tmp_path / "config.json", TINY)
+    asked = TINY | {"vocab_size": 0}
+    assert training.network_of(tmp_path, asked) == TINY
+    with pytest.raises(UserError, match=r"^model.hidden_size is 64, but .* has 32; make them the same"):
+        training.network_of(tmp_path, asked | {"hidden_size": 64})
+
+
+def test_one_training_a_directory(tmp_path):
+    with training.exclusive(tmp_path / "run"):
+        with (
+            pytest.raises(UserError, match="run: another training runs there; wait for it or stop it"),
+            training.exclusive(tmp_path / "run"),
+        ):
+            raise AssertionError("two at once")
+        with training.exclusive(tmp_path / "another"):
+            pass
+    with training.exclusive(tmp_path / "run"):
+        pass
+
+
+def test_the_lock_ends_with_its_process(tmp_path):
+    code = (
+        "import os, sys\nfrom pathlib import Path\nfrom mcqlora import training\n"
+        "with training.exclusive(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(TESTS.parent / "src")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError), training.exclusive(tmp_path):
+            pass
+        holder.kill()
+        holder.wait()
+        with training.exclusive(tmp_path):
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with a worker, its configuration and a Python beside which msrun is the fake one."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(Path(sys.executable).resolve())
+    (tmp_path / "bin" / "msrun").symlink_to(TESTS / "fixtures" / "msrun")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    (tmp_path / "config.yaml").write_text("a: 1\n")
+    return tmp_path
+
+
+def launch(place, body, workers=2):
+    (place / "worker.py").write_text("import os, sys\nrank = os.environ.get('RANK_ID', '0')\n" + body)
+    training.launch(place / "worker.py", place / "config.yaml", workers, place / "logs")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_launch_runs_the_workers_in_the_configurations_folder(place, workers):
+    launch(place, "print(open(sys.argv[1]).read(), file=open(f'said-{rank}', 'w'))", workers)
+    assert sorted(path.name for path in place.glob("said-*")) == [f"said-{rank}" for rank in range(workers)]
+    assert (place / "said-0").read_text().strip() == "a: 1"
+    assert (place / "logs" / "worker_0.log").exists()
+    assert (place / "logs" / "msrun.log").exists() == (workers > 1)
+
+
+def test_launch_finds_the_package_and_says_how_many_workers(place):
+    launch(place, "import mcqlora.errors; print(mcqlora.errors.__file__)")
+    assert (place / "logs" / "worker_1.log").read_text().strip().endswith("src/mcqlora/errors.py")
+    said = (place / "logs" / "msrun.log").read_text()
+    assert "--worker_num=2 --local_worker_num=2" in said
+    assert f"--log_dir={place / 'logs'}" in said
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failed_worker_is_one_line_that_names_its_log(place, workers):
+    failing = workers - 1
+    body = f"if rank == '{failing}':\n    print('[ERROR] ERROR_LEVEL 3')\n    raise ValueError('loss is nan')"
+    with pytest.raises(UserError) as error:
+        launch(place, body, workers)
+    log = place / "logs" / f"worker_{failing}.log"
+    assert str(error.value) == f"training failed (exit 1): ValueError: loss is nan (see {log})"
+    assert "Traceback" in log.read_text()
+
+
+def test_a_worker_that_fails_without_a_word(place):
+    with pytest.raises(UserError) as error:
+        launch(place, "sys.exit(7)", 1)
+    assert str(error.value) == f"training failed (exit 7): see {place / 'logs'}"
+
+
+def test_a_killed_worker(place):
+    with pytest.raises(UserError, match=r"^training failed \(exit -9\): see "):
+        launch(place, "os.kill(os.getpid(), 9)", 1)
+
+
+def test_msrun_itself_fails(place):
+    (place / "msrun-mode").write_text("refuse")
+    with pytest.raises(UserError) as error:
+        launch(place, "")
+    log = place / "logs" / "msrun.log"
+    assert str(error.value) == f"training failed (exit 1): RuntimeError: port taken (see {log})"
+
+
+def test_a_long_error_is_cut(place):
+    with pytest.raises(UserError) as error:
+        launch(place, "raise ValueError('x' * 5000)", 1)
+    assert len(str(error.value)) < 600
+
+
+WORKER = """
+import json, os, sys
+rank = int(os.environ.get("RANK_ID", "0"))
+os.makedirs("output", exist_ok=True)
+row = {"step": 1, "loss": 1.0 + rank, "learning_rate": 0.5}
+print(json.dumps(row), file=open(f"output/history-{rank}.jsonl", "w"))
+"""
+
+
+def test_a_workplace_renders_launches_and_collects(place):
+    (place / "worker.py").write_text(WORKER)
+    with training.workplace(place / "runs" / "key", "lora") as work:
+        (work.output).mkdir()
+        (work.output / "leftover").write_text("of an attempt that failed")
+        for _ in range(2):
+            files = {name: [str(place / name)] for name in ("train_files", "valid_files")}
+            work.run(
+                place / "worker.py",
+                2,
+                evaluation_batch=3,
+                **cpu(load_checkpoint=work.directory / "base.ckpt", **files),
+            )
+        assert not (work.output / "leftover").exists()
+        assert work.history() == [{"step": 1, "train_loss": 1.5, "learning_rate": 0.5}]
+        rendered = yaml.safe_load(work.config.read_text())
+        attempts = sorted(path.name for path in work.directory.glob("attempt-*"))
+        step = SMALL.delivered[0]
+        checkpoint = work.checkpoint(SMALL, step, trainable=True, device="CPU")
+    assert rendered["load_checkpoint"] == "base.ckpt"
+    assert rendered["train_dataset"]["data_loader"]["dataset_files"] == ["../../train_files"]
+    assert rendered["eval_dataset"]["data_loader"]["dataset_files"] == ["../../valid_files"]
+    assert rendered["eval_dataset"]["batch_size"] == 3
+    assert str(place) not in yaml.safe_dump(rendered)  # the same in every checkout
+    assert attempts == ["attempt-1", "attempt-2"]
+    assert checkpoint.name == f"lora_rank_0-trainable_params-1_{step}.ckpt"

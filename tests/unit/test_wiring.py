@@ -1,0 +1,168 @@
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+
+from mcqlora import alpaca, base, benchmarks, config, demo, evaluation, splits, training, wiring
+from mcqlora.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = config.read_yaml(ROOT / "workflow" / "schemas" / "config.schema.yaml")
+
+
+def settings(**changes):
+    """The checked default with changes: `train__workers=4` is train.workers."""
+    made = config.read_yaml(ROOT / "config.yaml")
+    for key, value in changes.items():
+        *section, last = key.split("__")
+        (made[section[0]] if section else made)[last] = value
+    return config.check(made, SCHEMA)
+
+
+def given(**changes):
+    """The same for data that is not generated."""
+    ours = {"data": "folder", "tokenizer__path": "tokenizer.model", "base__text": "train"}
+    return settings(**(ours | changes))
+
+
+def test_the_default_passes():
+    for made in (settings(), given()):
+        wiring.check(made, 2)
+        wiring.check(made, None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "npus", "message"),
+    [
+        (settings(train__workers=4), 2, r"^train.workers is 4, but the profile has 2 npu; .*npu=4"),
+        (given(tokenizer__path=None), 2, r"^tokenizer.path: not set"),
+        (given(base__text="corpus"), 2, r"^base.text: only the generated benchmark has a corpus"),
+        (settings(model__hidden_size=130), 2, r"^model.hidden_size: 130 is no multiple of num_heads 4"),
+    ],
+)
+def test_what_no_schema_can_say(changed, npus, message):
+    with pytest.raises(UserError, match=message) as error:
+        wiring.check(changed, npus)
+    assert "\n" not in str(error.value)
+
+
+def test_workers_are_not_limited_where_the_profile_says_no_npus():
+    wiring.check(settings(train__workers=4), None)
+
+
+def test_the_bases_workers_need_npus_too():
+    with pytest.raises(UserError, match=r"^base.workers is 3, but the profile has 2 npu"):
+        wiring.check(settings(base__workers=3), 2)
+
+
+def test_reference_implies_its_defects():
+    made = settings(recipe="reference")
+    wiring.check(made, 2)
+    assert made["split"] == "recipe"
+    assert wiring.reading(made) == {"on_bad_row": "fail", "first_row_lost": True, "pandas_na": True}
+    assert wiring.screening(made) == {"drop_identical_options": False, "drop_contradictory": False}
+    assert wiring.shuffling(made) == {"seed": 42, "reference": True}
+    assert wiring.evaluate(made)["reference_template"] is True
+
+
+def test_corrected_has_none_of_them():
+    made = settings()
+    wiring.check(made, 2)
+    assert made["split"] == "question"
+    assert wiring.reading(made) == {"on_bad_row": "fail", "first_row_lost": False, "pandas_na": False}
+    assert wiring.screening(made) == {"drop_identical_options": True, "drop_contradictory": True}
+    assert wiring.shuffling(made)["reference"] is False
+    assert wiring.evaluate(made)["reference_template"] is False
+
+
+def test_rows_are_one_longer_in_training():
+    made = settings(encode__seq_length=1024)
+    assert wiring.row_size(made, "train") == 1025
+    assert wiring.row_size(made, "valid") == 1024
+
+
+def test_nothing_is_watched_for_the_generated_benchmark():
+    assert wiring.benchmark_inputs(settings()) == []
+    with pytest.raises(UserError, match="there is no folder"):
+        wiring.benchmark_inputs(given(data="not-there"))
+
+
+def test_the_recipes_numbers_reach_the_training():
+    overlay = config.read_yaml(ROOT / "config" / "reference-4npu.yaml")
+    made = config.check(config.read_yaml(ROOT / "config.yaml") | overlay, SCHEMA)
+    train = wiring.train(made)
+    assert train["lora"] == {
+        "rank": 16,
+        "alpha": 32,
+        "dropout": 0.05,
+        "target_modules": ".*wq|.*wk|.*wv|.*wo",
+    }
+    assert train["optimization"] == {
+        "betas": [0.9, 0.999],
+        "eps": 1e-8,
+        "learning_rate": 5e-5,
+        "warmup_ratio": 0.03,
+        "weight_decay": 0.01,
+        "loss_scale": 16384,
+        "max_grad_norm": 1.0,
+        "seed": 0,
+    }
+    expected = {"workers": 4, "batch_size": 4, "epochs": 4, "evaluations": 20, "checkpoints": 10}
+    assert {key: train[key] for key in expected} == expected
+    assert train["seq_length"] == 1024
+    assert train["device"] == "Ascend"
+
+
+def keywords(script, function):
+    """Keywords that a workflow script passes to `function` by name."""
+    tree = ast.parse((ROOT / "workflow" / "scripts" / script).read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    (call,) = [node for node in calls if getattr(node.func, "attr", "") == function.__name__]
+    return {keyword.arg for keyword in call.keywords} - {None}
+
+
+@pytest.mark.parametrize(
+    ("script", "function", "fragment"),
+    [
+        ("train.py", training.finetune, wiring.train),
+        ("base.py", base.build, wiring.base),
+        ("evaluate.py", evaluation.evaluate, wiring.evaluate),
+    ],
+)
+def test_script_and_fragment_together_are_the_functions_arguments(script, function, fragment):
+    ours, theirs = keywords(script, function), set(fragment(settings()))
+    assert not ours & theirs
+    assert ours | theirs == set(inspect.signature(function).parameters)
+
+
+@pytest.mark.parametrize(
+    ("function", "fragment"),
+    [
+        (benchmarks.read_benchmark, wiring.reading),
+        (benchmarks.screen, wiring.screening),
+        (alpaca.copies, wiring.shuffling),
+        (splits.choose, wiring.sizes),
+        (demo.write, lambda made: made["demo"]),
+    ],
+)
+def test_fragments_are_arguments_of_their_functions(function, fragment):
+    assert set(fragment(settings())) <= set(inspect.signature(function).parameters)
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        wiring.reading,
+        wiring.screening,
+        wiring.shuffling,
+        wiring.sizes,
+        wiring.base,
+        wiring.train,
+        wiring.evaluate,
+    ],
+)
+def test_a_fragment_does_not_change_with_keys_of_others(fragment):
+    """So an unrelated key re-runs nothing."""
+    foreign = {"run": "other", "demo__seed": 8, "train__retries": 3, "evaluate__protocol": "letter"}
+    assert fragment(settings(**foreign)) == fragment(settings())
