@@ -73,7 +73,7 @@ def test_properties(rows, workers, batch, epochs, ratio, evaluations, checkpoint
 
 @pytest.mark.parametrize(
     ("steps", "interval", "delivered"),
-    [(5, 1, (1, 2, 3, 4, 5)), (12, 2, (2, 4, 6, 10, 12)), (6, 1, (1, 2, 4, 5, 6))],
+    [(5, 1, (1, 2, 3, 4, 5)), (12, 2, (2, 4, 8, 10, 12)), (6, 1, (1, 2, 4, 5, 6))],
 )
 def test_a_short_training_still_delivers_five(steps, interval, delivered):
     plan = plan_steps(steps, 1, 1, 1, 0, 1, 5, 5)
