@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from mcqlora import io, squad
 from mcqlora.alpaca import record
 from mcqlora.prompt import BOT, USER
@@ -243,9 +241,3 @@ def write(directory: Path, seed: int, repeats: int) -> None:
 def tokenizer_text(directory: Path) -> list[str]:
     """The distinct documents of the corpus, on which the demo's tokenizer is trained."""
     return sorted(set(io.read_jsonl(directory / "corpus.jsonl")))
-
-
-def letters(rows: list[list[str]]) -> dict[str, int]:
-    """How often each letter is the answer."""
-    answers = np.array([row[-1] for row in rows])
-    return {letter: int((answers == letter).sum()) for letter in "ABCD"}

@@ -50,7 +50,11 @@ def evaluate(
 
     sample = drawn([item.id for item in items], generation["items"], seed)
     matches = scoring.greedy_matches(items, scored)
-    written = {i: items[i].candidates[matches[i]] for i in sample if matches[i] is not None}
+    written = {
+        i: items[i].candidates[matches[i]][: generation["max_new_tokens"]]
+        for i in sample
+        if matches[i] is not None
+    }
     missing = [i for i in sample if i not in written]
     stop = {template.eos, template.eoa}
     texts = scoring.generate(

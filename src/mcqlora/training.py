@@ -420,6 +420,7 @@ def finetune(
     checkpoints: int,
     seq_length: int,
     device: str,
+    reference_template: bool,
 ) -> None:
     """LoRA training of `base`; writes the delivered adapters, the loss history, the YAML and the run's facts.
 
@@ -428,7 +429,8 @@ def finetune(
     from mcqlora import adapters as weights
     from mcqlora import prompt, records, tokenizer
 
-    template = prompt.from_tokenizer(tokenizer.load(tokenizer_path))
+    processor = tokenizer.load(tokenizer_path)
+    template = prompt.reference(processor) if reference_template else prompt.from_tokenizer(processor)
     network = network_of(base, network)
     available = records.count_rows(train_files)
     used = min(rows or available, available)

@@ -119,6 +119,7 @@ def train(config: Config) -> dict[str, Any]:
         "optimization": optimization(part),
         "seq_length": config["encode"]["seq_length"],
         "device": config["device"],
+        "reference_template": config["recipe"] == "reference",
     } | {key: part[key] for key in ("rows", "workers", "batch_size", "epochs", "evaluations", "checkpoints")}
 
 

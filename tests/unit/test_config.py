@@ -135,7 +135,7 @@ def test_a_wrong_value_names_its_key(changes, place):
 
 
 def test_texts_of_the_command_line_become_values():
-    """`--config train.lora_rank=8` reaches us as {"train": {"lora_rank": "8"}}."""
+    """`--config "train={lora_rank: 8}"` reaches us as {"train": {"lora_rank": "8"}}."""
     given = {
         "lora_rank": "8",
         "learning_rate": "1e-4",
