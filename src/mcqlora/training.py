@@ -260,14 +260,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def idle_launcher() -> None:
-    """Before exec of msrun: end with the parent, and take only the CPU time that the workers leave.
+def quiet_launcher() -> None:
+    """Before exec of msrun: end with the parent, and yield CPU time to the workers.
 
-    msrun 2.7.0 waits for its workers in a loop without a pause, which costs a core. The workers themselves start
-    with the normal policy again (SCHED_RESET_ON_FORK, sched(7)).
+    msrun 2.7.0 waits for its workers in a loop without a pause, which costs a core. It gets a session of its
+    own, whose scheduling group is made the least important (sched(7), autogroup); a worker opens another.
     """
     die_with_parent()
-    os.sched_setscheduler(0, os.SCHED_IDLE | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+    os.setsid()
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as group:
+        group.write("19")
 
 
 def die_with_parent() -> None:
@@ -323,7 +325,7 @@ def launch(worker: Path, config: Path, workers: int, logs: Path) -> None:
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,
-            preexec_fn=idle_launcher if workers > 1 else die_with_parent,
+            preexec_fn=quiet_launcher if workers > 1 else die_with_parent,
         )
         code = process.wait()
     if code:
