@@ -13,7 +13,7 @@ AFTER_READ = {"read", "alpaca"} | AFTER_SHUFFLE
 
 CHANGES = {
     "train.lora_rank=8": AFTER_TRAIN,
-    "train.learning_rate=0.001": AFTER_TRAIN,
+    "train.learning_rate=0.002": AFTER_TRAIN,
     "train.rows=176": AFTER_TRAIN,
     "shuffle.seed=7": AFTER_SHUFFLE,
     "shuffle.copies=4": AFTER_SHUFFLE,
@@ -25,7 +25,7 @@ CHANGES = {
     "evaluate.protocol=letter": {"report"},
     "encode.on_long=truncate": {"encode"} | AFTER_TRAIN,
     "encode.shards=3": {"encode"} | AFTER_TRAIN,
-    "tokenizer.vocab_size=1200": {"tokenizer", "base", "encode"} | AFTER_TRAIN,
+    "tokenizer.vocab_size=1150": {"tokenizer", "base", "encode"} | AFTER_TRAIN,
     "model.init_std=0.05": {"base"} | AFTER_TRAIN,
     "demo.seed=8": {"demo", "tokenizer", "base"} | AFTER_READ,
     "train.retries=2": set(),
