@@ -106,11 +106,12 @@ def score(
     """
     items = [Continuation(item.prompt, item.target[: limit - 1]) for item in items]
     results: list[Scored | None] = [None] * len(items)
-    order = sorted(range(len(items)), key=lambda i: len(items[i].prompt) + len(items[i].target))
-    width = _padded(
-        max((len(item.target) for item in items), default=1), (8, 16, 32, 64, 128, 256, 512, limit)
-    )
+    widths = [
+        _padded(len(item.target), (16, 64, 256, limit)) for item in items
+    ]  # each meets the head so often
+    order = sorted(range(len(items)), key=lambda i: (widths[i], len(items[i].prompt) + len(items[i].target)))
     for chunk in progress(list(_chunks(order, batch_size))):
+        width = max(widths[i] for i in chunk)
         longest = max(len(items[i].prompt) + len(items[i].target) for i in chunk)
         length = _padded(min(longest, limit), (*(size for size in LENGTHS if size < limit), limit))
         ids = np.zeros((batch_size, length), np.int32)
