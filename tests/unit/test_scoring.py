@@ -98,7 +98,14 @@ def test_every_batch_of_a_length_has_one_shape():
     scoring.score(forward, items, 8, 128)
     assert {shape[0][0] for shape in forward.shapes} == {8}
     assert {shape[0][1] for shape in forward.shapes} <= {64, 96, 128}
-    assert {shape[1] for shape in forward.shapes} == {(8, 8)}
+    assert {shape[1] for shape in forward.shapes} == {(8, 16)}
+
+
+def test_one_long_target_does_not_widen_the_batches_of_the_short():
+    items = [Continuation([1] * 5, [2] * n) for n in (3, 3, 40, 3, 3)]
+    forward = Forward()
+    same(scoring.score(forward, items, 2, 128), [score_alone(item, 128) for item in items])
+    assert [shape[1] for shape in forward.shapes] == [(2, 16), (2, 16), (2, 64)]
 
 
 def test_nothing_to_score():
