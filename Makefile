@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?=
 
-.PHONY: run test slow lint lock clean
+.PHONY: run test slow faults lint lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
@@ -15,6 +15,9 @@ test: $(VENV)/installed
 
 slow: $(VENV)/installed
 	@$(BIN)/python -m pytest -m slow
+
+faults: $(VENV)/installed
+	@$(BIN)/python -m pytest -m faults
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -310,6 +310,7 @@ def launch(worker: Path, config: Path, workers: int, logs: Path) -> None:
         f"--master_port={free_port()}",
         f"--log_dir={logs.resolve()}",
         "--join=True",
+        f"--tail_worker_log={workers}",  # no such rank: no tail processes that would outlive a killed msrun
         "--cluster_time_out=300",
     ]
     command = [*(msrun if workers > 1 else [sys.executable]), str(worker), str(config)]
@@ -353,12 +354,16 @@ def run_worker(config_path: str) -> None:
         ms.set_context(device_target=_device_target(config_path))
         init()
         return
+    import mindspore as ms
     from mindformers import MindFormerConfig, Trainer, build_context
 
     import mcqlora.network  # noqa: F401  (registers our network, cell, metric and callback)
 
     config = MindFormerConfig(config_path)
     build_context(config)
+    ms.set_seed(
+        config.seed
+    )  # MindFormers 1.6.0 takes seed 0 for no seed: LoRA's dropout would differ each time
     Trainer(config).train()
 
 

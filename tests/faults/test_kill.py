@@ -54,7 +54,7 @@ def artefacts(folder: Path) -> dict[str, str]:
     return hashes | {"summary.json": io.digest(summary)}
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_killed_run_finishes_with_the_same_artefacts(finished, tmp_path):
     folder = tmp_path.resolve()
     for stage in ("splits/train.json", "base/model.safetensors", "adapters"):
