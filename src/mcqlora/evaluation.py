@@ -34,7 +34,7 @@ def evaluate(
     """
     processor = tokenizer.load(tokenizer_path)
     encoder = encode.SegmentEncoder(processor)
-    template = prompt.reference(processor) if reference_template else prompt.from_tokenizer(processor)
+    template = prompt.template(processor, reference_template)
     network = training.network_of(base, network)
     config = training.model_config(network, seq_length, batch_size, device, template.pad, template.eos, None)
     weights = adapters.read(base / "model.safetensors")

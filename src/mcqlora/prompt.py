@@ -75,6 +75,11 @@ def reference(processor: SentencePieceProcessor) -> Template:
     )
 
 
+def template(processor: SentencePieceProcessor, as_reference: bool) -> Template:
+    """The template of a recipe: `reference` or `from_tokenizer`."""
+    return reference(processor) if as_reference else from_tokenizer(processor)
+
+
 def prompt_ids(encode: Encode, template: Template, instruction: str, input: str) -> list[int]:
     """All up to the answer, which is what inference feeds; an empty `input` takes its newline with it."""
     user = f"{USER}{instruction}\n{input}" if input else f"{USER}{instruction}"

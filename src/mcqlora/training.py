@@ -447,7 +447,7 @@ def finetune(
     from mcqlora import prompt, records, tokenizer
 
     processor = tokenizer.load(tokenizer_path)
-    template = prompt.reference(processor) if reference_template else prompt.from_tokenizer(processor)
+    template = prompt.template(processor, reference_template)
     network = network_of(base, network)
     available = records.count_rows(train_files)
     used = min(rows or available, available)

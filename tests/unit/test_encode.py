@@ -8,6 +8,7 @@ import pytest
 import sentencepiece
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from texts import TEXTS, WORDS
 
 from mcqlora import encode, prompt, tokenizer
 from mcqlora.encode import IGNORE
@@ -16,24 +17,6 @@ DATA = Path(__file__).parents[3] / "shared/data"
 REAL = DATA / "tokenizer/internlm_7b_tokenizer.model"
 needs_data = pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/data beside the checkout")
 
-WORDS = [
-    "river",
-    "town",
-    "capital",
-    "mountain",
-    "metal",
-    "planet",
-    "author",
-    "colour",
-    "河流",
-    "城市",
-    "首都",
-    "山脉",
-]
-TEXTS = [
-    f"Which {a} belongs to the {b}? \nA.the {a}\nB.{b} {i}\nC.东{a}西\nD.none\n\nThe right option is B.{b}"
-    for i, (a, b) in enumerate(itertools.permutations(WORDS, 2))
-]
 TEMPLATE = prompt.Template(bos=1, eos=2, eoh=7, eoa=8, newline=9, pad=0)
 RECORDS = [
     {"id": f"toy/t/{n}", "order": "ABCD", "instruction": "Say", "input": "x" * n, "output": "A"}

@@ -1,31 +1,13 @@
 import io
-import itertools
 from pathlib import Path
 
 import pytest
 import sentencepiece
+from texts import TEXTS
 
 from mcqlora import prompt, tokenizer
 from mcqlora.errors import UserError
 
-WORDS = [
-    "river",
-    "town",
-    "capital",
-    "mountain",
-    "metal",
-    "planet",
-    "author",
-    "colour",
-    "河流",
-    "城市",
-    "首都",
-    "山脉",
-]
-TEXTS = [
-    f"Which {a} belongs to the {b}? \nA.the {a}\nB.{b} {i}\nC.东{a}西\nD.none\n\nThe right option is B.{b}"
-    for i, (a, b) in enumerate(itertools.permutations(WORDS, 2))
-]
 REAL = Path(__file__).parents[3] / "shared/data/tokenizer/internlm_7b_tokenizer.model"
 TEMPLATE = prompt.Template(bos=1, eos=2, eoh=7, eoa=8, newline=9, pad=0)
 

@@ -6,7 +6,7 @@ from mcqlora.cli import job
 with job(snakemake.log[0]):
     params = snakemake.params
     processor = tokenizer.load(snakemake.input.tokenizer)
-    template = prompt.reference(processor) if params.reference_template else prompt.from_tokenizer(processor)
+    template = prompt.template(processor, params.reference_template)
     total = sum(1 for _ in io.read_json_array(snakemake.input.records))
     share = records.shard_rows(
         io.read_json_array(snakemake.input.records), total, params.shard, params.shards
