@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -29,38 +28,6 @@ def read(path: io.PathLike) -> dict[str, np.ndarray]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a whole safetensors file ({error}); delete it and run again") from error
-
-
-def read_checkpoint(path: io.PathLike) -> dict[str, np.ndarray]:
-    """Weights of a MindSpore .ckpt, without the optimizer's state; arrays of their own dtype."""
-    import mindspore as ms
-
-    skip = (
-        "adam_",
-        "scale_sense",
-        "global_step",
-        "loss_scale",
-        "epoch_num",
-        "step_num",
-        "current_iterator_step",
-    )
-    found = ms.load_checkpoint(str(path))
-    return {
-        name: parameter.asnumpy()
-        for name, parameter in found.items()
-        if not name.startswith(skip)
-        and ("layers" in name or "embedding" in name or "norm" in name or "lm_head" in name)
-    }
-
-
-def write_checkpoint(weights: Mapping[str, np.ndarray], path: Path) -> Path:
-    """Write tensors as a MindSpore .ckpt; returns `path`."""
-    import mindspore as ms
-
-    ms.save_checkpoint(
-        [{"name": name, "data": ms.Tensor(weights[name])} for name in sorted(weights)], str(path)
-    )
-    return path
 
 
 def only_lora(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -60,11 +60,11 @@ def build(
             epochs=epochs,
             train_files=[str(file)],
             valid_files=[],
-            load_checkpoint="",
+            base=None,
             device=device,
             columns=("input_ids", "labels", "document_ids"),
         )
-        weights = adapters.read_checkpoint(place.checkpoint(schedule, schedule.steps, False, device))
+        weights = place.checkpoint(schedule.steps)
         history = place.history()
     adapters.save(weights, output / "model.safetensors")
     io.write_json(output / "config.json", network, indent=True)

@@ -89,6 +89,29 @@ def read_jsonl(path: PathLike) -> Iterator[Any]:
                 raise _not_json(f"{path}:{number}", error) from error
 
 
+def append_jsonl(path: PathLike, row: Any) -> None:
+    """Add a line, on disk before this returns; a kill leaves a cut last line at the worst."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        file.write(orjson.dumps(row) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_appended_jsonl(path: PathLike) -> Iterator[Any]:
+    """Rows that `append_jsonl` completed; none if there is no file."""
+    if not Path(path).exists():
+        return
+    with open(path, "rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield orjson.loads(line)
+            except orjson.JSONDecodeError:
+                return
+
+
 @contextlib.contextmanager
 def json_array(path: PathLike) -> Iterator[Callable[[Any], None]]:
     """Yield a function that appends an element to the JSON array `path`, one a line; atomic as all writes."""

@@ -6,7 +6,7 @@ Importing this module registers, for use by name in a MindFormers YAML:
   inside a document when rows are packed;
 * `PortableTrainOneStepCell`: MindFormers' training cell with an overflow check that exists off Ascend, and
   dropout that a repeated or resumed training repeats;
-* `TokenLoss`, `HistoryCallback`: validation loss by token, and every step's loss on file.
+* `TokenLoss`, `ScheduleCallback`: validation loss by token; history, evaluations, checkpoints, going on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mindspore import Callback, Parameter, Tensor, nn, ops
 from mindspore.common import dtype as mstype
 from mindspore.ops import composite as C
 
-from mcqlora import io
+from mcqlora import adapters, checkpoints, io
 
 MASKED = -10000.0  # what MindFormers adds to a masked attention score; finite in float16
 
@@ -176,6 +176,7 @@ class PortableTrainOneStepCell(MFTrainOneStepCell):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.on_ascend = ms.get_context("device_target") == "Ascend"
+        self.workers = ms.communication.get_group_size() if ms.communication.GlobalComm.INITED else 1
         self.dropout_step = Parameter(Tensor([0], mstype.int32), name="dropout_step", requires_grad=False)
         layers = [cell for _, cell in self.network.cells_and_names() if isinstance(cell, LoRADense)]
         for site, layer in enumerate(layers):
@@ -183,8 +184,12 @@ class PortableTrainOneStepCell(MFTrainOneStepCell):
             layer.lora_dropout = StepDropout(drop_prob, self.dropout_step, ms.get_seed() or 0, site, rank())
 
     def construct(self, *inputs):
+        """What the stock cell returns, with the mean loss of all workers."""
         ops.assign(self.dropout_step, self.optimizer.global_step)
-        return super().construct(*inputs)
+        loss, overflow, scale, learning_rate, norm = super().construct(*inputs)
+        if self.is_distributed:
+            loss = self.allreduce(loss) / self.workers
+        return loss, overflow, scale, learning_rate, norm
 
     def get_overflow_status(self, status, compute_output):
         if self.on_ascend:
@@ -202,72 +207,92 @@ def rank() -> int:
 
 @MindFormerRegister.register(MindFormerModuleType.METRIC)
 class TokenLoss(nn.Metric):
-    """Validation loss as a mean over tokens; `latest` keeps the sums, for workers' to be added up.
+    """Validation loss as a mean over the tokens of all workers; `latest` keeps it.
 
     MindFormers' PerplexityMetric averages batches, however many labels they have, and only one worker's.
     """
 
-    latest: dict[str, float] | None = None
+    latest: float | None = None
 
     def clear(self):
-        self.nll = 0.0
-        self.tokens = 0.0
+        self.sums = np.zeros(2)  # of losses, of tokens
 
     def update(self, loss, tokens):
         count = float(tokens.asnumpy())
-        self.nll += float(loss.asnumpy()) * count
-        self.tokens += count
+        self.sums += (float(loss.asnumpy()) * count, count)
 
     def eval(self):
-        TokenLoss.latest = {"nll": self.nll, "tokens": self.tokens}
-        return {"loss": self.nll / max(1.0, self.tokens)}
+        total = self.sums
+        if ms.communication.GlobalComm.INITED:
+            total = _AllSum()(Tensor(total, mstype.float32)).asnumpy()
+        TokenLoss.latest = float(total[0]) / max(1.0, float(total[1]))
+        return {"loss": TokenLoss.latest}
+
+
+class _AllSum(nn.Cell):
+    """The sum of a tensor over all workers."""
+
+    def __init__(self):
+        super().__init__()
+        self.all_reduce = ops.AllReduce()
+
+    def construct(self, x):
+        return self.all_reduce(x)
 
 
 @MindFormerRegister.register(MindFormerModuleType.CALLBACK)
-class HistoryCallback(Callback):
-    """Writes `history-{rank}.jsonl`: {"step", "loss", "learning_rate", "nll"?, "tokens"?} a step.
+class ScheduleCallback(Callback):
+    """History, evaluations and checkpoints at the steps of a schedule; with `start`, the state to go on from.
 
-    Also evaluates after the last step, which MindFormers' interval misses unless it divides the training.
+    Worker 0 writes `history.jsonl`, {"step", "train_loss", "learning_rate", "valid_loss"?} a step, and
+    `checkpoints/`, see `mcqlora.checkpoints`. A step's checkpoint comes after its line and its evaluation, so
+    that whatever lies there can be gone on from. MindFormers' own callbacks count from 0 after a resume, miss
+    an evaluation at the end, and let every worker save the frozen base with every checkpoint.
 
     Raises:
         FloatingPointError: the loss is not finite while the loss scale can go no lower.
     """
 
-    def __init__(self, directory: str):
+    def __init__(self, directory: str, evaluations: list[int], checkpoints: list[int], start: int = 0):
         super().__init__()
-        self.path = Path(directory) / f"history-{rank()}.jsonl"
-        self.rows: list[dict[str, float]] = []
+        self.directory = Path(directory)
+        self.evaluations, self.checkpoints, self.start = set(evaluations), list(checkpoints), start
 
-    def on_train_step_begin(self, run_context):
-        self._take_evaluation()
+    def on_train_begin(self, run_context):
+        parameters = run_context.original_args()
+        for callback in parameters.list_callback:
+            if isinstance(callback, EvalCallBack):
+                self.evaluator = callback
+                callback.step_interval = 0  # from now on it is called here
+        if self.start:
+            state = adapters.read(checkpoints.file(self.directory / "checkpoints", self.start))
+            for parameter in _changed(parameters.train_network):
+                value = state[parameter.name]
+                parameter.set_data(Tensor(value, parameter.dtype))
 
     def on_train_step_end(self, run_context):
         parameters = run_context.original_args()
         loss, _, scale, learning_rate, *_ = parameters.net_outputs
-        value = float(loss.asnumpy())
+        step, value = self.start + int(parameters.cur_step_num), float(loss.asnumpy())
         if not math.isfinite(value) and float(scale.asnumpy()) <= 1.0:
-            raise FloatingPointError(
-                f"loss is {value} at step {parameters.cur_step_num}; lower train.learning_rate"
-            )
-        self.rows.append(
-            {
-                "step": int(parameters.cur_step_num),
-                "loss": value,
-                "learning_rate": float(learning_rate.asnumpy()),
-            }
-        )
+            raise FloatingPointError(f"loss is {value} at step {step}; lower the learning rate")
+        row = {"step": step, "train_loss": value, "learning_rate": float(learning_rate.asnumpy())}
+        if step in self.evaluations:
+            self.evaluator._execute_eval()
+            row["valid_loss"] = TokenLoss.latest
+        if rank() == 0:
+            io.append_jsonl(self.directory / "history.jsonl", row)
+            if step in self.checkpoints:
+                self._save(parameters.train_network, step)
 
-    def on_train_end(self, run_context):
-        self._take_evaluation()
-        if self.rows and "nll" not in self.rows[-1]:
-            for callback in run_context.original_args().list_callback:
-                if isinstance(callback, EvalCallBack):
-                    callback._execute_eval()
-            self._take_evaluation()
-        io.write_jsonl(self.path, self.rows)
+    def _save(self, cell, step):
+        # Nothing goes on from the last one: the weights are enough.
+        kept = cell.network.trainable_params() if step == self.checkpoints[-1] else _changed(cell)
+        tensors = {parameter.name: parameter.asnumpy() for parameter in kept}
+        checkpoints.write(self.directory / "checkpoints", step, tensors)
 
-    def _take_evaluation(self):
-        """Evaluations run after this callback's step end: what is new belongs to the last step seen."""
-        if TokenLoss.latest is not None and self.rows:
-            self.rows[-1] |= TokenLoss.latest
-            TokenLoss.latest = None
+
+def _changed(cell: PortableTrainOneStepCell) -> list[Parameter]:
+    """What a training changes: the trained weights, the optimizer's state, the loss scale, the counters."""
+    frozen = {parameter.name for parameter in cell.network.get_parameters() if not parameter.requires_grad}
+    return [parameter for parameter in cell.get_parameters() if parameter.name not in frozen]

@@ -19,7 +19,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mcqlora import io
+import numpy as np
+
+from mcqlora import adapters, checkpoints, io
 from mcqlora.errors import UserError
 from mcqlora.schedule import Schedule, plan_steps
 
@@ -141,14 +143,14 @@ def render(
     device: str,
     columns: tuple[str, ...] = ("input_ids", "labels"),
     rows: int | None = None,
+    start: int = 0,
 ) -> dict:
     """The MindFormers YAML of one training, as a dict.
 
     `optimization` has `learning_rate`, `warmup_ratio`, `betas`, `eps`, `weight_decay`, `max_grad_norm`,
     `loss_scale` and `seed`. Without `valid_files` nothing is evaluated during training. `rows` limits the
-    training rows to so many of a random order.
+    training rows to so many of a random order. With `start` it goes on after so many steps.
     """
-    lora = "pet_config" in model
     train = _dataset(train_files, columns, True, optimization["seed"], True, rows)
     config = {
         "seed": optimization["seed"],
@@ -157,7 +159,7 @@ def render(
         "src_strategy_path_or_dir": "",
         "auto_trans_ckpt": False,
         "only_save_strategy": False,
-        "resume_training": False,
+        "resume_training": start > 0,
         "use_parallel": workers > 1,
         "run_mode": "finetune",
         "trainer": {"type": "CausalLanguageModelingTrainer", "model_name": name},
@@ -198,16 +200,12 @@ def render(
         "callbacks": [
             {"type": "MFLossMonitor", "per_print_times": max(1, schedule.steps // 100)},
             {
-                "type": "CheckpointMonitor",
-                "prefix": name,
-                "save_checkpoint_steps": schedule.checkpoint_interval,
-                "save_trainable_params": lora,
-                "integrated_save": False,
-                "async_save": False,
-                "keep_checkpoint_max": len(schedule.checkpoints),
-                "checkpoint_format": "ckpt",
+                "type": "ScheduleCallback",
+                "directory": output,
+                "evaluations": sorted({*schedule.evaluations, schedule.steps}) if valid_files else [],
+                "checkpoints": list(schedule.checkpoints),
+                "start": start,
             },
-            {"type": "HistoryCallback", "directory": output},
         ],
         "context": {
             "mode": 0,
@@ -373,46 +371,6 @@ def _device_target(config_path: str) -> str:
     return yaml.safe_load(Path(config_path).read_text())["context"]["device_target"]
 
 
-def checkpoint_file(
-    output: Path, name: str, schedule: Schedule, step: int, trainable: bool, device: str
-) -> Path:
-    """Where MindFormers' CheckpointMonitor left the weights of `step`: worker 0's, as all workers' are equal.
-
-    Its names count epochs and steps in them; in sink mode it calls every `sink_size` steps an epoch.
-    """
-    folder = output / ("checkpoint_trainable" if trainable else "checkpoint") / "rank_0"
-    length = sink_size(device) if DEVICES[device]["sink_mode"] else schedule.steps_per_epoch
-    epoch, in_epoch = divmod(step - 1, length)
-    kind = "trainable_params-" if trainable else ""
-    return folder / f"{name}_rank_0-{kind}{epoch + 1}_{in_epoch + 1}.ckpt"
-
-
-def merge_history(files: list[Path]) -> list[dict]:
-    """One row a step from the workers' histories: [{"step", "train_loss", "learning_rate", "valid_loss"?}].
-
-    The training loss is the mean over workers, as the gradient is; the validation loss is the sum of all
-    workers' token losses over the number of their tokens.
-    """
-    workers = [{row["step"]: row for row in io.read_jsonl(file)} for file in files]
-    merged = []
-    for step in sorted(workers[0]):
-        rows = [worker[step] for worker in workers if step in worker]
-        row = {
-            "step": step,
-            "train_loss": sum(r["loss"] for r in rows) / len(rows),
-            "learning_rate": rows[0]["learning_rate"],
-        }
-        if "nll" in rows[0]:
-            row["valid_loss"] = sum(r["nll"] for r in rows) / sum(r["tokens"] for r in rows)
-        merged.append(row)
-    return merged
-
-
-def clear(directory: Path) -> None:
-    """Remove an earlier, unfinished attempt's output; its logs stay."""
-    shutil.rmtree(directory, ignore_errors=True)
-
-
 def finetune(
     *,
     base: Path,
@@ -422,7 +380,7 @@ def finetune(
     stats: list[str],
     worker: Path,
     runs: Path,
-    adapters: list[Path],
+    delivered: list[Path],
     history: Path,
     config: Path,
     facts: Path,
@@ -439,11 +397,10 @@ def finetune(
     device: str,
     reference_template: bool,
 ) -> None:
-    """LoRA training of `base`; writes the delivered adapters, the loss history, the YAML and the run's facts.
+    """LoRA training of `base`; writes `delivered` adapters, the loss history, the YAML and the run's facts.
 
     Works in `runs/<fingerprint>/`, where the fingerprint is of everything that decides the result.
     """
-    from mcqlora import adapters as weights
     from mcqlora import prompt, records, tokenizer
 
     processor = tokenizer.load(tokenizer_path)
@@ -459,17 +416,13 @@ def finetune(
         optimization["warmup_ratio"],
         evaluations,
         checkpoints,
-        len(adapters),
+        len(delivered),
         sink_size(device),
     )
     model = model_config(network, seq_length, batch_size, device, template.pad, template.eos, lora)
     inputs = {str(path): io.sha256(path) for path in (base / "model.safetensors", *train_files, *valid_files)}
     key = io.digest(model, optimization, workers, epochs, list(schedule), sorted(inputs.values()))[:16]
     with workplace(runs / key, "lora") as place:
-        # Several workers can load one whole .ckpt; of safetensors MindFormers wants a file for each of them.
-        start = weights.write_checkpoint(
-            weights.read(base / "model.safetensors"), place.directory / "base.ckpt"
-        )
         place.run(
             worker,
             workers,
@@ -481,31 +434,30 @@ def finetune(
             train_files=train_files,
             valid_files=valid_files,
             evaluation_batch=evaluation_batch(records.count_rows(valid_files), workers, batch_size),
-            load_checkpoint=start,
+            base=base / "model.safetensors",
             rows=None if used == available else used,
             device=device,
         )
-        merged = place.history()
-        for path, step in zip(adapters, schedule.delivered, strict=True):
-            tensors = weights.read_checkpoint(place.checkpoint(schedule, step, trainable=True, device=device))
-            weights.save(weights.only_lora(tensors), path)
-        write_history(merged, history)
+        losses = place.history()
+        for path, step in zip(delivered, schedule.delivered, strict=True):
+            adapters.save(adapters.only_lora(place.checkpoint(step)), path)
+        write_history(losses, history)
         io.write_bytes(config, place.config.read_bytes())
     encoded = [io.read_json(path) for path in stats]
     useful = sum(part["ids"] for part in encoded)
     io.write_json(
         facts,
         {
-            "parameters": weights.count(network, lora),
+            "parameters": adapters.count(network, lora),
             "training": {
                 "steps": schedule.steps,
                 "workers": workers,
                 "tokens": schedule.steps * schedule.global_batch * seq_length,
                 "useful_token_fraction": useful / sum(part["rows"] * part["size"] for part in encoded),
-                "history": merged,
+                "history": losses,
                 "checkpoints": [
                     {"name": path.stem, "step": step}
-                    for path, step in zip(adapters, schedule.delivered, strict=True)
+                    for path, step in zip(delivered, schedule.delivered, strict=True)
                 ],
             },
         },
@@ -543,30 +495,90 @@ class Workplace:
         self.config = directory / "config.yaml"
         self.output = directory / "output"
 
-    def run(self, worker: Path, workers: int, *, evaluation_batch: int = 1, **settings: Any) -> None:
-        """Render the YAML, with paths relative to this directory, and train from the start."""
+    def run(
+        self,
+        worker: Path,
+        workers: int,
+        *,
+        schedule: Schedule,
+        base: Path | None,
+        evaluation_batch: int = 1,
+        **settings: Any,
+    ) -> None:
+        """Render the YAML, with paths relative to this directory, and train `base`, or random weights.
+
+        Goes on after the last complete checkpoint of an earlier attempt. `config.yaml` is that of the whole
+        training, `attempt-N/config.yaml` that of the attempt.
+        """
         import yaml
 
-        def relative(path: io.PathLike) -> str:
-            return os.path.relpath(path, self.directory)
-
         for key in ("train_files", "valid_files"):
-            settings[key] = [relative(path) for path in settings[key]]
-        if settings["load_checkpoint"]:
-            settings["load_checkpoint"] = relative(settings["load_checkpoint"])
-        rendered = render(name=self.name, workers=workers, output="./output", **settings)
-        if "eval_dataset" in rendered:
-            rendered["eval_dataset"]["batch_size"] = evaluation_batch
-        clear(self.output)
-        io.write_text(self.config, yaml.safe_dump(rendered, sort_keys=False))
-        attempt = 1 + sum(1 for _ in self.directory.glob("attempt-*"))
-        launch(worker.resolve(), self.config.resolve(), workers, self.directory / f"attempt-{attempt}")
+            settings[key] = [os.path.relpath(path, self.directory) for path in settings[key]]
+        start = self._start(schedule)
+        weights = self.directory / "start.ckpt" if base else None
+
+        def rendered(start: int) -> str:
+            config = render(
+                name=self.name,
+                workers=workers,
+                output="./output",
+                schedule=schedule,
+                load_checkpoint=weights.name if weights else "",
+                start=start,
+                **settings,
+            )
+            if "eval_dataset" in config:
+                config["eval_dataset"]["batch_size"] = evaluation_batch
+            return yaml.safe_dump(config, sort_keys=False)
+
+        io.write_text(self.config, rendered(0))
+        if start == schedule.steps:
+            return
+        if base:
+            write_start(base, weights, schedule, start, settings["device"], self.output)
+        attempt = self.directory / f"attempt-{1 + sum(1 for _ in self.directory.glob('attempt-*'))}"
+        config = self.config if start == 0 else self.directory / "resumed.yaml"
+        io.write_text(config, rendered(start))
+        launch(worker.resolve(), config.resolve(), workers, attempt)
+
+    def _start(self, schedule: Schedule) -> int:
+        """Where to go on; what was written after it is forgotten."""
+        start = checkpoints.last_complete(self.output / "checkpoints", schedule.checkpoints)
+        path = self.output / "history.jsonl"
+        rows = [row for row in io.read_appended_jsonl(path) if row["step"] <= start]
+        if start and rows and rows[-1]["step"] == start:
+            io.write_jsonl(path, rows)
+            return start
+        shutil.rmtree(self.output, ignore_errors=True)
+        return 0
 
     def history(self) -> list[dict]:
-        return merge_history(sorted(self.output.glob("history-*.jsonl")))
+        return list(io.read_jsonl(self.output / "history.jsonl"))
 
-    def checkpoint(self, schedule: Schedule, step: int, trainable: bool, device: str) -> Path:
-        return checkpoint_file(self.output, self.name, schedule, step, trainable, device)
+    def checkpoint(self, step: int) -> dict[str, np.ndarray]:
+        return adapters.read(checkpoints.file(self.output / "checkpoints", step))
+
+
+def write_start(base: Path, path: Path, schedule: Schedule, start: int, device: str, output: Path) -> None:
+    """The .ckpt that MindFormers loads: the base's weights, and where the training stood after `start` steps.
+
+    Several workers can load one whole .ckpt; of safetensors MindFormers wants a file for each of them. What
+    the training had changed by then is put in by `network.ScheduleCallback`.
+    """
+    import mindspore as ms
+
+    stood = {}
+    if start:
+        size = sink_size(device)
+        epoch = start // size if DEVICES[device]["sink_mode"] else math.ceil(start / schedule.steps_per_epoch)
+        state = adapters.read(checkpoints.file(output / "checkpoints", start))
+        stood = {"step_num": start, "epoch_num": epoch, "loss_scale": float(state["scale_sense"])}
+    tensors = adapters.read(base)
+    ms.save_checkpoint(
+        [{"name": name, "data": ms.Tensor(tensors[name])} for name in sorted(tensors)],
+        str(path),
+        append_dict=stood or None,
+    )
 
 
 @contextlib.contextmanager

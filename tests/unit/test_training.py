@@ -10,10 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
-from mcqlora import io, training
+from mcqlora import checkpoints, io, training
 from mcqlora.errors import UserError
 from mcqlora.schedule import plan_steps
 
@@ -124,10 +125,9 @@ def test_the_recipe_on_ascend():
     assert (made["lr_schedule"]["learning_rate"], made["lr_schedule"]["lr_end"]) == (5e-5, 0)
     assert made["lr_schedule"]["warmup_ratio"] == 0.03
     assert made["eval_step_interval"] == 1_726
-    (checkpoint,) = [c for c in made["callbacks"] if c["type"] == "CheckpointMonitor"]
-    assert checkpoint["save_checkpoint_steps"] == 3_452
-    assert checkpoint["keep_checkpoint_max"] == 10
-    assert checkpoint["save_trainable_params"] is True
+    (schedule,) = [c for c in made["callbacks"] if c["type"] == "ScheduleCallback"]
+    assert schedule["evaluations"] == [*range(1_726, 34_504, 1_726), 34_504]
+    assert schedule["checkpoints"] == [*range(3_452, 34_504, 3_452), 34_504]
     assert made["runner_config"] == {"epochs": 4, "batch_size": 4, "sink_mode": True, "sink_size": 2}
     assert made["runner_wrapper"]["scale_sense"]["loss_scale_value"] == 16384
     assert made["runner_wrapper"]["max_grad_norm"] == 1.0
@@ -143,11 +143,9 @@ def test_without_validation_nothing_is_evaluated():
     assert "eval_dataset" not in made
 
 
-def test_full_training_saves_the_whole_network():
+def test_full_training_has_no_adapter():
     made = render(cpu(model=training.model_config(TINY, 64, 4, "CPU", 2, 2, None)), 1)
     assert "pet_config" not in made["model"]["model_config"]
-    (checkpoint,) = [c for c in made["callbacks"] if c["type"] == "CheckpointMonitor"]
-    assert checkpoint["save_trainable_params"] is False
     assert made["use_parallel"] is False
 
 
@@ -180,53 +178,6 @@ def test_rows_limit_the_training_alone():
 )
 def test_evaluation_batch(rows, workers, batch, expected):
     assert training.evaluation_batch(rows, workers, batch) == expected
-
-
-@pytest.mark.parametrize(
-    ("step", "trainable", "expected"),
-    [
-        (1, True, "checkpoint_trainable/rank_0/lora_rank_0-trainable_params-1_1.ckpt"),
-        (8_626, True, "checkpoint_trainable/rank_0/lora_rank_0-trainable_params-1_8626.ckpt"),
-        (8_627, True, "checkpoint_trainable/rank_0/lora_rank_0-trainable_params-2_1.ckpt"),
-        (34_504, False, "checkpoint/rank_0/lora_rank_0-4_8626.ckpt"),
-    ],
-)
-def test_checkpoint_file(step, trainable, expected):
-    found = training.checkpoint_file(Path("output"), "lora", RECIPE, step, trainable, "CPU")
-    assert found == Path("output") / expected
-
-
-def test_checkpoint_file_in_sink_mode():
-    """MindSpore's Model.train counts a call of sink_size steps an epoch: 6,904 is step 2 of epoch 3,452."""
-    found = training.checkpoint_file(Path("output"), "lora", RECIPE, 6_904, True, "Ascend")
-    assert found.name == "lora_rank_0-trainable_params-3452_2.ckpt"
-
-
-def test_merge_history(tmp_path):
-    io.write_jsonl(
-        tmp_path / "history-0.jsonl",
-        [
-            {"step": 1, "loss": 2.0, "learning_rate": 0.1},
-            {"step": 2, "loss": 1.0, "learning_rate": 0.2, "nll": 30.0, "tokens": 10},
-        ],
-    )
-    io.write_jsonl(
-        tmp_path / "history-1.jsonl",
-        [
-            {"step": 1, "loss": 4.0, "learning_rate": 0.1},
-            {"step": 2, "loss": 2.0, "learning_rate": 0.2, "nll": 10.0, "tokens": 30},
-        ],
-    )
-    merged = training.merge_history(sorted(tmp_path.iterdir()))
-    assert merged == [
-        {"step": 1, "train_loss": 3.0, "learning_rate": 0.1},
-        {
-            "step": 2,
-            "train_loss": 1.5,
-            "learning_rate": 0.2,
-            "valid_loss": 1.0,
-        },  # 40 over 40 tokens, not 1.67
-    ]
 
 
 def test_write_history(tmp_path):
@@ -355,38 +306,76 @@ def test_a_long_error_is_cut(place):
     assert len(str(error.value)) < 600
 
 
-WORKER = """
-import json, os, sys
-rank = int(os.environ.get("RANK_ID", "0"))
-os.makedirs("output", exist_ok=True)
-row = {"step": 1, "loss": 1.0 + rank, "learning_rate": 0.5}
-print(json.dumps(row), file=open(f"output/history-{rank}.jsonl", "w"))
+WORKER = (
+    f"import os, sys; sys.path += {sys.path!r}"
+    + """
+from pathlib import Path
+import numpy as np, yaml
+from mcqlora import checkpoints, io
+if os.environ.get("RANK_ID", "0") == "0":
+    config = yaml.safe_load(open(sys.argv[1]))
+    schedule = next(c for c in config["callbacks"] if c["type"] == "ScheduleCallback")
+    for step in range(schedule["start"] + 1, schedule["checkpoints"][-1] + 1):
+        io.append_jsonl("output/history.jsonl", {"step": step, "train_loss": 1 / step, "learning_rate": 0.5})
+        if step in schedule["checkpoints"]:
+            checkpoints.write(Path("output/checkpoints"), step, {"scale_sense": np.float32(step)})
+        if os.path.exists("die-at-" + str(step)):
+            os.remove("die-at-" + str(step))
+            raise RuntimeError("killed")
 """
+)
+
+
+def train(work, place):
+    files = {name: [str(place / name)] for name in ("train_files", "valid_files")}
+    settings = {key: value for key, value in cpu(**files).items() if key != "load_checkpoint"}
+    work.run(place / "worker.py", 2, base=None, evaluation_batch=3, **settings)
 
 
 def test_a_workplace_renders_launches_and_collects(place):
     (place / "worker.py").write_text(WORKER)
     with training.workplace(place / "runs" / "key", "lora") as work:
-        (work.output).mkdir()
-        (work.output / "leftover").write_text("of an attempt that failed")
-        for _ in range(2):
-            files = {name: [str(place / name)] for name in ("train_files", "valid_files")}
-            work.run(
-                place / "worker.py",
-                2,
-                evaluation_batch=3,
-                **cpu(load_checkpoint=work.directory / "base.ckpt", **files),
-            )
+        work.output.mkdir()
+        (work.output / "leftover").write_text("of an attempt that failed before its first checkpoint")
+        train(work, place)
+        train(work, place)  # complete: nothing is launched
         assert not (work.output / "leftover").exists()
-        assert work.history() == [{"step": 1, "train_loss": 1.5, "learning_rate": 0.5}]
+        assert [row["step"] for row in work.history()] == list(range(1, SMALL.steps + 1))
+        assert work.checkpoint(SMALL.steps) == {"scale_sense": np.float32(SMALL.steps)}
         rendered = yaml.safe_load(work.config.read_text())
         attempts = sorted(path.name for path in work.directory.glob("attempt-*"))
-        step = SMALL.delivered[0]
-        checkpoint = work.checkpoint(SMALL, step, trainable=True, device="CPU")
-    assert rendered["load_checkpoint"] == "base.ckpt"
+    assert rendered["load_checkpoint"] == ""
     assert rendered["train_dataset"]["data_loader"]["dataset_files"] == ["../../train_files"]
     assert rendered["eval_dataset"]["data_loader"]["dataset_files"] == ["../../valid_files"]
     assert rendered["eval_dataset"]["batch_size"] == 3
     assert str(place) not in yaml.safe_dump(rendered)  # the same in every checkout
-    assert attempts == ["attempt-1", "attempt-2"]
-    assert checkpoint.name == f"lora_rank_0-trainable_params-1_{step}.ckpt"
+    assert attempts == ["attempt-1"]
+
+
+def test_a_workplace_goes_on_after_the_last_complete_checkpoint(place):
+    (place / "worker.py").write_text(WORKER)
+    first, second, *_ = SMALL.checkpoints
+    with training.workplace(place / "runs" / "key", "lora") as work:
+        (work.directory / f"die-at-{second}").touch()
+        with pytest.raises(UserError, match="killed"):
+            train(work, place)
+        whole = yaml.safe_load(work.config.read_text())
+        damaged = checkpoints.file(work.output / "checkpoints", second)
+        damaged.write_bytes(damaged.read_bytes()[:-1])  # as a full disk leaves it
+        train(work, place)
+        assert [row["step"] for row in work.history()] == list(range(1, SMALL.steps + 1))
+        assert work.checkpoint(second) == {"scale_sense": np.float32(second)}
+        resumed = yaml.safe_load((work.directory / "resumed.yaml").read_text())
+        assert yaml.safe_load(work.config.read_text()) == whole
+    assert resumed["resume_training"] is True
+    assert resumed["callbacks"][1]["start"] == first
+
+
+def test_without_its_history_a_training_starts_again(place):
+    (place / "worker.py").write_text(WORKER)
+    with training.workplace(place / "runs" / "key", "lora") as work:
+        train(work, place)
+        (work.output / "history.jsonl").unlink()
+        train(work, place)
+        assert [row["step"] for row in work.history()] == list(range(1, SMALL.steps + 1))
+        assert len(list(work.directory.glob("attempt-*"))) == 2

@@ -14,7 +14,7 @@ with job(snakemake.log[0]):
         stats=snakemake.input.stats,
         worker=Path(snakemake.params.worker),
         runs=Path("runs"),
-        adapters=[Path(path) for path in snakemake.output.adapters],
+        delivered=[Path(path) for path in snakemake.output.adapters],
         history=Path(snakemake.output.history),
         config=Path(snakemake.output.config),
         facts=Path(snakemake.output.facts),

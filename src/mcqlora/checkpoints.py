@@ -1,0 +1,51 @@
+"""A training's own checkpoints: what it changes and no more, each with its hash, to go on from bit by bit.
+
+`step-N.safetensors` holds the trained weights, the optimizer's moments and all counters; `step-N.json`,
+written after it, its SHA-256. One without the other, or of another hash, was never finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mcqlora import adapters, io
+from mcqlora.errors import UserError
+
+
+def write(directory: Path, step: int, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write the checkpoint of `step`; until the last moment it does not count."""
+    path = file(directory, step)
+    path.with_suffix(".json").unlink(missing_ok=True)
+    adapters.save(tensors, path)
+    io.write_json(path.with_suffix(".json"), {"step": step, "sha256": io.sha256(path)})
+
+
+def file(directory: Path, step: int) -> Path:
+    return directory / f"step-{step}.safetensors"
+
+
+def last_complete(directory: Path, steps: tuple[int, ...]) -> int:
+    """The latest of `steps` up to which every checkpoint is whole, or 0; removes all later ones.
+
+    A gap ends the search because each checkpoint is part of the result, not only the last one.
+    """
+    complete = 0
+    for step in steps:
+        if not _whole(file(directory, step)):
+            break
+        complete = step
+    for step in steps:
+        if step > complete:
+            for path in (file(directory, step), file(directory, step).with_suffix(".json")):
+                path.unlink(missing_ok=True)
+    return complete
+
+
+def _whole(path: Path) -> bool:
+    try:
+        return io.read_json(path.with_suffix(".json"))["sha256"] == io.sha256(path)
+    except (OSError, UserError, KeyError, TypeError):
+        return False

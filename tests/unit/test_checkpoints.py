@@ -1,0 +1,49 @@
+"""Checkpoints of a training: complete, or as if never written."""
+
+import numpy as np
+import pytest
+
+from mcqlora import adapters, checkpoints
+
+STEPS = (2, 4, 6)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for step in STEPS:
+        checkpoints.write(tmp_path, step, {"weight": np.full(3, step, np.float32)})
+    return tmp_path
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_all_complete(folder):
+    assert checkpoints.last_complete(folder, STEPS) == 6
+    assert adapters.read(checkpoints.file(folder, 4))["weight"].tolist() == [4, 4, 4]
+
+
+def test_none(tmp_path):
+    assert checkpoints.last_complete(tmp_path / "missing", STEPS) == 0
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lambda path: path.unlink()])
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+def test_a_damaged_one_and_all_after_it_are_forgotten(folder, damage, suffix):
+    damage(checkpoints.file(folder, 4).with_suffix(suffix))
+    assert checkpoints.last_complete(folder, STEPS) == 2
+    assert sorted(path.name for path in folder.iterdir()) == ["step-2.json", "step-2.safetensors"]
+
+
+def test_rewriting_is_not_complete_in_between(folder, monkeypatch):
+    monkeypatch.setattr(adapters, "save", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        checkpoints.write(folder, 4, {"weight": np.zeros(3, np.float32)})
+    assert checkpoints.last_complete(folder, STEPS) == 2
