@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mcqlora import adapters, encode, io, packing, prompt, records, tokenizer, training
+from mcqlora import adapters, encode, history, io, packing, prompt, records, tokenizer, training
 from mcqlora.schedule import plan_steps
 
 
@@ -65,10 +65,10 @@ def build(
             columns=("input_ids", "labels", "document_ids"),
         )
         weights = place.checkpoint(schedule.steps)
-        history = place.history()
+        losses = place.history()
     adapters.save(weights, output / "model.safetensors")
     io.write_json(output / "config.json", network, indent=True)
-    training.write_history(history, output / "history.csv")
+    history.write_csv(losses, output / "history.csv")
 
 
 def texts(source: Path) -> list[str]:

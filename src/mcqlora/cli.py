@@ -66,6 +66,6 @@ def end_with(master: str | None) -> None:
 
     def watch() -> None:
         select.select([handle], [], [])
-        os.kill(os.getpid(), signal.SIGKILL)  # children ask the kernel to follow (training.die_with_parent)
+        os.kill(os.getpid(), signal.SIGKILL)  # children ask the kernel to follow (launch.die_with_parent)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,28 +1,23 @@
-"""Training with MindFormers: render its YAML, launch it under msrun, collect what it leaves.
+"""Training with MindFormers: render its YAML, launch it, go on after a stop, collect what it leaves.
 
-`render` is the one template for CPU and Ascend: `DEVICES` holds every key in which they differ. `launch` runs
-`workflow/scripts/worker.py` once a worker; `run_worker` is what happens there.
+`render` is the one template for CPU and Ascend: `DEVICES` holds every key in which they differ.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import math
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mcqlora import adapters, checkpoints, io
+from mcqlora import adapters, checkpoints, history, io
 from mcqlora.errors import UserError
+from mcqlora.launch import exclusive, launch
 from mcqlora.schedule import Schedule, plan_steps
 
 # What a CPU lacks (left), and what the report's recipe uses on Ascend (right). docs/devices.md says why.
@@ -251,126 +246,6 @@ def evaluation_batch(rows: int, workers: int, batch_size: int) -> int:
     return max(size for size in range(1, batch_size + 1) if share % size == 0)
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on now; msrun's scheduler takes it moments later."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def quiet_launcher() -> None:
-    """Before exec of msrun: end with the parent, and yield CPU time to the workers.
-
-    msrun 2.7.0 waits for its workers in a loop without a pause, which costs a core. It gets a session of its
-    own, whose scheduling group is made the least important (sched(7), autogroup); a worker opens another.
-    """
-    die_with_parent()
-    os.setsid()
-    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as group:
-        group.write("19")
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent ends, so that no orphan goes on writing (Linux)."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def exclusive(directory: Path) -> Iterator[None]:
-    """Hold the one lock of a training's directory.
-
-    Raises:
-        UserError: another process trains there now.
-    """
-    import fcntl
-
-    directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{directory}: another training runs there; wait for it or stop it") from None
-        yield
-
-
-def launch(worker: Path, config: Path, workers: int, logs: Path) -> None:
-    """Run `worker` with `config`, under msrun where there are several; return when all have ended well.
-
-    Raises:
-        UserError: a worker failed; names the log and quotes its last error line.
-    """
-    logs.mkdir(parents=True, exist_ok=True)
-    msrun = [
-        str(Path(sys.executable).with_name("msrun")),
-        f"--worker_num={workers}",
-        f"--local_worker_num={workers}",
-        f"--master_port={free_port()}",
-        f"--log_dir={logs.resolve()}",
-        "--join=True",
-        f"--tail_worker_log={workers}",  # no such rank: no tail processes that would outlive a killed msrun
-        "--cluster_time_out=300",
-    ]
-    command = [*(msrun if workers > 1 else [sys.executable]), str(worker), str(config)]
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(Path(__file__).parent.parent),
-        "LOG_MF_PATH": str(logs.resolve()),
-    }
-    with open(logs / ("msrun.log" if workers > 1 else "worker_0.log"), "wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=config.parent,  # MindFormers writes ./output wherever it is imported
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            preexec_fn=quiet_launcher if workers > 1 else die_with_parent,
-        )
-        code = process.wait()
-    if code:
-        raise UserError(f"training failed (exit {code}): {_last_error(logs)}")
-
-
-def _last_error(logs: Path) -> str:
-    """The most telling line of the workers' logs, or of msrun's, with the file that holds it."""
-    for path in (*sorted(logs.glob("worker_*.log")), *logs.glob("msrun.log")):
-        lines = path.read_text(errors="replace").splitlines()
-        errors = [line for line in lines if "Error" in line and "ERROR_" not in line]
-        if errors:
-            return f"{errors[-1].strip()[:300]} (see {path})"
-    return f"see {logs}"
-
-
-def run_worker(config_path: str) -> None:
-    """One process of a training: a worker, or msrun's scheduler."""
-    die_with_parent()
-    if os.environ.get("MS_ROLE") == "MS_SCHED":
-        # The scheduler only brings the workers together; it needs no network, so it imports no MindFormers.
-        import mindspore as ms
-        from mindspore.communication import init
-
-        ms.set_context(device_target=_device_target(config_path))
-        init()
-        return
-    import mindspore as ms
-    from mindformers import MindFormerConfig, Trainer, build_context
-
-    import mcqlora.network  # noqa: F401  (registers our network, cell, metric and callback)
-
-    config = MindFormerConfig(config_path)
-    build_context(config)
-    ms.set_seed(
-        config.seed
-    )  # MindFormers 1.6.0 takes seed 0 for no seed: LoRA's dropout would differ each time
-    Trainer(config).train()
-
-
-def _device_target(config_path: str) -> str:
-    import yaml
-
-    return yaml.safe_load(Path(config_path).read_text())["context"]["device_target"]
-
-
 def finetune(
     *,
     base: Path,
@@ -381,7 +256,8 @@ def finetune(
     worker: Path,
     runs: Path,
     delivered: list[Path],
-    history: Path,
+    csv: Path,
+    tensorboard: Path,
     config: Path,
     facts: Path,
     network: dict,
@@ -396,6 +272,7 @@ def finetune(
     seq_length: int,
     device: str,
     reference_template: bool,
+    timeout: int,
 ) -> None:
     """LoRA training of `base`; writes `delivered` adapters, the loss history, the YAML and the run's facts.
 
@@ -437,11 +314,13 @@ def finetune(
             base=base / "model.safetensors",
             rows=None if used == available else used,
             device=device,
+            timeout=timeout,
         )
         losses = place.history()
         for path, step in zip(delivered, schedule.delivered, strict=True):
             adapters.save(adapters.only_lora(place.checkpoint(step)), path)
-        write_history(losses, history)
+        history.write_csv(losses, csv)
+        history.write_tensorboard(losses, tensorboard)
         io.write_bytes(config, place.config.read_bytes())
     encoded = [io.read_json(path) for path in stats]
     useful = sum(part["ids"] for part in encoded)
@@ -478,14 +357,6 @@ def network_of(base: Path, network: dict) -> dict:
     return made
 
 
-def write_history(rows: list[dict], path: Path) -> None:
-    """history.csv: step, train_loss, valid_loss (empty where not evaluated), learning_rate."""
-    columns = ("step", "train_loss", "valid_loss", "learning_rate")
-    lines = [",".join(columns)]
-    lines += [",".join("" if row.get(c) is None else repr(row[c]) for c in columns) for row in rows]
-    io.write_text(path, "\n".join(lines) + "\n")
-
-
 class Workplace:
     """The directory of one training: `config.yaml`, `output/` and the logs of every attempt."""
 
@@ -503,6 +374,7 @@ class Workplace:
         schedule: Schedule,
         base: Path | None,
         evaluation_batch: int = 1,
+        timeout: int = 300,
         **settings: Any,
     ) -> None:
         """Render the YAML, with paths relative to this directory, and train `base`, or random weights.
@@ -539,7 +411,7 @@ class Workplace:
         attempt = self.directory / f"attempt-{1 + sum(1 for _ in self.directory.glob('attempt-*'))}"
         config = self.config if start == 0 else self.directory / "resumed.yaml"
         io.write_text(config, rendered(start))
-        launch(worker.resolve(), config.resolve(), workers, attempt)
+        launch(worker.resolve(), config.resolve(), workers, attempt, timeout)
 
     def _start(self, schedule: Schedule) -> int:
         """Where to go on; what was written after it is forgotten."""

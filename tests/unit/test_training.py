@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from mcqlora import checkpoints, io, training
+from mcqlora import checkpoints, history, io, training
 from mcqlora.errors import UserError
 from mcqlora.schedule import plan_steps
 
@@ -185,7 +185,7 @@ def test_write_history(tmp_path):
         {"step": 1, "train_loss": 3.0, "learning_rate": 1e-5},
         {"step": 2, "train_loss": 0.1, "learning_rate": 2e-5, "valid_loss": 1.0},
     ]
-    training.write_history(rows, tmp_path / "history.csv")
+    history.write_csv(rows, tmp_path / "history.csv")
     assert (tmp_path / "history.csv").read_text() == (
         "step,train_loss,valid_loss,learning_rate\n1,3.0,,1e-05\n2,0.1,1.0,2e-05\n"
     )
@@ -249,8 +249,11 @@ def place(tmp_path, monkeypatch):
 
 
 def launch(place, body, workers=2):
-    (place / "worker.py").write_text("import os, sys\nrank = os.environ.get('RANK_ID', '0')\n" + body)
-    training.launch(place / "worker.py", place / "config.yaml", workers, place / "logs")
+    (place / "worker.py").write_text(
+        "import os, sys\nprint('mcqlora: process', os.getpid(), flush=True)\n"
+        "rank = os.environ.get('RANK_ID', '0')\n" + body
+    )
+    training.launch(place / "worker.py", place / "config.yaml", workers, place / "logs", 60)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -277,19 +280,28 @@ def test_a_failed_worker_is_one_line_that_names_its_log(place, workers):
     with pytest.raises(UserError) as error:
         launch(place, body, workers)
     log = place / "logs" / f"worker_{failing}.log"
-    assert str(error.value) == f"training failed (exit 1): ValueError: loss is nan (see {log})"
+    assert str(error.value) == f"training failed: ValueError: loss is nan (see {log})"
     assert "Traceback" in log.read_text()
 
 
 def test_a_worker_that_fails_without_a_word(place):
     with pytest.raises(UserError) as error:
         launch(place, "sys.exit(7)", 1)
-    assert str(error.value) == f"training failed (exit 7): see {place / 'logs'}"
+    assert str(error.value) == f"training failed: exit code 7 (see {place / 'logs' / 'worker_0.log'})"
 
 
-def test_a_killed_worker(place):
-    with pytest.raises(UserError, match=r"^training failed \(exit -9\): see "):
-        launch(place, "os.kill(os.getpid(), 9)", 1)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_worker(place, workers):
+    with pytest.raises(UserError) as error:
+        launch(place, f"if rank == '{workers - 1}':\n    os.kill(os.getpid(), 9)", workers)
+    log = place / "logs" / f"worker_{workers - 1}.log"
+    assert str(error.value) == f"training failed: killed by signal 9 (see {log})"
+
+
+def test_no_msrun(place):
+    (place / "bin" / "msrun").unlink()
+    with pytest.raises(UserError, match="bin/msrun: no such program; install MindSpore"):
+        launch(place, "")
 
 
 def test_msrun_itself_fails(place):
@@ -297,7 +309,7 @@ def test_msrun_itself_fails(place):
     with pytest.raises(UserError) as error:
         launch(place, "")
     log = place / "logs" / "msrun.log"
-    assert str(error.value) == f"training failed (exit 1): RuntimeError: port taken (see {log})"
+    assert str(error.value) == f"training failed: RuntimeError: port taken (see {log})"
 
 
 def test_a_long_error_is_cut(place):

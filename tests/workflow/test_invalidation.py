@@ -29,6 +29,7 @@ CHANGES = {
     "model.init_std=0.05": {"base"} | AFTER_TRAIN,
     "demo.seed=8": {"demo", "tokenizer", "base"} | AFTER_READ,
     "train.retries=2": set(),
+    "train.rendezvous_timeout=60": set(),
 }
 
 

@@ -12,6 +12,7 @@ rule train:
             non_empty=True,
         ),
         history=f"{RESULTS}/training/history.csv",
+        tensorboard=f"{RESULTS}/training/tensorboard/events.out.tfevents.history",
         config=f"{RESULTS}/training/config.yaml",
         facts=f"{RESULTS}/training/training.json",
     log:
@@ -24,6 +25,7 @@ rule train:
     threads: workflow.cores
     resources:
         npu=config["train"]["workers"],
+        rendezvous_timeout=config["train"]["rendezvous_timeout"],  # no param: it decides nothing
     params:
         train=wiring.train(config),
         worker=str(SCRIPTS / "worker.py"),

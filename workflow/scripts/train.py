@@ -15,8 +15,10 @@ with job(snakemake.log[0]):
         worker=Path(snakemake.params.worker),
         runs=Path("runs"),
         delivered=[Path(path) for path in snakemake.output.adapters],
-        history=Path(snakemake.output.history),
+        csv=Path(snakemake.output.history),
+        tensorboard=Path(snakemake.output.tensorboard),
         config=Path(snakemake.output.config),
         facts=Path(snakemake.output.facts),
+        timeout=snakemake.resources.rendezvous_timeout,
         **snakemake.params.train,
     )

@@ -1,0 +1,152 @@
+"""The processes of a training: `launch` runs a worker under msrun; `run_worker` is what happens in each."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from mcqlora.errors import UserError
+
+ERROR = re.compile(r"^\w*(?:Error|Exception|Interrupt)\b: .*", re.MULTILINE)  # a traceback's last line
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now; msrun's scheduler takes it moments later."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def quiet_launcher() -> None:
+    """Before exec of msrun: end with the parent, and yield CPU time to the workers.
+
+    msrun 2.7.0 waits for its workers in a loop without a pause, which costs a core. It gets a session of its
+    own, whose scheduling group is made the least important (sched(7), autogroup); a worker opens another.
+    """
+    die_with_parent()
+    os.setsid()
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as group:
+        group.write("19")
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent ends, so that no orphan goes on writing (Linux)."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def exclusive(directory: Path) -> Iterator[None]:
+    """Hold the one lock of a training's directory.
+
+    Raises:
+        UserError: another process trains there now.
+    """
+    import fcntl
+
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{directory}: another training runs there; wait for it or stop it") from None
+        yield
+
+
+def launch(worker: Path, config: Path, workers: int, logs: Path, timeout: int) -> None:
+    """Run `worker` with `config`, under msrun where there are several; return when all have ended well.
+
+    `timeout` is how many seconds they wait for each other at the start.
+
+    Raises:
+        UserError: a worker failed; says how, quotes its last error line and names its log.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    msrun = [
+        str(Path(sys.executable).with_name("msrun")),
+        f"--worker_num={workers}",
+        f"--local_worker_num={workers}",
+        f"--master_port={free_port()}",
+        f"--log_dir={logs.resolve()}",
+        "--join=True",
+        f"--tail_worker_log={workers}",  # no such rank: no tail processes that would outlive a killed msrun
+        f"--cluster_time_out={timeout}",
+    ]
+    command = [*(msrun if workers > 1 else [sys.executable]), str(worker), str(config)]
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "LOG_MF_PATH": str(logs.resolve()),
+    }
+    try:
+        with open(logs / ("msrun.log" if workers > 1 else "worker_0.log"), "wb") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=config.parent,  # MindFormers writes ./output wherever it is imported
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                preexec_fn=quiet_launcher if workers > 1 else die_with_parent,
+            )
+            code = process.wait()
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: no such program; install MindSpore beside this Python") from error
+    if code:
+        raise UserError(f"training failed: {_cause(logs, code)}")
+
+
+def _cause(logs: Path, code: int) -> str:
+    """How the worker that ended first ended: its last error line, signal or exit code; and its log."""
+    workers, msrun = sorted(logs.glob("worker_*.log")), logs / "msrun.log"
+    if msrun.exists():
+        first = re.search(r"Worker process (\d+) exit with exception. Error code: (-?\d+)", _text(msrun))
+        if first:
+            code = int(first[2])
+            workers = [log for log in workers if f"mcqlora: process {first[1]}\n" in _text(log)] or workers
+    for log in (*workers, msrun):
+        errors = ERROR.findall(_text(log)) if log.exists() else []
+        if code < 0 or errors:
+            said = f"killed by signal {-code}" if code < 0 else errors[-1].strip()[:300]
+            return f"{said} (see {log})"
+    return f"exit code {code} (see {workers[0] if workers else msrun})"
+
+
+def _text(log: Path) -> str:
+    return log.read_text(errors="replace")
+
+
+def run_worker(config_path: str) -> None:
+    """One process of a training: a worker, or msrun's scheduler."""
+    die_with_parent()
+    print(f"mcqlora: process {os.getpid()}", flush=True)
+    if os.environ.get("MS_ROLE") == "MS_SCHED":
+        # The scheduler only brings the workers together; it needs no network, so it imports no MindFormers.
+        import mindspore as ms
+        from mindspore.communication import init
+
+        ms.set_context(device_target=_device_target(config_path))
+        init()
+        return
+    import mindspore as ms
+    from mindformers import MindFormerConfig, Trainer, build_context
+
+    import mcqlora.network  # noqa: F401  (registers our network, cell, metric and callback)
+
+    config = MindFormerConfig(config_path)
+    build_context(config)
+    ms.set_seed(config.seed)  # MindFormers 1.6.0 takes seed 0 for no seed
+    Trainer(config).train()
+
+
+def _device_target(config_path: str) -> str:
+    import yaml
+
+    return yaml.safe_load(Path(config_path).read_text())["context"]["device_target"]
