@@ -8,39 +8,13 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from mcqlora import io
+from tests.faults.processes import at_work, running, wait_until
 from tests.workflow.conftest import ROOT, TINY
 
 COMMAND = [str(ROOT / "scripts" / "run"), "--configfile", str(TINY)]
-
-
-def at_work(folder: Path) -> list[psutil.Process]:
-    """Processes whose working directory is in `folder`."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if Path(process.cwd()).is_relative_to(folder) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return found
-
-
-def main_process(folder: Path) -> psutil.Process | None:
-    named = [p for p in at_work(folder) if any(part.endswith("bin/snakemake") for part in p.cmdline())]
-    return min(named, key=lambda p: p.create_time(), default=None)
-
-
-def wait_until(condition, seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.2)
-    return condition()
 
 
 def artefacts(folder: Path) -> dict[str, str]:
@@ -63,9 +37,9 @@ def test_a_killed_run_finishes_with_the_same_artefacts(finished, tmp_path):
         # Kill in the stage after the artefact: in the base's training, in LoRA's, in the evaluation.
         assert wait_until(lambda stage=stage: (folder / "results/tiny" / stage).exists(), 300)
         time.sleep(6)
-        snakemake = main_process(folder)
-        assert snakemake is not None, f"the run ended before it could be killed after {stage}"
-        os.kill(snakemake.pid, signal.SIGKILL)
+        snakemake = running(folder, "bin/snakemake")
+        assert snakemake, f"the run ended before it could be killed after {stage}"
+        os.kill(snakemake[0].pid, signal.SIGKILL)
         assert process.wait(30) != 0
         assert wait_until(lambda: not at_work(folder), 20), at_work(folder)
     done = subprocess.run(COMMAND, cwd=folder, capture_output=True, text=True)

@@ -1,0 +1,74 @@
+"""kill -9 of Snakemake, msrun or a worker in mid training: the re-run ends with bitwise the same adapters."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.faults.processes import at_work, running, wait_until
+from tests.workflow.conftest import ROOT, TINY
+
+TARGET = "results/tiny/training/training.json"
+COMMAND = [str(ROOT / "scripts" / "run"), TARGET, "--configfile", str(TINY), "--config", "train={epochs: 12}"]
+MADE = (
+    *(f"results/tiny/adapters/checkpoint_{k}.safetensors" for k in range(1, 6)),
+    "results/tiny/training/history.csv",
+    TARGET,
+)
+
+pytestmark = pytest.mark.faults
+
+
+def run(folder):
+    return subprocess.run(COMMAND, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def prepared(finished, tmp_path_factory):
+    """All that comes before the training."""
+    folder = tmp_path_factory.mktemp("prepared").resolve() / "run"
+    shutil.copytree(finished, folder)
+    shutil.rmtree(folder / "results/tiny/training")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(prepared, tmp_path_factory):
+    """What an uninterrupted training makes, and how many seconds it takes."""
+    folder = tmp_path_factory.mktemp("uninterrupted").resolve() / "run"
+    shutil.copytree(prepared, folder)
+    start = time.monotonic()
+    done = run(folder)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return {name: (folder / name).read_bytes() for name in MADE}, time.monotonic() - start
+
+
+@pytest.mark.parametrize("moment", range(3))
+@pytest.mark.parametrize("victim", ["bin/snakemake", "bin/msrun", "worker.py"])
+def test_the_rerun_makes_the_same_adapters(prepared, uninterrupted, tmp_path, victim, moment):
+    expected, seconds = uninterrupted
+    folder = tmp_path.resolve() / "run"
+    shutil.copytree(prepared, folder)
+    share = random.Random(f"{victim} {moment}").uniform(0.3, 0.95)  # before that no msrun is there yet
+    with subprocess.Popen(
+        COMMAND, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as first:
+        time.sleep(share * seconds)
+        assert wait_until(lambda: running(folder, victim) or first.poll() is not None, 60)
+        assert first.poll() is None, "the training ended before it could be killed"
+        os.kill(running(folder, victim)[-1 if victim == "worker.py" else 0].pid, signal.SIGKILL)
+        _, said = first.communicate(timeout=120)
+        assert first.returncode != 0
+    if victim == "worker.py":
+        (line,) = [line for line in said.splitlines() if line.startswith("mcqlora: ")]
+        assert "killed by signal 9 (see " in line
+    assert wait_until(lambda: not at_work(folder), 60), at_work(folder)  # never two trainings at once
+    done = run(folder)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {name: (folder / name).read_bytes() for name in MADE} == expected
