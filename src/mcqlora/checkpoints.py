@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +16,18 @@ from mcqlora import adapters, io
 from mcqlora.errors import UserError
 
 
-def write(directory: Path, step: int, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write the checkpoint of `step`; until the last moment it does not count."""
+def write(directory: Path, step: int, tensors: Mapping[str, np.ndarray], last: bool = False) -> None:
+    """Write the checkpoint of `step`; until the last moment it does not count. `last` ends the training."""
     path = file(directory, step)
     path.with_suffix(".json").unlink(missing_ok=True)
     adapters.save(tensors, path)
-    io.write_json(path.with_suffix(".json"), {"step": step, "sha256": io.sha256(path)})
+    io.write_json(path.with_suffix(".json"), {"step": step, "last": last, "sha256": io.sha256(path)})
+
+
+def stopped(directory: Path) -> int | None:
+    """The step of the training's last checkpoint, if that is there."""
+    facts = (_facts(path) for path in directory.glob("step-*.json"))
+    return next((said["step"] for said in facts if said.get("last")), None)
 
 
 def file(directory: Path, step: int) -> Path:
@@ -45,7 +52,12 @@ def last_complete(directory: Path, steps: tuple[int, ...]) -> int:
 
 
 def _whole(path: Path) -> bool:
+    return path.exists() and _facts(path.with_suffix(".json")).get("sha256") == io.sha256(path)
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """What stands in a checkpoint's JSON; nothing if it is missing or damaged."""
     try:
-        return io.read_json(path.with_suffix(".json"))["sha256"] == io.sha256(path)
-    except (OSError, UserError, KeyError, TypeError):
-        return False
+        return io.read_json(path)
+    except (FileNotFoundError, UserError):
+        return {}

@@ -27,6 +27,7 @@ from mindspore.common import dtype as mstype
 from mindspore.ops import composite as C
 
 from mcqlora import adapters, checkpoints, io
+from mcqlora.schedule import exhausted
 
 MASKED = -10000.0  # what MindFormers adds to a masked attention score; finite in float16
 
@@ -246,17 +247,29 @@ class ScheduleCallback(Callback):
 
     Worker 0 writes `history.jsonl`, {"step", "train_loss", "learning_rate", "valid_loss"?} a step, and
     `checkpoints/`, see `mcqlora.checkpoints`. A step's checkpoint comes after its line and its evaluation, so
-    that whatever lies there can be gone on from. MindFormers' own callbacks count from 0 after a resume, miss
-    an evaluation at the end, and let every worker save the frozen base with every checkpoint.
+    that whatever lies there can be gone on from. With `patience` the training ends after so many evaluations
+    without a better validation loss, once there are `delivered` checkpoints. MindFormers' own callbacks count
+    from 0 after a resume, miss an evaluation at the end, and let every worker save the frozen base with every
+    checkpoint.
 
     Raises:
         FloatingPointError: the loss is not finite while the loss scale can go no lower.
     """
 
-    def __init__(self, directory: str, evaluations: list[int], checkpoints: list[int], start: int = 0):
+    def __init__(
+        self,
+        directory: str,
+        evaluations: list[int],
+        checkpoints: list[int],
+        delivered: int,
+        patience: int | None = None,
+        start: int = 0,
+    ):
         super().__init__()
         self.directory = Path(directory)
         self.evaluations, self.checkpoints, self.start = set(evaluations), list(checkpoints), start
+        self.delivered, self.patience = delivered, patience
+        self.valid_losses: list[float] = []
 
     def on_train_begin(self, run_context):
         parameters = run_context.original_args()
@@ -265,6 +278,8 @@ class ScheduleCallback(Callback):
                 self.evaluator = callback
                 callback.step_interval = 0  # from now on it is called here
         if self.start:
+            rows = io.read_appended_jsonl(self.directory / "history.jsonl")
+            self.valid_losses = [row["valid_loss"] for row in rows if "valid_loss" in row]
             state = adapters.read(checkpoints.file(self.directory / "checkpoints", self.start))
             for parameter in _changed(parameters.train_network):
                 value = state[parameter.name]
@@ -280,6 +295,12 @@ class ScheduleCallback(Callback):
         if step in self.evaluations:
             self.evaluator._execute_eval()
             row["valid_loss"] = TokenLoss.latest
+            self.valid_losses.append(TokenLoss.latest)
+        if exhausted(self.valid_losses, self.patience) and "valid_loss" in row:
+            taken = [*(earlier for earlier in self.checkpoints if earlier < step), step]
+            if len(taken) >= self.delivered:
+                self.checkpoints = taken
+                run_context.request_stop()  # by every worker: the loss is that of all
         if rank() == 0:
             io.append_jsonl(self.directory / "history.jsonl", row)
             if step in self.checkpoints:
@@ -289,7 +310,7 @@ class ScheduleCallback(Callback):
         # Nothing goes on from the last one: the weights are enough.
         kept = cell.network.trainable_params() if step == self.checkpoints[-1] else _changed(cell)
         tensors = {parameter.name: parameter.asnumpy() for parameter in kept}
-        checkpoints.write(self.directory / "checkpoints", step, tensors)
+        checkpoints.write(self.directory / "checkpoints", step, tensors, last=step == self.checkpoints[-1])
 
 
 def _changed(cell: PortableTrainOneStepCell) -> list[Parameter]:

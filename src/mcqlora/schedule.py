@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from mcqlora.errors import UserError
@@ -72,5 +73,17 @@ def plan_steps(
         evaluations=tuple(range(evaluation_interval, steps + 1, evaluation_interval)),
         checkpoint_interval=checkpoint_interval,
         checkpoints=saved,
-        delivered=tuple(saved[round(len(saved) * k / delivered) - 1] for k in range(1, delivered + 1)),
+        delivered=evenly(saved, delivered),
     )
+
+
+def evenly(steps: Sequence[int], count: int) -> tuple[int, ...]:
+    """`count` of at least as many steps, evenly chosen, the last one among them."""
+    return tuple(steps[round(len(steps) * k / count) - 1] for k in range(1, count + 1))
+
+
+def exhausted(valid_losses: Sequence[float], patience: int | None) -> bool:
+    """Whether the last `patience` evaluations brought no validation loss below the best one before them."""
+    if patience is None or len(valid_losses) <= patience:
+        return False
+    return min(valid_losses[-patience:]) >= min(valid_losses[:-patience])

@@ -18,7 +18,7 @@ import numpy as np
 from mcqlora import adapters, checkpoints, history, io
 from mcqlora.errors import UserError
 from mcqlora.launch import exclusive, launch
-from mcqlora.schedule import Schedule, plan_steps
+from mcqlora.schedule import Schedule, evenly, plan_steps
 
 # What a CPU lacks (left), and what the report's recipe uses on Ascend (right). docs/devices.md says why.
 DEVICES: dict[str, dict[str, Any]] = {
@@ -138,6 +138,7 @@ def render(
     device: str,
     columns: tuple[str, ...] = ("input_ids", "labels"),
     rows: int | None = None,
+    patience: int | None = None,
     start: int = 0,
 ) -> dict:
     """The MindFormers YAML of one training, as a dict.
@@ -199,6 +200,8 @@ def render(
                 "directory": output,
                 "evaluations": sorted({*schedule.evaluations, schedule.steps}) if valid_files else [],
                 "checkpoints": list(schedule.checkpoints),
+                "delivered": len(schedule.delivered),
+                "patience": patience,
                 "start": start,
             },
         ],
@@ -269,6 +272,7 @@ def finetune(
     epochs: int,
     evaluations: int,
     checkpoints: int,
+    patience: int | None,
     seq_length: int,
     device: str,
     reference_template: bool,
@@ -298,7 +302,9 @@ def finetune(
     )
     model = model_config(network, seq_length, batch_size, device, template.pad, template.eos, lora)
     inputs = {str(path): io.sha256(path) for path in (base / "model.safetensors", *train_files, *valid_files)}
-    key = io.digest(model, optimization, workers, epochs, list(schedule), sorted(inputs.values()))[:16]
+    key = io.digest(model, optimization, workers, epochs, list(schedule), patience, sorted(inputs.values()))[
+        :16
+    ]
     with workplace(runs / key, "lora") as place:
         place.run(
             worker,
@@ -314,10 +320,13 @@ def finetune(
             base=base / "model.safetensors",
             rows=None if used == available else used,
             device=device,
+            patience=patience,
             timeout=timeout,
         )
         losses = place.history()
-        for path, step in zip(delivered, schedule.delivered, strict=True):
+        taken = place.taken(schedule)
+        steps = evenly(taken, len(delivered))
+        for path, step in zip(delivered, steps, strict=True):
             adapters.save(adapters.only_lora(place.checkpoint(step)), path)
         history.write_csv(losses, csv)
         history.write_tensorboard(losses, tensorboard)
@@ -329,14 +338,13 @@ def finetune(
         {
             "parameters": adapters.count(network, lora),
             "training": {
-                "steps": schedule.steps,
+                "steps": taken[-1],
                 "workers": workers,
-                "tokens": schedule.steps * schedule.global_batch * seq_length,
+                "tokens": taken[-1] * schedule.global_batch * seq_length,
                 "useful_token_fraction": useful / sum(part["rows"] * part["size"] for part in encoded),
                 "history": losses,
                 "checkpoints": [
-                    {"name": path.stem, "step": step}
-                    for path, step in zip(delivered, schedule.delivered, strict=True)
+                    {"name": path.stem, "step": step} for path, step in zip(delivered, steps, strict=True)
                 ],
             },
         },
@@ -404,7 +412,7 @@ class Workplace:
             return yaml.safe_dump(config, sort_keys=False)
 
         io.write_text(self.config, rendered(0))
-        if start == schedule.steps:
+        if start == self.taken(schedule)[-1]:
             return
         if base:
             write_start(base, weights, schedule, start, settings["device"], self.output)
@@ -415,7 +423,7 @@ class Workplace:
 
     def _start(self, schedule: Schedule) -> int:
         """Where to go on; what was written after it is forgotten."""
-        start = checkpoints.last_complete(self.output / "checkpoints", schedule.checkpoints)
+        start = checkpoints.last_complete(self.output / "checkpoints", self.taken(schedule))
         path = self.output / "history.jsonl"
         rows = [row for row in io.read_appended_jsonl(path) if row["step"] <= start]
         if start and rows and rows[-1]["step"] == start:
@@ -423,6 +431,13 @@ class Workplace:
             return start
         shutil.rmtree(self.output, ignore_errors=True)
         return 0
+
+    def taken(self, schedule: Schedule) -> tuple[int, ...]:
+        """Steps of the training's checkpoints: the schedule's, or fewer if it has ended early."""
+        last = checkpoints.stopped(self.output / "checkpoints")
+        return (
+            schedule.checkpoints if last is None else (*(s for s in schedule.checkpoints if s < last), last)
+        )
 
     def history(self) -> list[dict]:
         return list(io.read_jsonl(self.output / "history.jsonl"))

@@ -120,7 +120,10 @@ def train(config: Config) -> dict[str, Any]:
         "seq_length": config["encode"]["seq_length"],
         "device": config["device"],
         "reference_template": config["recipe"] == "reference",
-    } | {key: part[key] for key in ("rows", "workers", "batch_size", "epochs", "evaluations", "checkpoints")}
+    } | {
+        key: part[key]
+        for key in ("rows", "workers", "batch_size", "epochs", "evaluations", "checkpoints", "patience")
+    }
 
 
 def evaluate(config: Config) -> dict[str, Any]:

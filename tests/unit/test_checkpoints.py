@@ -42,6 +42,14 @@ def test_a_damaged_one_and_all_after_it_are_forgotten(folder, damage, suffix):
     assert sorted(path.name for path in folder.iterdir()) == ["step-2.json", "step-2.safetensors"]
 
 
+def test_the_last_one_ends_the_training(folder):
+    assert checkpoints.stopped(folder) is None
+    checkpoints.write(folder, 4, {"weight": np.zeros(3, np.float32)}, last=True)
+    assert checkpoints.stopped(folder) == 4
+    flip(folder / "step-4.json")
+    assert checkpoints.stopped(folder) is None
+
+
 def test_rewriting_is_not_complete_in_between(folder, monkeypatch):
     monkeypatch.setattr(adapters, "save", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):

@@ -3,7 +3,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mcqlora.errors import UserError
-from mcqlora.schedule import plan_steps
+from mcqlora.schedule import evenly, exhausted, plan_steps
 
 
 def test_arithmetic_of_the_reports_recipe():
@@ -88,3 +88,24 @@ def test_five_different_checkpoints_or_an_error(rows, checkpoints, sink):
     except UserError:
         return
     assert len(set(plan.delivered)) == 5
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "expected"),
+    [
+        ([3.0, 2.0, 1.0], 1, False),
+        ([3.0, 2.0, 2.5], 1, True),
+        ([3.0, 2.0, 2.5], 2, False),
+        ([3.0, 2.0, 2.5, 2.0], 2, True),
+        ([3.0, 2.0, 2.5, 1.9], 2, False),
+        ([1.0], 1, False),
+        ([1.0, 2.0, 3.0], None, False),
+    ],
+)
+def test_exhausted(losses, patience, expected):
+    assert exhausted(losses, patience) is expected
+
+
+def test_evenly():
+    assert evenly((3, 6, 9, 12, 15, 18), 5) == (3, 6, 12, 15, 18)
+    assert evenly(range(1, 11), 5) == (2, 4, 6, 8, 10)

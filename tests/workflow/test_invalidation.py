@@ -28,6 +28,7 @@ CHANGES = {
     "tokenizer.vocab_size=1150": {"tokenizer", "base", "encode"} | AFTER_TRAIN,
     "model.init_std=0.05": {"base"} | AFTER_TRAIN,
     "demo.seed=8": {"demo", "tokenizer", "base"} | AFTER_READ,
+    "train.patience=2": AFTER_TRAIN,
     "train.retries=2": set(),
     "train.rendezvous_timeout=60": set(),
 }
