@@ -31,8 +31,10 @@ def read(path: io.PathLike) -> dict[str, np.ndarray]:
 
 
 def only_lora(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The adapter's tensors alone."""
-    return {name: value for name, value in weights.items() if name.endswith(LORA)}
+    """The adapter's tensors alone, without the optimizer's moments of the same names."""
+    return {
+        name: value for name, value in weights.items() if name.startswith("model.") and name.endswith(LORA)
+    }
 
 
 def merge(
