@@ -8,7 +8,7 @@ from typing import Any
 
 from mcqlora import io
 
-COLUMNS = ("step", "train_loss", "valid_loss", "learning_rate")
+COLUMNS = ("step", "train_loss", "valid_loss", "learning_rate", "gradient_norm")
 
 
 def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:

@@ -245,12 +245,12 @@ class _AllSum(nn.Cell):
 class ScheduleCallback(Callback):
     """History, evaluations and checkpoints at the steps of a schedule; with `start`, the state to go on from.
 
-    Worker 0 writes `history.jsonl`, {"step", "train_loss", "learning_rate", "valid_loss"?} a step, and
-    `checkpoints/`, see `mcqlora.checkpoints`. A step's checkpoint comes after its line and its evaluation, so
-    that whatever lies there can be gone on from. With `patience` the training ends after so many evaluations
-    without a better validation loss, once there are `delivered` checkpoints. MindFormers' own callbacks count
-    from 0 after a resume, miss an evaluation at the end, and let every worker save the frozen base with every
-    checkpoint.
+    Worker 0 writes `history.jsonl`, a line a step (`mcqlora.history.COLUMNS`; a gradient's norm is before
+    clipping), and `checkpoints/`, see `mcqlora.checkpoints`. A step's checkpoint comes after its line and its
+    evaluation, so that whatever lies there can be gone on from. With `patience` the training ends after so
+    many evaluations without a better validation loss, once there are `delivered` checkpoints. MindFormers'
+    own callbacks count from 0 after a resume, miss an evaluation at the end, and let every worker save the
+    frozen base with every checkpoint.
 
     Raises:
         FloatingPointError: the loss is not finite while the loss scale can go no lower.
@@ -287,11 +287,13 @@ class ScheduleCallback(Callback):
 
     def on_train_step_end(self, run_context):
         parameters = run_context.original_args()
-        loss, _, scale, learning_rate, *_ = parameters.net_outputs
-        step, value = self.start + int(parameters.cur_step_num), float(loss.asnumpy())
-        if not math.isfinite(value) and float(scale.asnumpy()) <= 1.0:
-            raise FloatingPointError(f"loss is {value} at step {step}; lower the learning rate")
-        row = {"step": step, "train_loss": value, "learning_rate": float(learning_rate.asnumpy())}
+        loss, _, scale, learning_rate, norm, *_ = (
+            None if output is None else float(output.asnumpy()) for output in parameters.net_outputs
+        )
+        step = self.start + int(parameters.cur_step_num)
+        if not math.isfinite(loss) and scale <= 1.0:
+            raise FloatingPointError(f"loss is {loss} at step {step}; lower the learning rate")
+        row = {"step": step, "train_loss": loss, "learning_rate": learning_rate, "gradient_norm": norm}
         if step in self.evaluations:
             self.evaluator._execute_eval()
             row["valid_loss"] = TokenLoss.latest

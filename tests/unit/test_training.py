@@ -183,11 +183,11 @@ def test_evaluation_batch(rows, workers, batch, expected):
 def test_write_history(tmp_path):
     rows = [
         {"step": 1, "train_loss": 3.0, "learning_rate": 1e-5},
-        {"step": 2, "train_loss": 0.1, "learning_rate": 2e-5, "valid_loss": 1.0},
+        {"step": 2, "train_loss": 0.1, "learning_rate": 2e-5, "valid_loss": 1.0, "gradient_norm": 0.5},
     ]
     history.write_csv(rows, tmp_path / "history.csv")
     assert (tmp_path / "history.csv").read_text() == (
-        "step,train_loss,valid_loss,learning_rate\n1,3.0,,1e-05\n2,0.1,1.0,2e-05\n"
+        "step,train_loss,valid_loss,learning_rate,gradient_norm\n1,3.0,,1e-05,\n2,0.1,1.0,2e-05,0.5\n"
     )
 
 
