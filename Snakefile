@@ -3,11 +3,15 @@
 CSV -> questions -> Alpaca JSON -> shuffled epochs -> train/valid/test -> MindRecord -> LoRA -> evaluation -> report
 """
 
+from copy import deepcopy
 from pathlib import Path
 
 from snakemake.utils import min_version
 
 min_version("9.0")
+
+
+NAMED = deepcopy(config)  # by an overlay or the command line, without the defaults of config.yaml
 
 
 configfile: Path(workflow.basedir) / "config.yaml"

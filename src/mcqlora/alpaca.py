@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from mcqlora import optionrefs, shuffle
 from mcqlora.benchmarks import LETTERS
+from mcqlora.errors import UserError
 
 # The reference's expression: a letter, a period and white space at the start of a line, then everything up to
 # the next such line or the end. Nothing in it knows where the question stops and the options begin.
@@ -57,37 +59,31 @@ def copies(
     count: int = 6,
     *,
     seed: int,
-    reference: bool = False,
+    pin_references: bool = True,
+    balance_letters: bool = True,
+    reparse_options: bool = False,
     patterns: optionrefs.Table = optionrefs.DEFAULT,
 ) -> list[dict]:
     """The first `count` copies of a question, the first in its original order.
 
-    `reference` follows the reference recipe instead: orders drawn without balance or pins, and options cut
-    out of the record's text (see `parse_options`).
+    The reference recipe differs in three ways, each a switch of its own.
+
+    Args:
+        pin_references: options that speak of others stay where they are, see `optionrefs.pins`.
+        balance_letters: the right option visits every letter, see `shuffle.orders`; else orders are drawn
+            uniformly.
+        reparse_options: options are cut out of the record's text, see `parse_options`.
     """
-    if reference:
-        return [
-            reference_record(question, order) for order in shuffle.reference_orders(question, seed, count)
-        ]
-    pinned = optionrefs.pins(question, patterns)
-    return [shuffled_record(question, order) for order in shuffle.orders(question, seed, count, pinned)]
+    pinned = optionrefs.pins(question, patterns) if pin_references else ""
+    draw = shuffle.orders if balance_letters else shuffle.reference_orders
+    show = reference_record if reparse_options else shuffled_record
+    return [show(question, order) for order in draw(question, seed, count, pinned)]
 
 
-def epoch(
-    questions: Iterable[dict],
-    k: int,
-    *,
-    seed: int,
-    reference: bool = False,
-    patterns: optionrefs.Table = optionrefs.DEFAULT,
-) -> Iterator[dict]:
+def epoch(questions: Iterable[dict], k: int, **options: Any) -> Iterator[dict]:
     """The k-th copy (from 1) of every question, in the questions' order, streaming; see `copies`."""
     for question in questions:
-        if reference:
-            yield reference_record(question, shuffle.reference_orders(question, seed, k)[-1])
-        else:
-            pinned = optionrefs.pins(question, patterns)
-            yield shuffled_record(question, shuffle.orders(question, seed, k, pinned)[-1])
+        yield copies(question, k, **options)[-1]
 
 
 def parse_options(text: str) -> list[str]:
@@ -107,12 +103,15 @@ def reference_record(question: dict, order: str) -> dict:
     appends the parsed options, so a passage from such a line on is lost.
 
     Raises:
-        ValueError: fewer than four options were found; the reference crashes there too.
+        UserError: fewer than four options were found; the reference crashes there too.
     """
     plain = record(question)
     parsed = parse_options(plain["input"])
     if len(parsed) < 4:
-        raise ValueError(f"{question['id']}: the reference recipe finds {len(parsed)} options in the text")
+        raise UserError(
+            f"{question['id']}: {len(parsed)} options found in the text instead of 4; "
+            "set shuffle.reparse_options: false"
+        )
     options, letter = shuffle.present({**question, "options": parsed}, order)
     text = plain["input"] if order == shuffle.IDENTITY else plain["input"].split("\nA.")[0] + _lines(options)
     return {

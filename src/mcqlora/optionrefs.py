@@ -54,6 +54,7 @@ PATTERNS: dict[str, dict[str, Sequence[str]]] = {
             rf"\b{_MANY}\s+of\s+(?:the\s+)?(?:above|below|preceding|foregoing|previous)\b",
             rf"\b{_ALL}\s+(?:of\s+)?(?:the\s+)?(?:\w+\s+){{0,2}}(?:above|below)\W*$",
             r"\ball\s+the\s+above\b",
+            r"^\W*(?:\w+\s+)?of\s+the\s+above\W*$",
         ],
         "rest": [
             rf"^\W*{_MANY}\s+of\s+(?:these|those|them)\b",
@@ -65,13 +66,14 @@ PATTERNS: dict[str, dict[str, Sequence[str]]] = {
     },
     "zh": {
         "letters": [
-            r"^\W*(?:选项)?(?-i:[A-D](?:\s*(?:,|、|和|与|或|及|以及|\+)\s*(?:选项)?[A-D])+)\W*(?:(?:两|二|三)[者项个])?(?:[都均皆全].*)?$",
+            r"^\W*(?:选项)?(?-i:[A-D](?:\s*(?:,|、|和|与|或|及|以及|\+)\s*(?:选项)?[A-D])+)\W*(?:(?:两|二|三)[者项个].{0,8}|[都均皆全].*)?$",
             r"^\W*(?:选项)?(?-i:[A-D]{2,4})\W*(?:(?:(?:两|二|三)[者项个])?[都均皆全].*)?$",
             r"选项\s*(?-i:[A-D])",
         ],
         "place": [
             r"^\W*(?:以上|上述|以下|下述|上面|前述).{0,8}?(?:[都均皆全]|所有|各项)",
             r"(?:所有|全部)(?:的)?(?:以上|上述)",
+            r"^\W*(?:以上|上述)[两二三几][个种者项]",
             r"^\W*前面?(?:两|二|三|几)(?:[者项]|个选项)",
         ],
         "rest": [
@@ -95,7 +97,7 @@ def table(extra: Mapping[str, Mapping[str, Sequence[str]]] | None = None) -> Tab
             for kind, expressions in kinds.items():
                 if kind not in KINDS:
                     raise UserError(
-                        f"option references: {language}: {kind!r} is not one of {', '.join(KINDS)}"
+                        f"shuffle.option_references: {language}: {kind!r} is not one of {', '.join(KINDS)}"
                     )
                 merged.setdefault(language, {}).setdefault(kind, []).extend(expressions)
     return {
@@ -110,7 +112,7 @@ def _compiled(language: str, expressions: Sequence[str]) -> re.Pattern:
             re.compile(expression)
         except re.error as error:
             raise UserError(
-                f"option references: {language}: {expression!r}: {error}; mend the expression"
+                f"shuffle.option_references: {language}: {expression!r}: {error}; mend the expression"
             ) from error
     return re.compile("|".join(f"(?:{expression})" for expression in expressions), re.IGNORECASE)
 

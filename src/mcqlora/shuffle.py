@@ -72,15 +72,19 @@ def _permitted_by_letter(answer: str, pinned: str) -> dict[str, tuple[str, ...]]
     }
 
 
-def reference_orders(question: dict, seed: int = 42, copies: int = 6) -> list[str]:
+def reference_orders(question: dict, seed: int = 42, copies: int = 6, pinned: str = "") -> list[str]:
     """The reference recipe's choice: the identity, then distinct others, each uniform over what is left.
 
-    Letters are not balanced and nothing is pinned. The recipe drew from one global generator while it walked
-    through `os.listdir`, so its very draws cannot be had again; the distribution is the same.
+    Letters are not balanced; the recipe pins nothing. When the permitted orders are used up all of them may
+    be used again. The recipe drew from one global generator while it walked through `os.listdir`, so its very
+    draws cannot be had again; the distribution is the same.
     """
-    others = permitted("")[1:]
-    drawn = io.rng(seed, "reference order", question["id"]).permutation(len(others))[: copies - 1]
-    return [IDENTITY, *(others[index] for index in drawn)][:copies]
+    allowed = permitted(pinned)
+    generator = io.rng(seed, "reference order", question["id"])
+    chosen = [IDENTITY, *(allowed[1 + index] for index in generator.permutation(len(allowed) - 1))]
+    while len(chosen) < copies:
+        chosen += [allowed[index] for index in generator.permutation(len(allowed))]
+    return chosen[:copies]
 
 
 def _pick(values: list[str], uniform: float) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from mcqlora import config as settings
+from mcqlora import optionrefs
 from mcqlora.errors import UserError
 
 Config = Mapping[str, Any]
 
-# Whatever else is asked for, the reference recipe has these; docs/recipe.md explains each.
-REFERENCE = {
+# What `recipe: reference` sets, a switch for each deviation; docs/data.md explains them one by one.
+REFERENCE: dict[str, Any] = {
     "split": "recipe",
     "read": {
         "first_row_lost": True,
@@ -19,21 +21,27 @@ REFERENCE = {
         "drop_identical_options": False,
         "drop_contradictory": False,
     },
+    "shuffle": {"pin_references": False, "balance_letters": False, "reparse_options": True},
+    "holdout": {"near_duplicate_threshold": None},
+    "tokenizer": {"unused_marks": True},
+    "encode": {"mask_full_rows": True},
 }
 
 
-def check(config: dict[str, Any], npus: int | None) -> None:
-    """Check what no schema can say, and let `recipe: reference` imply its defects (in place).
+def check(config: dict[str, Any], npus: int | None, named: Config = MappingProxyType({})) -> None:
+    """Check what no schema can say, and let `recipe: reference` imply its deviations (in place).
 
     Args:
         npus: the npu resource of the profile; None when it has none.
+        named: the configuration without the defaults of config.yaml: what an overlay or the command line
+            names there wins over the recipe.
 
     Raises:
         UserError: one line that names the key.
     """
     if config["recipe"] == "reference":
-        config["split"] = REFERENCE["split"]
-        config["read"] = config["read"] | REFERENCE["read"]
+        apply_reference(config, named)
+    optionrefs.table(config["shuffle"]["option_references"])
     for part in ("base", "train"):
         workers = config[part]["workers"]
         if npus is not None and workers > npus:
@@ -53,6 +61,16 @@ def check(config: dict[str, Any], npus: int | None) -> None:
         )
 
 
+def apply_reference(config: dict[str, Any], named: Config) -> None:
+    """Set every switch of `REFERENCE` that `named` does not name (in place)."""
+    for key, value in REFERENCE.items():
+        if isinstance(value, Mapping):
+            own = named.get(key) or {}
+            config[key] = config[key] | {name: value[name] for name in value if name not in own}
+        elif key not in named:
+            config[key] = value
+
+
 def benchmark_inputs(config: Config) -> list[str]:
     """CSV files to be watched; none for the generated benchmark, whose folder is watched instead."""
     return [] if config["data"] == settings.GENERATED else settings.benchmark_inputs(config)
@@ -67,7 +85,8 @@ def screening(config: Config) -> dict[str, Any]:
 
 
 def shuffling(config: Config) -> dict[str, Any]:
-    return {"seed": config["shuffle"]["seed"], "reference": config["recipe"] == "reference"}
+    keys = ("seed", "pin_references", "balance_letters", "reparse_options")
+    return {key: config["shuffle"][key] for key in keys}
 
 
 def sizes(config: Config) -> dict[str, Any]:
@@ -77,6 +96,11 @@ def sizes(config: Config) -> dict[str, Any]:
 def row_size(config: Config, part: str) -> int:
     """Ids of a row: the network slices the last one off in training, and not in evaluation."""
     return config["encode"]["seq_length"] + (part == "train")
+
+
+def edge(config: Config) -> str:
+    """What becomes of a row that fits exactly, see `encode.pad_row`."""
+    return "reference" if config["encode"]["mask_full_rows"] else "corrected"
 
 
 def network(config: Config) -> dict[str, Any]:
@@ -119,7 +143,7 @@ def train(config: Config) -> dict[str, Any]:
         "optimization": optimization(part),
         "seq_length": config["encode"]["seq_length"],
         "device": config["device"],
-        "reference_template": config["recipe"] == "reference",
+        "reference_template": config["tokenizer"]["unused_marks"],
     } | {
         key: part[key]
         for key in ("rows", "workers", "batch_size", "epochs", "evaluations", "checkpoints", "patience")
@@ -140,5 +164,5 @@ def evaluate(config: Config) -> dict[str, Any]:
         },
         "reading": {"items": part["squad_items"], "max_new_tokens": part["squad_max_new_tokens"]},
         "seed": part["seed"],
-        "reference_template": config["recipe"] == "reference",
+        "reference_template": config["tokenizer"]["unused_marks"],
     }

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcqlora import alpaca, optionrefs, shuffle
+from mcqlora.errors import UserError
 
 QUESTION = {
     "id": "mmlu/animal_care/test/3",
@@ -15,6 +16,9 @@ QUESTION = {
     "options": [" one", "two ", "three.", "fo ur"],
     "answer": "C",
 }
+
+
+REFERENCE = {"pin_references": False, "balance_letters": False, "reparse_options": True}
 
 
 def test_record_wording():
@@ -42,10 +46,10 @@ def test_shuffled_record_by_hand():
 
 def test_copies_and_epochs_agree():
     questions = [{**QUESTION, "id": str(n)} for n in range(5)]
-    for reference in (False, True):
-        epochs = [list(alpaca.epoch(questions, k, seed=7, reference=reference)) for k in range(1, 7)]
+    for options in ({}, REFERENCE):
+        epochs = [list(alpaca.epoch(questions, k, seed=7, **options)) for k in range(1, 7)]
         for position, question in enumerate(questions):
-            copies = alpaca.copies(question, seed=7, reference=reference)
+            copies = alpaca.copies(question, seed=7, **options)
             assert [epoch[position] for epoch in epochs] == copies
             assert copies[0]["order"] == "ABCD"
             assert len({copy["order"] for copy in copies}) == 6
@@ -56,10 +60,25 @@ def test_copies_respect_pins_and_own_patterns():
     assert all(copy["order"][3] == "D" for copy in alpaca.copies(pinned, seed=1))
     letters = {**QUESTION, "options": ["one", "two", "three", "both A and B"]}
     assert {copy["order"] for copy in alpaca.copies(letters, seed=1)} == {"ABCD"}
-    assert len({copy["order"] for copy in alpaca.copies(letters, seed=1, reference=True)}) == 6
+    assert len({copy["order"] for copy in alpaca.copies(letters, seed=1, **REFERENCE)}) == 6
     table = optionrefs.table({"en": {"place": ["^four$"]}})
     own = {**QUESTION, "options": ["four", "two", "three", "one"]}
     assert all(copy["order"][0] == "A" for copy in alpaca.copies(own, seed=1, patterns=table))
+
+
+def test_each_deviation_of_the_reference_is_a_switch_of_its_own():
+    pinned = {**QUESTION, "options": [" one", "two", "three", "none of the above"]}
+    orders = {
+        name: [copy["order"] for copy in alpaca.copies(pinned, seed=3, **{name: REFERENCE[name]})]
+        for name in REFERENCE
+    }
+    honest = [copy["order"] for copy in alpaca.copies(pinned, seed=3)]
+    assert orders["reparse_options"] == honest
+    assert any(order[3] != "D" for order in orders["pin_references"])
+    assert all(order[3] == "D" for order in orders["balance_letters"])
+    assert orders["balance_letters"] != honest
+    text = alpaca.copies(pinned, 2, seed=3, reparse_options=True)[1]["input"]
+    assert "one" in text and " one" not in text.split("?")[1]
 
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\n.\r"), min_size=1, max_size=8)
@@ -91,5 +110,5 @@ def test_reference_record_cuts_a_passage_that_ours_keeps():
 
 def test_reference_record_without_four_options():
     question = {**QUESTION, "options": ["", "", "", ""]}
-    with pytest.raises(ValueError, match="mmlu/animal_care/test/3: the reference recipe finds"):
+    with pytest.raises(UserError, match=r"mmlu/animal_care/test/3: \d options .*reparse_options: false"):
         alpaca.reference_record(question, "ABCD")

@@ -20,9 +20,9 @@ def changed(**changes):
 
 
 def leaves(value, prefix=""):
-    """Dotted keys of a configuration; a list counts as one value."""
+    """Dotted keys of a configuration; a list and an empty mapping count as one value."""
     for key, item in value.items():
-        if isinstance(item, dict):
+        if isinstance(item, dict) and item:
             yield from leaves(item, f"{prefix}{key}.")
         else:
             yield prefix + key
@@ -76,7 +76,7 @@ def test_every_default_of_the_schema_is_valid():
 def test_defaults_are_filled_in():
     filled = config.check({key: default()[key] for key in ("run", "data", "benchmarks")}, SCHEMA)
     assert filled["train"]["lora_rank"] == 16
-    assert filled["holdout"]["near_duplicate_threshold"] is None
+    assert filled["holdout"]["near_duplicate_threshold"] == 0.8
     assert sorted(leaves(filled)) == sorted(key for key, _ in config.known_keys(SCHEMA))
 
 

@@ -95,12 +95,14 @@ def test_known_orders_do_not_drift():
 
 
 @settings(max_examples=50)
-@given(question=questions, seed=st.integers(0, 2**31), copies=st.integers(1, 24))
-def test_reference_orders_are_distinct(question, seed, copies):
-    orders = shuffle.reference_orders(question, seed, copies)
-    assert orders[0] == "ABCD"
-    assert len(set(orders)) == len(orders) == copies
-    assert set(orders) <= ALL
+@given(question=questions, seed=st.integers(0, 2**31), copies=st.integers(1, 30), pinned=pins)
+def test_reference_orders_are_distinct_until_used_up(question, seed, copies, pinned):
+    orders = shuffle.reference_orders(question, seed, copies, pinned)
+    allowed = shuffle.permitted(pinned)
+    assert orders[0] == "ABCD" and len(orders) == copies
+    assert len(set(orders[: len(allowed)])) == min(copies, len(allowed))
+    assert set(orders) <= set(allowed)
+    assert shuffle.reference_orders(question, seed, copies + 7, pinned)[:copies] == orders
 
 
 def test_reference_orders_are_uniform():

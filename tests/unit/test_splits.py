@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcqlora import alpaca, splits
+from mcqlora import alpaca, splits, wiring
 from mcqlora.benchmarks import category
 from mcqlora.errors import UserError
 
@@ -182,7 +182,8 @@ def test_recipe_leaks_and_the_gate_says_so():
     assert len(split.train) == 100 and len(split.valid) == len(split.test) == 40
     assert not set(split.valid) & set(split.test)
     assert [identity.split("/")[1] for identity in split.test] == ["x"] * 20 + ["y"] * 20
-    epochs = [list(alpaca.epoch(items, k, seed=42, reference=True)) for k in range(1, 7)]
+    reference = wiring.REFERENCE["shuffle"]
+    epochs = [list(alpaca.epoch(items, k, seed=42, **reference)) for k in range(1, 7)]
     parts = {part: list(records) for part, records in splits.assemble(split, epochs).items()}
     assert len(parts["train"]) == 500
     assert [record["id"] for record in parts["test"]] == split.test

@@ -39,6 +39,11 @@ def test_the_default_passes():
         (given(tokenizer__path=None), 2, r"^tokenizer.path: not set"),
         (given(base__text="corpus"), 2, r"^base.text: only the generated benchmark has a corpus"),
         (settings(model__hidden_size=130), 2, r"^model.hidden_size: 130 is no multiple of num_heads 4"),
+        (
+            settings(shuffle__option_references={"en": {"place": ["("]}}),
+            2,
+            r"^shuffle.option_references: en: '\(': missing \)",
+        ),
     ],
 )
 def test_what_no_schema_can_say(changed, npus, message):
@@ -62,8 +67,45 @@ def test_reference_implies_its_defects():
     assert made["split"] == "recipe"
     assert wiring.reading(made) == {"on_bad_row": "fail", "first_row_lost": True, "pandas_na": True}
     assert wiring.screening(made) == {"drop_identical_options": False, "drop_contradictory": False}
-    assert wiring.shuffling(made) == {"seed": 42, "reference": True}
+    assert wiring.shuffling(made) == {"seed": 42} | wiring.REFERENCE["shuffle"]
+    assert wiring.edge(made) == "reference"
     assert wiring.evaluate(made)["reference_template"] is True
+    assert wiring.train(made)["reference_template"] is True
+
+
+SWITCHES = [
+    (section, name)
+    for section, value in wiring.REFERENCE.items()
+    for name in (value if isinstance(value, dict) else [None])
+]
+
+
+@pytest.mark.parametrize(("section", "name"), SWITCHES)
+def test_a_named_switch_wins_over_the_recipe(section, name):
+    honest = settings()[section]
+    named = {section: {name: honest[name]} if name else honest}
+    made = settings(recipe="reference")
+    wiring.check(made, 2, {"recipe": "reference"} | named)
+    expected = settings(recipe="reference")
+    wiring.check(expected, 2)
+    if name:
+        assert made[section] == expected[section] | {name: honest[name]} != expected[section]
+    else:
+        assert made[section] == honest != expected[section]
+    assert all(made[other] == expected[other] for other in made if other != section)
+
+
+def test_an_empty_section_names_nothing():
+    made = settings(recipe="reference")
+    wiring.check(made, 2, {"read": None})
+    assert made["read"]["first_row_lost"] is True
+
+
+def test_the_reference_overlay_names_every_switch():
+    overlay = config.read_yaml(ROOT / "config" / "reference-4npu.yaml")
+    for section, value in wiring.REFERENCE.items():
+        named = overlay[section]
+        assert named == value if not isinstance(value, dict) else named | value == named
 
 
 def test_corrected_has_none_of_them():
@@ -72,7 +114,13 @@ def test_corrected_has_none_of_them():
     assert made["split"] == "question"
     assert wiring.reading(made) == {"on_bad_row": "fail", "first_row_lost": False, "pandas_na": False}
     assert wiring.screening(made) == {"drop_identical_options": True, "drop_contradictory": True}
-    assert wiring.shuffling(made)["reference"] is False
+    assert wiring.shuffling(made) == {
+        "seed": 42,
+        "pin_references": True,
+        "balance_letters": True,
+        "reparse_options": False,
+    }
+    assert wiring.edge(made) == "corrected"
     assert wiring.evaluate(made)["reference_template"] is False
 
 

@@ -18,7 +18,7 @@ try:
     )
     BENCHMARK_FILES = wiring.benchmark_inputs(config)
     npus = workflow.global_resources.get("npu")  # of the profile; None when none is said
-    wiring.check(config, getattr(npus, "value", npus))
+    wiring.check(config, getattr(npus, "value", npus), NAMED)
 except UserError as error:
     sys.exit(f"mcqlora: {error}")
 

@@ -72,6 +72,7 @@ rule shuffle:
         ENVIRONMENT
     params:
         shuffle=wiring.shuffling(config),
+        option_references=config["shuffle"]["option_references"],
         copies=config["shuffle"]["copies"],  # fewer leave the others' files as they are, but not their orders
         code=code("shuffle.py"),
     script:

@@ -38,8 +38,8 @@ rule encode:
         shard=lambda wildcards: int(wildcards.shard),
         shards=lambda wildcards: int(wildcards.shards),
         on_long=config["encode"]["on_long"],
-        edge=config["recipe"],
-        reference_template=config["recipe"] == "reference",
+        edge=wiring.edge(config),
+        reference_template=config["tokenizer"]["unused_marks"],
         code=code("encode.py"),
     script:
         "../scripts/encode.py"

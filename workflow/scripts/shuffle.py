@@ -2,12 +2,13 @@
 
 import contextlib
 
-from mcqlora import alpaca, io
+from mcqlora import alpaca, io, optionrefs
 from mcqlora.cli import job
 
 with job(snakemake.log[0]), contextlib.ExitStack() as stack:
+    patterns = optionrefs.table(snakemake.params.option_references)
     files = [stack.enter_context(io.json_array(path)) for path in snakemake.output]
     for question in io.read_jsonl(snakemake.input[0]):
-        records = alpaca.copies(question, len(files), **snakemake.params.shuffle)
+        records = alpaca.copies(question, len(files), patterns=patterns, **snakemake.params.shuffle)
         for write, record in zip(files, records, strict=True):
             write(record)
