@@ -5,6 +5,8 @@ Two layouts are known, both of four options a question and UTF-8 text:
     mmlu    {path}/{dev,val,test}/{subject}_{split}.csv   no header; question, A, B, C, D, answer
     cmmlu   {path}/{dev,test}/{subject}.csv               header; index, Question, A, B, C, D, Answer
 
+The path may also be an archive that holds these folders, see `archives`.
+
 Text is kept as it stands in the file, outer spaces, embedded newlines and control characters included; only a
 byte order mark at the start of a file and white space around the answer's letter are taken away.
 """
@@ -18,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mcqlora import archives
 from mcqlora.errors import UserError
 
 LETTERS = "ABCD"
@@ -77,6 +80,7 @@ def read_benchmark(
     path: str,
     language: str,
     *,
+    sha256: str | None = None,
     first_row_lost: bool = False,
     pandas_na: bool = False,
     on_bad_row: str = "fail",
@@ -87,7 +91,9 @@ def read_benchmark(
         root: directory that `path` is relative to.
         name: the benchmark's name, the first part of every id.
         layout: "mmlu" or "cmmlu".
+        path: a folder, or an archive (.zip, .tar, .tar.gz, .tgz).
         language: "en", "zh" or any other tag; copied to each question.
+        sha256: hex hash that the archive must have.
         first_row_lost: drop the first row of every headerless file, as if it were taken for a header.
         pandas_na: options equal to one of pandas' default NA strings become the text "nan".
         on_bad_row: "fail" stops at the first bad row, "drop" puts it into the ledger. A file whose rows
@@ -104,38 +110,42 @@ def read_benchmark(
     if on_bad_row not in ("fail", "drop"):
         raise UserError(f"benchmark {name}: on_bad_row is {on_bad_row!r}; choose fail or drop")
     shape = LAYOUTS[layout]
-    base = Path(root) / path
+    place = Path(root) / path
+    archives.verify(place, sha256)
     questions, entries = [], []
-    for split, subject, file in _files(base, shape, layout):
-        shown = (Path(path) / file.relative_to(base)).as_posix()
-        for row, (line, cells) in enumerate(_rows(file, shape)):
-            identity = f"{name}/{subject}/{split}/{row}"
-            if first_row_lost and shape.header is None and row == 0:
-                entries.append(LedgerEntry(identity, shown, row, "first_row_lost", "taken for a header"))
-                continue
-            try:
-                question, options, answer = _checked(cells, shape, pandas_na)
-            except _BadRow as bad:
-                if on_bad_row == "fail":
-                    raise UserError(
-                        f"{file}: row {row} (line {line}): {bad.detail}; mend the row or set on_bad_row: drop"
-                    ) from None
-                entries.append(LedgerEntry(identity, shown, row, bad.reason, bad.detail))
-                continue
-            entries.append(LedgerEntry(identity, shown, row))
-            questions.append(
-                {
-                    "id": identity,
-                    "benchmark": name,
-                    "subject": subject,
-                    "split": split,
-                    "row": row,
-                    "language": language,
-                    "question": question,
-                    "options": options,
-                    "answer": answer,
-                }
-            )
+    with archives.folder(place, shape.splits) as base:
+        for split, subject, file in _files(base, place, shape, layout):
+            shown = (Path(path) / split / file.name).as_posix()
+            named = place / split / file.name
+            for row, (line, cells) in enumerate(_rows(file, named, shape)):
+                identity = f"{name}/{subject}/{split}/{row}"
+                if first_row_lost and shape.header is None and row == 0:
+                    entries.append(LedgerEntry(identity, shown, row, "first_row_lost", "taken for a header"))
+                    continue
+                try:
+                    question, options, answer = _checked(cells, shape, pandas_na)
+                except _BadRow as bad:
+                    if on_bad_row == "fail":
+                        raise UserError(
+                            f"{named}: row {row} (line {line}): {bad.detail}; "
+                            "mend the row or set read.on_bad_row: drop"
+                        ) from None
+                    entries.append(LedgerEntry(identity, shown, row, bad.reason, bad.detail))
+                    continue
+                entries.append(LedgerEntry(identity, shown, row))
+                questions.append(
+                    {
+                        "id": identity,
+                        "benchmark": name,
+                        "subject": subject,
+                        "split": split,
+                        "row": row,
+                        "language": language,
+                        "question": question,
+                        "options": options,
+                        "answer": answer,
+                    }
+                )
     return questions, entries
 
 
@@ -144,9 +154,10 @@ def category(question: dict) -> str:
     return f"{question['benchmark']}/{question['subject']}"
 
 
-def _files(base: Path, shape: Layout, layout: str) -> Iterator[tuple[str, str, Path]]:
+def _files(base: Path, place: Path, shape: Layout, layout: str) -> Iterator[tuple[str, str, Path]]:
+    """Yield (split, subject, file); messages name `place`, of which `base` may be an unpacked copy."""
     if not base.is_dir():
-        raise UserError(f"{base}: no such directory; point the benchmark's path at the unpacked CSV files")
+        raise UserError(f"{place}: no such directory; point the benchmark's path at the CSV files")
     found = False
     for split in shape.splits:
         directory = base / split
@@ -154,7 +165,7 @@ def _files(base: Path, shape: Layout, layout: str) -> Iterator[tuple[str, str, P
             if split in shape.optional:
                 continue
             raise UserError(
-                f"{directory}: no such directory; layout {layout} needs it, "
+                f"{place / split}: no such directory; layout {layout} needs it, "
                 "make it and leave it empty if the set has no such part"
             )
         ending = f"_{split}.csv" if shape.suffix else ".csv"
@@ -164,19 +175,20 @@ def _files(base: Path, shape: Layout, layout: str) -> Iterator[tuple[str, str, P
             subject = file.name.removesuffix(ending)
             if subject in (file.name, ""):
                 raise UserError(
-                    f"{file}: layout {layout} expects a name that ends in {ending}; rename or remove it"
+                    f"{place / split / file.name}: layout {layout} expects a name that ends in {ending}; "
+                    "rename or remove it"
                 )
             found = True
             yield split, subject, file
     if not found:
         raise UserError(
-            f"{base}: no CSV files in {', '.join(shape.splits)}; point the path at the unpacked CSV files"
+            f"{place}: no CSV files in {', '.join(shape.splits)}; point the path at the CSV files"
         )
 
 
-def _rows(file: Path, shape: Layout) -> Iterator[tuple[int, list[str]]]:
+def _rows(file: Path, named: Path, shape: Layout) -> Iterator[tuple[int, list[str]]]:
     """Yield (first line, cells) of every data row; the layout's header is checked and skipped."""
-    text = _text(file)
+    text = _text(file, named)
     reader = csv.reader(text_io.StringIO(text, newline=""), strict=True)
     header_due = shape.header is not None
     row = 0
@@ -186,7 +198,7 @@ def _rows(file: Path, shape: Layout) -> Iterator[tuple[int, list[str]]]:
             cells = next(reader, None)
         except csv.Error as error:
             raise UserError(
-                f"{file}: row {row} (from line {line}): not valid CSV ({error}); "
+                f"{named}: row {row} (from line {line}): not valid CSV ({error}); "
                 "mend the quotes: a cell that holds one doubles it and stands in quotes"
             ) from error
         if cells is None:
@@ -197,34 +209,34 @@ def _rows(file: Path, shape: Layout) -> Iterator[tuple[int, list[str]]]:
             header_due = False
             if tuple(cells[1:]) != shape.header[1:]:
                 raise UserError(
-                    f"{file}: the header is {','.join(cells)[:80]!r}, not {','.join(shape.header)!r}; "
+                    f"{named}: the header is {','.join(cells)[:80]!r}, not {','.join(shape.header)!r}; "
                     "add the header or choose layout mmlu for files without one"
                 )
             continue
         yield line, cells
         row += 1
     if header_due:
-        raise UserError(f"{file}: the file has no header; copy it again or remove it")
+        raise UserError(f"{named}: the file has no header; copy it again or remove it")
 
 
-def _text(file: Path) -> str:
+def _text(file: Path, named: Path) -> str:
     try:
         raw = file.read_bytes()
     except OSError as error:
-        raise UserError(f"{file}: cannot read ({error.strerror}); mend permissions or remove it") from error
+        raise UserError(f"{named}: cannot read ({error.strerror}); mend permissions or remove it") from error
     if not raw:
-        raise UserError(f"{file}: the file is empty; copy it again or remove it")
+        raise UserError(f"{named}: the file is empty; copy it again or remove it")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise UserError(
-            f"{file}: line {line}: not UTF-8 ({error.reason}); convert the file to UTF-8"
+            f"{named}: line {line}: not UTF-8 ({error.reason}); convert the file to UTF-8"
         ) from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise UserError(
-            f"{file}: line {line}: a NUL byte; the file is damaged or UTF-16: copy it again as UTF-8"
+            f"{named}: line {line}: a NUL byte; the file is damaged or UTF-16: copy it again as UTF-8"
         )
     return text
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from mcqlora import archives
 from mcqlora.errors import UserError
 
 GENERATED = "generated"  # value of `data` for the embedded benchmark
@@ -95,10 +96,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def benchmark_inputs(config: Mapping[str, Any]) -> list[str]:
-    """The CSV files of all benchmarks below `data`, sorted.
+    """The CSV files, or the archive, of each benchmark below `data`, sorted; not of those that come by URL.
 
     Raises:
-        UserError: `data` or a benchmark's folder is not there, or holds no CSV file.
+        UserError: `data`, a benchmark's folder or archive is not there, or a folder holds no CSV file.
     """
     root = Path(config["data"])
     if not root.is_dir():
@@ -107,6 +108,11 @@ def benchmark_inputs(config: Mapping[str, Any]) -> list[str]:
         )
     files: list[str] = []
     for benchmark in config["benchmarks"]:
+        if archives.is_url(benchmark["path"]):
+            continue
+        if archives.suffix(benchmark["path"]):
+            files.append(data_file(config, benchmark["path"]))
+            continue
         folder = root / benchmark["path"]
         found = sorted(map(str, folder.glob("*/*.csv")))
         if not found:

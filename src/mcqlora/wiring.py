@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from mcqlora import archives, optionrefs
 from mcqlora import config as settings
-from mcqlora import optionrefs
 from mcqlora.errors import UserError
 
 Config = Mapping[str, Any]
@@ -42,6 +42,7 @@ def check(config: dict[str, Any], npus: int | None, named: Config = MappingProxy
     if config["recipe"] == "reference":
         apply_reference(config, named)
     optionrefs.table(config["shuffle"]["option_references"])
+    _check_benchmarks(config["benchmarks"])
     for part in ("base", "train"):
         workers = config[part]["workers"]
         if npus is not None and workers > npus:
@@ -61,6 +62,21 @@ def check(config: dict[str, Any], npus: int | None, named: Config = MappingProxy
         )
 
 
+def _check_benchmarks(benchmarks: list[dict[str, Any]]) -> None:
+    names = [benchmark["name"] for benchmark in benchmarks]
+    for benchmark in benchmarks:
+        name, path = benchmark["name"], benchmark["path"]
+        if names.count(name) > 1:
+            raise UserError(f"benchmarks: two are called {name}; give every benchmark a name of its own")
+        if archives.suffix(path):
+            continue
+        if archives.is_url(path):
+            kinds = ", ".join(archives.SUFFIXES)
+            raise UserError(f"benchmarks: the URL of {name} ends in none of {kinds}; give an archive's URL")
+        if benchmark["sha256"]:
+            raise UserError(f"benchmarks: {name} has a sha256 but is a folder; remove it, or give an archive")
+
+
 def apply_reference(config: dict[str, Any], named: Config) -> None:
     """Set every switch of `REFERENCE` that `named` does not name (in place)."""
     for key, value in REFERENCE.items():
@@ -72,8 +88,31 @@ def apply_reference(config: dict[str, Any], named: Config) -> None:
 
 
 def benchmark_inputs(config: Config) -> list[str]:
-    """CSV files to be watched; none for the generated benchmark, whose folder is watched instead."""
+    """CSV files and archives to be watched; none for the generated one, whose folder is watched instead."""
     return [] if config["data"] == settings.GENERATED else settings.benchmark_inputs(config)
+
+
+def downloads(config: Config) -> dict[str, dict[str, Any]]:
+    """{file name: {"url", "sha256"}} of the benchmarks that come by URL."""
+    return {
+        benchmark["name"] + archives.suffix(benchmark["path"]): {
+            "url": benchmark["path"],
+            "sha256": benchmark["sha256"],
+        }
+        for benchmark in config["benchmarks"]
+        if archives.is_url(benchmark["path"])
+    }
+
+
+def sources(config: Config, root: str, fetched: str) -> list[dict[str, Any]]:
+    """Arguments of `benchmarks.read_benchmark`: below `root`, or of a download below `fetched`."""
+    found = []
+    for benchmark in config["benchmarks"]:
+        source = {key: benchmark[key] for key in ("name", "layout", "path", "language", "sha256")}
+        if archives.is_url(benchmark["path"]):  # its hash was compared before it was kept
+            source |= {"path": benchmark["name"] + archives.suffix(benchmark["path"]), "sha256": None}
+        found.append({"root": fetched if archives.is_url(benchmark["path"]) else root} | source)
+    return found
 
 
 def reading(config: Config) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 import os
+import re
 import sys
 
 SOURCE = Path(workflow.basedir) / "src"
@@ -27,6 +28,8 @@ ENVIRONMENT = Path(workflow.basedir) / "envs" / "cpu.yaml"  # for --software-dep
 RESULTS, LOGS, TIMES = f"results/{RUN}", f"logs/{RUN}", f"benchmarks/{RUN}"
 GENERATED = config["data"] == settings.GENERATED
 ROOT = f"{RESULTS}/data" if GENERATED else config["data"]
+FETCHED = f"{RESULTS}/downloads"
+DOWNLOADS = wiring.downloads(config)
 PARTS = ("train", "valid", "test")
 COPIES = range(1, config["shuffle"]["copies"] + 1)
 SHARDS = {"train": config["encode"]["shards"], "valid": 1}
@@ -39,6 +42,7 @@ wildcard_constraints:
     shard=r"\d+",
     shards=r"\d+",
     model="base|checkpoint_[1-5]",
+    archive="|".join(map(re.escape, DOWNLOADS)) or "(?!)",
 
 
 def code(script):
@@ -52,7 +56,10 @@ def shard_files(part, kind="mindrecord"):
 
 def under_data(path):
     """A file of the data folder as an input: itself, or the generated folder that holds it."""
-    return ROOT if GENERATED else settings.data_file(config, path)
+    try:
+        return ROOT if GENERATED else settings.data_file(config, path)
+    except UserError as error:
+        sys.exit(f"mcqlora: {error}")
 
 
 TIME_FILES = [
@@ -66,14 +73,11 @@ TIME_FILES = [
             "split",
         )
     ),
+    *(f"{TIMES}/fetch/{archive}.tsv" for archive in DOWNLOADS),
     *(f"{TIMES}/{stage}.tsv" for stage in ("tokenizer", "base", "train")),
     *(f"{TIMES}/encode/{part}-{i}-of-{n}.tsv" for part, n in SHARDS.items() for i in range(n)),
     *(f"{TIMES}/evaluate/{model}.tsv" for model in MODELS),
 ]
-
-
-def data_root(wildcards):
-    return ROOT
 
 
 def adapter(wildcards):

@@ -17,10 +17,28 @@ if GENERATED:
             "../scripts/demo.py"
 
 
+rule fetch:
+    """Download a benchmark's archive; it is there whole, or not at all."""
+    output:
+        f"{FETCHED}/{{archive}}",
+    log:
+        f"{LOGS}/fetch/{{archive}}.log",
+    benchmark:
+        f"{TIMES}/fetch/{{archive}}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        source=lambda wildcards: DOWNLOADS[wildcards.archive],
+        code=code("fetch.py"),
+    script:
+        "../scripts/fetch.py"
+
+
 rule read:
     """Read every benchmark's CSV files; account for every row."""
     input:
         ROOT if GENERATED else BENCHMARK_FILES,
+        expand(rules.fetch.output, archive=DOWNLOADS),
     output:
         questions=f"{RESULTS}/questions.jsonl",
         ledger=f"{RESULTS}/ledger.json",
@@ -31,8 +49,7 @@ rule read:
     conda:
         ENVIRONMENT
     params:
-        root=data_root,
-        benchmarks=config["benchmarks"],
+        sources=wiring.sources(config, ROOT, FETCHED),
         reading=wiring.reading(config),
         screening=wiring.screening(config),
         code=code("read.py"),

@@ -1,0 +1,218 @@
+"""Benchmarks that come as an archive: fetched by URL, verified, and laid out as the folder that they hold.
+
+Nothing of an archive is trusted: a member that would land outside, a link, or a size that no benchmark has is
+refused before anything is written. Members are copied in pieces, so memory does not grow with the archive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import re
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+from mcqlora import io
+from mcqlora.errors import UserError
+
+SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
+MEMBER_BYTES = 1 << 30  # largest member; the largest of MMLU has 2 MB
+TOTAL_BYTES = 1 << 32  # of all members together, and of a download
+_PIECE = 1 << 20
+_TIMEOUT = (10, 60)  # seconds to connect, and between two pieces
+
+_DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,  # an encrypted member, or a compression that zipfile lacks
+)
+
+
+class Member(NamedTuple):
+    """A file of an archive: `size` in bytes, `plain` unless it is a link or a device."""
+
+    name: str
+    size: int
+    plain: bool
+    open: Callable[[], IO[bytes]]
+
+
+def suffix(path: str) -> str:
+    """The ending, one of `SUFFIXES`, of an archive's path or URL; "" if it is none."""
+    plain = urlsplit(path).path if is_url(path) else path
+    return next((ending for ending in SUFFIXES if plain.lower().endswith(ending)), "")
+
+
+def is_url(path: str) -> bool:
+    return re.match(r"https?://", path, re.IGNORECASE) is not None
+
+
+def fetch(url: str, path: io.PathLike, sha256: str | None = None) -> None:
+    """Download an archive to `path`, which appears only when every byte has come and is the right one.
+
+    What counts as every byte: the length that the server told, the end mark of a chunked transfer, or
+    `sha256` (hex). A server that tells none of these needs the hash.
+
+    Raises:
+        UserError: no connection, no such file, a cut transfer, a wrong hash, or no archive.
+    """
+    import requests
+    import urllib3
+
+    shown, digest, size = _without_secrets(url), hashlib.sha256(), 0
+    try:
+        with (
+            requests.get(
+                url, stream=True, timeout=_TIMEOUT, headers={"Accept-Encoding": "identity"}
+            ) as response,
+            io.atomic(path) as file,
+        ):
+            if response.status_code != 200:
+                raise UserError(f"{shown}: the server answers {response.status_code}; mend the URL")
+            told = response.headers.get("Content-Length")
+            if not (told or response.raw.chunked or sha256):
+                raise UserError(f"{shown}: the server tells no length; give the sha256 of the archive")
+            for piece in response.raw.stream(_PIECE, decode_content=False):
+                size += len(piece)
+                if size > TOTAL_BYTES:
+                    raise UserError(f"{shown}: more than {TOTAL_BYTES} bytes; give a smaller archive")
+                digest.update(piece)
+                file.write(piece)
+            if told and size != int(told):
+                raise UserError(f"{shown}: cut off after {size} of {told} bytes; run again")
+            _compare(digest.hexdigest(), sha256, shown)
+            file.flush()
+            if not _opens(file.name, suffix(url)):
+                raise UserError(
+                    f"{shown}: what came is no {suffix(url)} archive; open the URL and see what it gives"
+                )
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise UserError(
+            f"{shown}: the download failed after {size} bytes ({type(error).__name__}); "
+            "look at the URL and the network, and run again"
+        ) from error
+
+
+def verify(path: Path, sha256: str | None) -> None:
+    """Raises: UserError: the file's hash is not `sha256` (hex); None is any."""
+    if sha256:
+        _compare(io.sha256(path), sha256, str(path))
+
+
+@contextlib.contextmanager
+def folder(path: Path, parts: Collection[str]) -> Iterator[Path]:
+    """Yield `path` itself if it is a folder, else a temporary one with the CSV files of the archive `path`.
+
+    Taken are the CSV files in folders named as one of `parts`, wherever in the archive these stand; they must
+    stand together.
+
+    Raises:
+        UserError: the archive is damaged, not safe, or has two places with such folders.
+    """
+    if not suffix(path.name) or path.is_dir():
+        yield path
+        return
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give the archive's path below data, or its URL")
+    with tempfile.TemporaryDirectory(prefix="mcqlora-") as temporary:
+        _unpack(path, Path(temporary), parts)
+        yield Path(temporary)
+
+
+def _unpack(archive: Path, target: Path, parts: Collection[str]) -> None:
+    for part in parts:
+        (target / part).mkdir()
+    total, places, taken = 0, set(), set()
+    with _members(archive) as members:
+        for member in members:
+            total += member.size
+            _refuse_unsafe(archive, member, total)
+            path = PurePosixPath(member.name)
+            wanted = path.suffix == ".csv" and path.parent.name in parts and "__MACOSX" not in path.parts
+            if not wanted or path.name.startswith("."):
+                continue
+            places.add(path.parent.parent)
+            if len(places) > 1:
+                first, second = sorted(map(str, places))
+                raise UserError(
+                    f"{archive}: both {first}/ and {second}/ hold {'/, '.join(parts)}/; pack one benchmark"
+                )
+            if path in taken:
+                raise UserError(f"{archive}: {member.name} is in it twice; pack it again")
+            taken.add(path)
+            with member.open() as source, open(target / path.parent.name / path.name, "wb") as file:
+                shutil.copyfileobj(source, file, _PIECE)
+
+
+def _refuse_unsafe(archive: Path, member: Member, total: int) -> None:
+    path = PurePosixPath(member.name.replace("\\", "/"))
+    problem = (
+        (path.is_absolute() or re.match(r"[A-Za-z]:", member.name)) and "an absolute path",
+        ".." in path.parts and "a path that leaves the archive",
+        not member.plain and "a link or a device",
+        member.size > MEMBER_BYTES and f"{member.size} bytes, more than {MEMBER_BYTES}",
+        total > TOTAL_BYTES and f"the one that makes {total} bytes in all, more than {TOTAL_BYTES}",
+    )
+    for found in filter(None, problem):
+        raise UserError(f"{archive}: member {member.name[:80]!r} is {found}; pack plain CSV files")
+
+
+@contextlib.contextmanager
+def _members(archive: Path) -> Iterator[Iterator[Member]]:
+    """The files of an archive in its own order, each to be opened before the next is asked for."""
+    try:
+        if suffix(archive.name) == ".zip":
+            with zipfile.ZipFile(archive) as opened:
+                yield _zipped(opened)
+        else:
+            with tarfile.open(archive) as opened:
+                yield _tarred(opened)
+    except _DAMAGED as error:
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise UserError(f"{archive}: damaged or no archive ({reason}); copy it again") from error
+
+
+def _zipped(opened: zipfile.ZipFile) -> Iterator[Member]:
+    for info in opened.infolist():
+        mode = stat.S_IFMT(info.external_attr >> 16)
+        if not info.is_dir():
+            plain = mode in (0, stat.S_IFREG)
+            yield Member(info.filename, info.file_size, plain, lambda info=info: opened.open(info))
+
+
+def _tarred(opened: tarfile.TarFile) -> Iterator[Member]:
+    for info in opened:
+        if not info.isdir():
+            yield Member(info.name, info.size, info.isreg(), lambda info=info: opened.extractfile(info))
+    opened.fileobj.seek(opened.offset)
+    if opened.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise EOFError("no end mark")  # tarfile takes a cut between two members for the end
+
+
+def _opens(path: str, ending: str) -> bool:
+    return zipfile.is_zipfile(path) if ending == ".zip" else tarfile.is_tarfile(path)
+
+
+def _compare(found: str, sha256: str | None, place: str) -> None:
+    if sha256 and found != sha256.lower():
+        raise UserError(
+            f"{place}: its sha256 is {found}, not {sha256.lower()}; mend the key or get the file anew"
+        )
+
+
+def _without_secrets(url: str) -> str:
+    """The URL without user, password and query, as it may stand in a message."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

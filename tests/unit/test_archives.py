@@ -1,0 +1,294 @@
+"""Archives of an invented benchmark, good and bad, from disk and from a server of our own."""
+
+import csv
+import hashlib
+import http.server
+import io
+import stat
+import tarfile
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcqlora import archives, benchmarks
+from mcqlora.errors import UserError
+
+PARTS = benchmarks.SPLITS
+
+
+def table(split, count=3):
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows([f"{split} {n}?", "one", "two", "three", "four", "A"] for n in range(count))
+    return out.getvalue().encode()
+
+
+FILES = {f"{split}/ferns_{split}.csv": table(split) for split in PARTS}
+
+
+def zipped(files, compression=zipfile.ZIP_DEFLATED):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", compression) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def tarred(files, mode="w"):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+PACKED = {
+    "b.zip": zipped(FILES),
+    "stored.zip": zipped(FILES, zipfile.ZIP_STORED),
+    "b.tar": tarred(FILES),
+    "b.tar.gz": tarred(FILES, "w:gz"),
+    "B.TGZ": tarred(FILES, "w:gz"),
+}
+
+
+def read(folder: Path, path: str, **options):
+    return benchmarks.read_benchmark(folder, "ferns", "mmlu", path, "en", **options)
+
+
+@pytest.fixture
+def unpacked(tmp_path):
+    for name, content in FILES.items():
+        (tmp_path / "b" / name).parent.mkdir(parents=True)
+        (tmp_path / "b" / name).write_bytes(content)
+    return read(tmp_path, "b")
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_an_archive_reads_as_its_folder(tmp_path, unpacked, name):
+    (tmp_path / name).write_bytes(PACKED[name])
+    questions, entries = read(tmp_path, name)
+    assert questions == unpacked[0] and len(questions) == 9
+    assert [entry.file for entry in entries] == [
+        entry.file.replace("b/", f"{name}/", 1) for entry in unpacked[1]
+    ]
+
+
+def test_a_folder_around_and_other_files_do_not_matter(tmp_path, unpacked):
+    around = {f"./data/{name}": content for name, content in FILES.items()}
+    other = {"data/README.txt": b"x", "data/extra/more.csv": b"y", "__MACOSX/data/dev/._ferns_dev.csv": b"z"}
+    (tmp_path / "a.tar.gz").write_bytes(tarred(other | around, "w:gz"))
+    assert read(tmp_path, "a.tar.gz")[0] == unpacked[0]
+
+
+def test_a_bad_row_of_an_archive_is_named(tmp_path):
+    bad = FILES | {"test/ferns_test.csv": b"only,two\n"}
+    (tmp_path / "bad.zip").write_bytes(zipped(bad))
+    with pytest.raises(UserError, match=r"bad\.zip/test/ferns_test\.csv: row 0 \(line 1\): 2 cells"):
+        read(tmp_path, "bad.zip")
+
+
+def test_the_hash_of_a_local_archive_is_compared(tmp_path):
+    (tmp_path / "b.zip").write_bytes(PACKED["b.zip"])
+    right = hashlib.sha256(PACKED["b.zip"]).hexdigest()
+    assert len(read(tmp_path, "b.zip", sha256=right.upper())[0]) == 9
+    with pytest.raises(UserError, match=rf"b\.zip: its sha256 is {right}, not 0000"):
+        read(tmp_path, "b.zip", sha256="0" * 64)
+
+
+def linked_tar(kind):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        info = tarfile.TarInfo("dev/ferns_dev.csv")
+        info.type, info.linkname = kind, "/etc/hostname"
+        archive.addfile(info)
+    return out.getvalue()
+
+
+def linked_zip():
+    info = zipfile.ZipInfo("dev/ferns_dev.csv")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return zipped({info: b"/etc/hostname"})
+
+
+def huge_tar():
+    info = tarfile.TarInfo("dev/ferns_dev.csv")
+    info.size = 1 << 40
+    return info.tobuf()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.zip", zipped(FILES | {"../out.csv": b"x"}), "leaves the archive"),
+        ("a.zip", zipped(FILES | {"test/..\\..\\out.csv": b"x"}), "leaves the archive"),
+        ("a.zip", zipped(FILES | {"/tmp/test/out.csv": b"x"}), "an absolute path"),
+        ("a.zip", zipped(FILES | {"C:\\test\\out.csv": b"x"}), "an absolute path"),
+        ("a.tar", tarred(FILES | {"../test/out_test.csv": b"x"}), "leaves the archive"),
+        ("a.tar.gz", tarred(FILES | {"/test/out_test.csv": b"x"}, "w:gz"), "an absolute path"),
+        ("a.zip", linked_zip(), "a link or a device"),
+        ("a.tar", linked_tar(tarfile.SYMTYPE), "a link or a device"),
+        ("a.tar", linked_tar(tarfile.LNKTYPE), "a link or a device"),
+        ("a.tar", linked_tar(tarfile.FIFOTYPE), "a link or a device"),
+        ("a.tar", huge_tar(), "1099511627776 bytes, more than"),
+        ("a.zip", zipped(FILES | {"more/dev/x_dev.csv": b"x"}), r"both \./ and more/ hold dev/, val/, test/"),
+        ("a.tar", tarred(FILES)[:3072] + tarred(FILES), "is in it twice"),
+        ("a.zip", b"", "damaged or no archive"),
+        ("a.zip", b"<html>log in</html>", "damaged or no archive"),
+        ("a.tar.gz", b"<html>log in</html>", "damaged or no archive"),
+        ("a.zip", zipped({"README.txt": b"x"}), "no CSV files in dev, val, test"),
+    ],
+)  # fmt: skip
+def test_a_bad_archive_is_one_line_and_nothing_lands_outside(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=said) as error:
+        read(tmp_path, name)
+    assert "\n" not in str(error.value) and str(error.value).startswith(f"{tmp_path / name}: ")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_all_members_together_have_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "TOTAL_BYTES", 100)
+    (tmp_path / "a.zip").write_bytes(PACKED["b.zip"])
+    with pytest.raises(UserError, match="bytes in all, more than 100"):
+        read(tmp_path, "a.zip")
+
+
+@given(name=st.sampled_from(sorted(PACKED)), data=st.data())
+def test_a_cut_archive_never_loses_rows_silently(tmp_path_factory, name, data):
+    whole = PACKED[name]
+    folder = tmp_path_factory.mktemp("cut")
+    (folder / name).write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    try:
+        questions, _ = read(folder, name)
+    except UserError as error:
+        assert "\n" not in str(error)
+        return
+    assert len(questions) == 9  # only the padding after the end was lost
+
+
+@given(name=st.sampled_from(sorted(PACKED)), data=st.data())
+def test_a_mangled_archive_is_a_user_error_or_reads(tmp_path_factory, name, data):
+    raw = bytearray(PACKED[name])
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    folder = tmp_path_factory.mktemp("mangled")
+    (folder / name).write_bytes(raw)
+    try:
+        read(folder, name, on_bad_row="drop")
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("path", "ending"),
+    [
+        ("a/b.zip", ".zip"),
+        ("b.TAR.GZ", ".tar.gz"),
+        ("https://example.org/a.tgz?download=1", ".tgz"),
+        ("https://example.org/?file=a.zip", ""),
+        ("mmlu", ""),
+        ("mmlu.csv", ""),
+    ],
+)
+def test_suffix(path, ending):
+    assert archives.suffix(path) == ending
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves the archives whole, or as badly as the first part of the path says."""
+
+    def do_GET(self):
+        how, name = self.path.split("?")[0].strip("/").split("/")
+        body = b"<html>log in</html>" if how == "page" else PACKED.get(name)
+        if body is None:
+            return self.send_error(404)
+        self.send_response(200)
+        if how == "chunked" or how == "cut-chunked":
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(body), body))
+            if how == "chunked":
+                self.wfile.write(b"0\r\n\r\n")
+        else:
+            if how != "silent":
+                self.send_header("Content-Length", str(len(body)))
+            if how == "packed":  # a server that calls the archive's own compression an encoding
+                self.send_header("Content-Encoding", "gzip")
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2] if how == "cut" else body)
+        self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+    protocol_version = "HTTP/1.1"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def direct(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("how", ["whole", "chunked", "packed"])
+def test_fetch(tmp_path, server, name, how):
+    archives.fetch(f"{server}/{how}/{name}?token=1", tmp_path / "down" / name)
+    assert (tmp_path / "down" / name).read_bytes() == PACKED[name]
+
+
+def test_a_server_that_tells_no_length_needs_the_hash(tmp_path, server):
+    right = hashlib.sha256(PACKED["b.zip"]).hexdigest()
+    archives.fetch(f"{server}/silent/b.zip", tmp_path / "b.zip", right)
+    assert (tmp_path / "b.zip").read_bytes() == PACKED["b.zip"]
+
+
+@pytest.mark.parametrize(
+    ("path", "sha256", "said"),
+    [
+        ("cut/b.zip", None, "the download failed after"),
+        ("cut-chunked/b.zip", None, "the download failed after"),
+        ("whole/b.zip", "0" * 64, "its sha256 is .*, not 0000"),
+        ("silent/b.zip", None, "tells no length; give the sha256"),
+        ("silent/b.zip", "0" * 64, "its sha256 is .*, not 0000"),
+        ("whole/none.zip", None, "the server answers 404; mend the URL"),
+        ("page/b.zip", None, r"no \.zip archive"),
+        ("page/b.tar.gz", None, r"no \.tar\.gz archive"),
+    ],
+)
+def test_a_failed_download_leaves_nothing(tmp_path, server, path, sha256, said):
+    url = f"{server}/{path}?token=secret"
+    with pytest.raises(UserError, match=said) as error:
+        archives.fetch(url, tmp_path / "b.zip", sha256)
+    message = str(error.value)
+    assert message.startswith(f"{server}/{path}: ") and "secret" not in message and "\n" not in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_download_keeps_the_earlier_one(tmp_path, server):
+    archives.fetch(f"{server}/whole/b.zip", tmp_path / "b.zip")
+    with pytest.raises(UserError):
+        archives.fetch(f"{server}/cut/b.zip", tmp_path / "b.zip")
+    assert (tmp_path / "b.zip").read_bytes() == PACKED["b.zip"]
+
+
+def test_no_server_and_too_large(tmp_path, server, monkeypatch):
+    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:1/b\.zip: the download failed after 0 bytes"):
+        archives.fetch("http://user:secret@127.0.0.1:1/b.zip", tmp_path / "b.zip")
+    monkeypatch.setattr(archives, "TOTAL_BYTES", 10)
+    with pytest.raises(UserError, match="more than 10 bytes"):
+        archives.fetch(f"{server}/whole/b.zip", tmp_path / "b.zip")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,117 @@
+"""A third benchmark is an entry in the configuration, as a folder, an archive or a URL."""
+
+import csv
+import functools
+import hashlib
+import http.server
+import threading
+import zipfile
+
+import pytest
+import yaml
+
+from mcqlora import io
+from tests.workflow.conftest import TINY, rules, snakemake
+
+SUBJECT = "fern_lore"
+
+
+def rows(split):
+    for n in range(12):
+        options = [f"{word} {split} {n}" for word in ("frond", "spore", "root", "stem")]
+        yield [f"Which part of fern {n} of the {split} garden is oldest?", *options, "ABCD"[n % 4]]
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """A folder with the benchmark unpacked (ferns/) and packed (ferns.zip), and its URL."""
+    folder = tmp_path_factory.mktemp("shelf")
+    for split in ("dev", "val", "test"):
+        (folder / "ferns" / split).mkdir(parents=True)
+        with open(folder / "ferns" / split / f"{SUBJECT}_{split}.csv", "w", newline="") as file:
+            csv.writer(file).writerows(rows(split))
+    (folder / "reading.json").write_text("{}")  # named by the configuration, opened by no stage here
+    (folder / "tokenizer.model").write_text("")
+    with zipfile.ZipFile(folder / "ferns.zip", "w") as packed:
+        for path in sorted((folder / "ferns").rglob("*.csv")):
+            packed.write(path, path.relative_to(folder))
+    serve = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{server.server_port}/ferns.zip"
+        server.shutdown()
+
+
+def overlay(folder, data, *entries):
+    """An overlay of the tiny configuration with these entries as its benchmarks."""
+    made = yaml.safe_load(TINY.read_text()) | {"data": str(data), "benchmarks": list(entries)}
+    if data != "generated":
+        made |= {"tokenizer": {"path": "tokenizer.model"}, "base": {"text": "train"}}
+        made["evaluate"]["squad"] = "reading.json"
+    path = folder / "overlay.yaml"
+    path.write_text(yaml.safe_dump(made))
+    return path
+
+
+def entry(path, **more):
+    return {"name": "ferns", "layout": "mmlu", "path": path, "language": "en"} | more
+
+
+def questions(folder):
+    return list(io.read_jsonl(folder / "results/tiny/questions.jsonl"))
+
+
+@pytest.mark.parametrize("path", ["ferns", "ferns.zip"])
+def test_a_third_benchmark_is_an_entry(tmp_path, shelf, path):
+    configuration = overlay(tmp_path, shelf[0], entry(path))
+    result = snakemake(tmp_path, "--cores", "1", "results/tiny/leakage.json", configfile=configuration)
+    assert result.returncode == 0, result.stderr
+    found = questions(tmp_path)
+    assert [q["id"] for q in found[:2]] == [f"ferns/{SUBJECT}/dev/0", f"ferns/{SUBJECT}/dev/1"]
+    assert len(found) == 36
+    assert io.read_json(tmp_path / "results/tiny/leakage.json")["split"]["test"] == 4
+
+
+def test_a_third_benchmark_beside_the_generated_ones_comes_by_url(tmp_path, shelf, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    folder, url = shelf
+    own = [
+        {"name": "island_en", "layout": "mmlu", "path": "island_en", "language": "en"},
+        entry(url, sha256=hashlib.sha256((folder / "ferns.zip").read_bytes()).hexdigest()),
+    ]
+    configuration = overlay(tmp_path, "generated", *own)
+    result = snakemake(tmp_path, "--cores", "1", "results/tiny/ledger.json", configfile=configuration)
+    assert result.returncode == 0, result.stderr
+    assert sum(q["benchmark"] == "ferns" for q in questions(tmp_path)) == 36
+    assert (tmp_path / "results/tiny/downloads/ferns.zip").read_bytes() == (folder / "ferns.zip").read_bytes()
+    again = snakemake(tmp_path, "-n", "results/tiny/ledger.json", configfile=configuration)
+    assert rules(again) == set()
+
+
+def test_a_dry_run_needs_no_network_and_a_wrong_hash_leaves_nothing(tmp_path, shelf, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    configuration = overlay(tmp_path, shelf[0], entry("http://127.0.0.1:1/ferns.zip"))
+    result = snakemake(tmp_path, "-n", "results/tiny/ledger.json", configfile=configuration)
+    assert result.returncode == 0 and rules(result) == {"fetch", "read"}
+    configuration = overlay(tmp_path, shelf[0], entry(shelf[1], sha256="0" * 64))
+    result = snakemake(tmp_path, "--cores", "1", "results/tiny/ledger.json", configfile=configuration)
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("mcqlora:")]
+    assert result.returncode != 0 and "its sha256 is" in line and "Traceback" not in result.stderr
+    assert not (tmp_path / "results/tiny/downloads/ferns.zip").exists()
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ([entry("ferns"), entry("ferns.zip")], "two are called ferns"),
+        ([entry("http://127.0.0.1/ferns")], "the URL of ferns ends in none of .zip"),
+        ([entry("ferns", sha256="0" * 64)], "ferns has a sha256 but is a folder"),
+        ([entry("none.zip")], "none.zip: no such file"),
+        ([entry("ferns.zip", sha256="0")], "benchmarks.0.sha256"),
+    ],
+)
+def test_a_wrong_entry_is_one_line_before_anything_runs(tmp_path, shelf, entries, said):
+    configuration = overlay(tmp_path, shelf[0], *entries)
+    result = snakemake(tmp_path, "-n", configfile=configuration)
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("mcqlora:")]
+    assert result.returncode != 0 and said in line and "Traceback" not in result.stderr
