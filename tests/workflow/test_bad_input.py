@@ -40,13 +40,19 @@ def only_line(result):
         ("train.workers=3", "npu"),
         ("train.lora_rank=none", "train.lora_rank"),
         ("data=nowhere", "nowhere"),
-        ("evaluate.squad=nowhere.json", "nowhere.json"),
-        ("tokenizer.path=nowhere.model", "nowhere.model"),
     ],
 )
 def test_a_bad_key_is_one_line(tmp_path, change, said):
     line = only_line(snakemake(tmp_path, "-n", "--config", setting(change)))
     assert said in line
+
+
+@pytest.mark.parametrize("key", ["tokenizer.path", "evaluate.squad"])
+def test_a_missing_file_of_the_data_folder_is_one_line(tmp_path, data, key):
+    given = {"tokenizer.path": "tokenizer.model", "base.text": "train"} | {key: "nowhere"}
+    pairs = [setting(f"{name}={value}") for name, value in given.items()]
+    line = only_line(snakemake(tmp_path, "-n", "--config", f"data={data}", *pairs))
+    assert f"{data}/nowhere: no such file" in line
 
 
 @pytest.mark.parametrize(
