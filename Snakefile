@@ -39,6 +39,7 @@ rule all:
     default_target: True
     input:
         rules.report.output,
+        rules.data_card.output,
 
 
 rule data:
@@ -46,5 +47,6 @@ rule data:
     input:
         f"{RESULTS}/alpaca.json",
         f"{RESULTS}/leakage.json",
+        rules.data_card.output,
         shard_files("train"),
         shard_files("valid"),

@@ -8,12 +8,14 @@ shown in `order`, with the right option's text completing the output.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mcqlora import optionrefs, shuffle
 from mcqlora.benchmarks import LETTERS
 from mcqlora.errors import UserError
+
+_ANSWER = "The right option is "
 
 # The reference's expression: a letter, a period and white space at the start of a line, then everything up to
 # the next such line or the end. Nothing in it knows where the question stops and the options begin.
@@ -25,7 +27,7 @@ def record(question: dict) -> dict:
     return {
         "instruction": instruction(question["subject"]),
         "input": _input(question["question"], question["options"]),
-        "output": f"The right option is {question['answer']}.",
+        "output": f"{_ANSWER}{question['answer']}.",
     }
 
 
@@ -39,7 +41,12 @@ def instruction(subject: str) -> str:
 
 def answer_text(letter: str, option: str) -> str:
     """The completed output, "The right option is D.text": stripped of white space, with no period added."""
-    return f"The right option is {letter}.{option.strip()}"
+    return f"{_ANSWER}{letter}.{option.strip()}"
+
+
+def shown_letter(record: Mapping[str, str]) -> str:
+    """The letter under which a record shows its right option."""
+    return record["output"].removeprefix(_ANSWER)[0]
 
 
 def shuffled_record(question: dict, order: str) -> dict:

@@ -263,6 +263,12 @@ def summary(questions: Iterable[dict], split: Split) -> dict:
     }
 
 
+def duplicates(groups: Mapping[str, str]) -> dict[str, int]:
+    """{"groups", "questions"}: groups of more than one question, and the questions in them."""
+    sizes = [size for size in Counter(groups.values()).values() if size > 1]
+    return {"groups": len(sizes), "questions": sum(sizes)}
+
+
 def assemble(split: Split, epochs: Sequence[Iterable[dict]]) -> dict[str, Iterator[dict]]:
     """The copy records of each part.
 

@@ -24,7 +24,7 @@ REFERENCE: dict[str, Any] = {
     "shuffle": {"pin_references": False, "balance_letters": False, "reparse_options": True},
     "holdout": {"near_duplicate_threshold": None},
     "tokenizer": {"unused_marks": True},
-    "encode": {"mask_full_rows": True},
+    "encode": {"mask_full_rows": True, "on_long": "truncate"},
 }
 
 
@@ -126,6 +126,17 @@ def screening(config: Config) -> dict[str, Any]:
 def shuffling(config: Config) -> dict[str, Any]:
     keys = ("seed", "pin_references", "balance_letters", "reparse_options")
     return {key: config["shuffle"][key] for key in keys}
+
+
+def card(config: Config) -> dict[str, Any]:
+    """What the data card says of the configuration."""
+    return {key: config[key] for key in ("run", "recipe", "split")} | {
+        key: config["shuffle"][key] for key in ("seed", "copies")
+    }
+
+
+def licences(config: Config) -> dict[str, str | None]:
+    return {benchmark["name"]: benchmark["licence"] for benchmark in config["benchmarks"]}
 
 
 def sizes(config: Config) -> dict[str, Any]:

@@ -120,3 +120,27 @@ rule split:
         code=code("split.py"),
     script:
         "../scripts/split.py"
+
+
+rule data_card:
+    """What the questions are: counts, duplicates, lengths, letters, licences."""
+    input:
+        questions=rules.read.output.questions,
+        ledger=rules.read.output.ledger,
+        epochs=rules.shuffle.output,
+        leakage=rules.split.output.leakage,
+    output:
+        report(f"{RESULTS}/data_card.md", caption="../report/data_card.rst", category="Data"),
+    log:
+        f"{LOGS}/data_card.log",
+    benchmark:
+        f"{TIMES}/data_card.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        run=wiring.card(config),
+        licences=wiring.licences(config),
+        option_references=config["shuffle"]["option_references"],
+        code=code("data_card.py"),
+    script:
+        "../scripts/data_card.py"

@@ -5,7 +5,8 @@ from mcqlora.cli import job
 
 with job(snakemake.log[0]):
     questions = list(io.read_jsonl(snakemake.input.questions))
-    groups = splits.groups(questions, snakemake.params.near_duplicate_threshold)
+    threshold = snakemake.params.near_duplicate_threshold
+    groups = splits.groups(questions, threshold)
     split = splits.choose(snakemake.params.split, questions, groups, **snakemake.params.sizes)
     parts = splits.assemble(split, [io.JsonArray(path) for path in snakemake.input.epochs])
     counts = {part: io.write_json_array(snakemake.output[part], records) for part, records in parts.items()}
@@ -19,6 +20,11 @@ with job(snakemake.log[0]):
         for part in ("valid", "test")
     }
     leakage |= {"records": counts, "split": splits.summary(questions, split), "dropped": split.dropped}
+    leakage["duplicates"] = {
+        "threshold": threshold,
+        "equal": splits.duplicates(splits.groups(questions)),
+        "near": splits.duplicates(groups),
+    }
     io.write_json(snakemake.output.leakage, leakage, indent=True)
     for part in ("valid", "test"):
         splits.gate(leakage[part], allowed=snakemake.params.allow_leak, part=part)
