@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import io as text_io
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -33,6 +34,9 @@ PANDAS_NA = (
     | {"NaN", "-NaN", "nan", "-nan"}
     | {"1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
 )
+
+
+_END_OF_ROW = re.compile(r',"?\s*[ABCD]\s*"?$')
 
 
 class Layout(NamedTuple):
@@ -252,10 +256,18 @@ def _checked(cells: list[str], shape: Layout, pandas_na: bool) -> tuple[str, lis
         raise _BadRow("answer", f"the answer is {answer[:20]!r}, not A, B, C or D")
     if not question.strip():
         raise _BadRow("empty_question", "the question is empty")
+    if any(_holds_a_row(cell) for cell in cells[-6:]):
+        raise _BadRow("swallowed", "a cell holds a line that ends as a row does: a quote lacks its pair")
     for letter, option in zip(LETTERS, options, strict=True):
         if not option.strip():
             raise _BadRow("empty_option", f"option {letter} is empty")
     return question, options, answer
+
+
+def _holds_a_row(cell: str) -> bool:
+    """Whether a line inside a cell looks like a row: two stray quotes make one valid row of several."""
+    inner = cell.splitlines()[:-1] if "\n" in cell or "\r" in cell else ()
+    return any(line.count(",") >= 5 and _END_OF_ROW.search(line) for line in inner)
 
 
 def screen(

@@ -31,11 +31,11 @@ def mmlu(root: Path, content: str | bytes, subject="llamas", split="test") -> Pa
     return file
 
 
-def cmmlu(root: Path, content: str, subject="llamas", split="test") -> Path:
+def cmmlu(root: Path, content: str | bytes, subject="llamas", split="test") -> Path:
     for name in ("dev", "test"):
         (root / "c" / name).mkdir(parents=True, exist_ok=True)
     file = root / "c" / split / f"{subject}.csv"
-    file.write_bytes(content.encode())
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
     return file
 
 
@@ -289,24 +289,69 @@ def test_round_trip_through_both_layouts(tmp_path, rows, line_end, last, bom):
         accounted(questions, entries)
 
 
-@quiet
-@given(
-    rows=rows,
-    cut=st.integers(0, 200),
-    junk=st.one_of(st.binary(max_size=6), st.sampled_from([b'"', b",", b"\n", b"\r", b'""', b"\xff", b"\0"])),
-    drop=st.sampled_from(["drop", "fail"]),
+def mangled(raw, edits):
+    for at, cut, junk in edits:
+        at %= len(raw) + 1
+        raw = raw[:at] + junk + raw[at + cut :]
+    return raw
+
+
+edits = st.lists(
+    st.tuples(
+        st.integers(0, 2000),
+        st.integers(0, 6),
+        st.one_of(
+            st.binary(max_size=6),
+            st.sampled_from(
+                [b'"', b",", b"\n", b"\r", b'""', b'"\n"', b",,,,,A\n", b"\xff", b"\0", b"\xef\xbb\xbf"]
+            ),
+        ),
+    ),
+    min_size=1,
+    max_size=5,
 )
-def test_mangled_files_give_a_user_error_or_a_full_account(tmp_path, rows, cut, junk, drop):
-    raw = dump(rows).encode()
-    mmlu(tmp_path, raw[:cut] + junk + raw[cut + len(junk) :])
+
+
+@settings(quiet, max_examples=400)
+@given(
+    rows=rows, edits=edits, layout=st.sampled_from(["mmlu", "cmmlu"]), rule=st.sampled_from(["drop", "fail"])
+)
+def test_mangled_files_give_a_user_error_or_a_full_account(tmp_path, rows, edits, layout, rule):
+    whole = [HEADER, *(["0", *row] for row in rows)] if layout == "cmmlu" else rows
+    raw = mangled(dump(whole).encode(), edits)
+    (mmlu if layout == "mmlu" else cmmlu)(tmp_path, raw)
     try:
-        questions, entries = read(tmp_path, on_bad_row=drop)
+        questions, entries = read(tmp_path, layout, on_bad_row=rule)
     except UserError as error:
         assert "\n" not in str(error)
         return
+    # Counted apart: what stands between unquoted line ends, blank lines and the header aside.
+    lines = [cells for cells in csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline="")) if cells]
+    lines = lines[1:] if layout == "cmmlu" else lines
+    assert [entry.row for entry in entries] == list(range(len(lines)))
     result = accounted(questions, entries)
+    assert result["read"] == len(lines)
+    kept = {q["row"]: [q["question"], *q["options"]] for q in questions}
+    for row, cells in enumerate(lines):
+        assert kept.get(row, cells[-6:-1]) == cells[-6:-1]  # kept as it stands, or in the ledger
+        assert (row in kept) != (row in {entry["row"] for entry in result["rows"]})
     assert all(len(q["options"]) == 4 and q["answer"] in "ABCD" for q in questions)
-    assert drop == "drop" or not result["rows"]
+    assert rule == "drop" or not result["rows"]
+
+
+@pytest.mark.parametrize("layout", ["mmlu", "cmmlu"])
+def test_two_stray_quotes_do_not_make_one_row_of_three(tmp_path, layout):
+    """Valid CSV, and still two questions would be gone without a word."""
+    index = "0," if layout == "cmmlu" else ""
+    lines = [f"{index}Q{n},a,b,c,d,A" for n in range(3)]
+    lines[0] = f'{index}"Q0,a,b,c,d,A'
+    lines[2] = f'{index}Q2",a,b,c,d,A'
+    head = ",".join(HEADER) + "\n" if layout == "cmmlu" else ""
+    (mmlu if layout == "mmlu" else cmmlu)(tmp_path, head + "\n".join(lines) + "\n")
+    with pytest.raises(UserError, match=r"row 0 \(line \d\): a cell holds a line that ends as a row does"):
+        read(tmp_path, layout)
+    questions, entries = read(tmp_path, layout, on_bad_row="drop")
+    assert accounted(questions, entries)["dropped"] == {"swallowed": 1} and not questions
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,265 @@
+"""The data half on the real MMLU and CMMLU: the reference's numbers, and what the corrected recipe promises.
+
+Slow: minutes. No text of the benchmarks is kept here; docs/option-references.md names questions by id.
+"""
+
+import csv
+import re
+import unicodedata
+from collections import Counter, defaultdict
+
+import pytest
+
+from mcqlora import alpaca, benchmarks, datacard, io, optionrefs, records, shuffle, splits
+from tests.workflow.conftest import ROOT, snakemake
+
+DATA = ROOT.parent / "shared" / "data"
+REFERENCE = ROOT / "config" / "reference-4npu.yaml"
+CORRECTED = ROOT / "config" / "internlm-7b-4npu.yaml"
+TOO_LONG = {f"mmlu/college_medicine/test/{row}" for row in (6, 50, 66, 93, 162)}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not DATA.is_dir(), reason="needs the real benchmarks in ../shared/data, no part of the project"
+    ),
+]
+
+
+def run(folder, overlay, *targets, **config):
+    """Make the targets in results/real/; returns that folder."""
+    given = [f"{key}={value}" for key, value in ({"data": DATA, "run": "real"} | config).items()]
+    result = snakemake(
+        folder,
+        *(f"results/real/{target}" for target in targets),
+        *("--cores", "1", "--resources", "npu=4"),
+        *("--config", *given),
+        configfile=overlay,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return folder / "results" / "real"
+
+
+SHARDS = ("mindrecord/train/shard-0-of-4.mindrecord", "mindrecord/valid/shard-0-of-1.mindrecord")
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("reference"), REFERENCE, "data_card.md", *SHARDS)
+
+
+@pytest.fixture(scope="module")
+def corrected(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("corrected"), CORRECTED, "data_card.md", *SHARDS)
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("official"), CORRECTED, "leakage.json", split="official")
+
+
+@pytest.fixture(scope="module")
+def questions():
+    return [
+        question
+        for name, language in (("mmlu", "en"), ("cmmlu", "zh"))
+        for question in benchmarks.read_benchmark(DATA, name, name, name, language)[0]
+    ]
+
+
+def test_the_reference_has_the_reports_numbers(reference):
+    ledger, leakage = (io.read_json(reference / name) for name in ("ledger.json", "leakage.json"))
+    assert (ledger["read"], ledger["kept"], ledger["dropped"]) == (27_775, 27_604, {"first_row_lost": 171})
+    assert leakage["records"] == {"train": 138_020, "valid": 2_480, "test": 2_480}
+    assert len(leakage["split"]["categories"]) == 124
+    assert all(parts["test"] == 20 for parts in leakage["split"]["categories"].values())
+    for part in ("valid", "test"):
+        assert leakage[part]["leaked_questions"] == leakage[part]["questions"] == 2_480
+        assert leakage[part]["leaked_share"] == 1.0 and leakage[part]["leaked"]
+        assert 0 < leakage[part]["verbatim_prompts"] < 2_480
+    assert "LEAKED" in (reference / "data_card.md").read_text().splitlines()[2]
+
+
+def test_the_references_rows(reference):
+    for part, size, rows in (("train", 1_025, 138_020 // 4), ("valid", 1_024, 2_480)):
+        (path,) = (reference / shard for shard in SHARDS if part in shard)
+        stats = io.read_json(path.with_suffix(".json"))
+        assert (stats["size"], stats["rows"], stats["dropped"]) == (size, rows, [])
+        first = next(iter(records.read_shard([path])))
+        assert first["input_ids"].shape == first["labels"].shape == (size,)
+        assert {103_166, 103_167} <= set(first["input_ids"].tolist())
+    masked = io.read_json(reference / SHARDS[0].replace(".mindrecord", ".json"))["masked"]
+    assert {row["id"] for row in masked if row["length"] > 1_025} == TOO_LONG
+
+
+def test_each_switch_of_the_reference_shows_what_it_breaks(questions):
+    def changed(**switch):
+        return [question["id"] for question in questions if bare(question) != bare(question, **switch)]
+
+    def bare(question, **switch):
+        second = alpaca.copies(question, 2, seed=42, **switch)[1]
+        return "".join(second["input"].split())  # re-parsing also loses white space, of many questions
+
+    cut = [f"mmlu/high_school_european_history/test/{row}" for row in (50, 52, 151)]
+    assert changed(reparse_options=True) == cut
+    moved = set(changed(pin_references=False))
+    assert moved and moved <= {question["id"] for question in questions if optionrefs.pins(question)}
+
+
+def test_the_corrected_recipe_reads_all_and_leaks_nothing(corrected):
+    ledger, leakage = (io.read_json(corrected / name) for name in ("ledger.json", "leakage.json"))
+    assert ledger["read"] == 27_775
+    assert ledger["dropped"] == {"contradictory": 10, "identical_options": 5}
+    assert ledger["kept"] == 27_760 == ledger["read"] - len(ledger["rows"])
+    assert all(row["reason"] and row["detail"] for row in ledger["rows"])
+    assert leakage["records"] == {"train": 5 * 22_800, "valid": 2_480, "test": 2_480}
+    for part in ("valid", "test"):
+        assert not leakage[part]["leaked"] and leakage[part]["ids"] == leakage[part]["verbatim_ids"] == []
+    near, equal = leakage["duplicates"]["near"], leakage["duplicates"]["equal"]
+    assert near["groups"] > equal["groups"] > 150
+    assert "LEAKED" not in (corrected / "data_card.md").read_text()
+
+
+def test_no_training_row_is_without_a_label_and_the_long_ones_are_named(corrected):
+    for shard in SHARDS:
+        stats = io.read_json(corrected / shard.replace(".mindrecord", ".json"))
+        assert stats["masked"] == []
+        assert stats["rows"] + len(stats["dropped"]) == stats["records"]
+        assert {row["id"] for row in stats["dropped"]} <= TOO_LONG
+        assert all((row["labels"] != -100).any() for row in records.read_shard([corrected / shard]))
+
+
+def test_the_ledger_adds_up_row_by_row(corrected):
+    """Against a count of its own: every row of every file is a question or a ledger row, and only one."""
+    ledger = io.read_json(corrected / "ledger.json")
+    told = {row["file"]: (row["read"], row["kept"], row["dropped"]) for row in ledger["files"]}
+    kept = Counter()
+    ids = set()
+    for question in io.read_jsonl(corrected / "questions.jsonl"):
+        ending = f"_{question['split']}.csv" if question["benchmark"] == "mmlu" else ".csv"
+        kept[f"{question['benchmark']}/{question['split']}/{question['subject']}{ending}"] += 1
+        ids.add(question["id"])
+    dropped = Counter(row["file"] for row in ledger["rows"])
+    assert len(ids) + len({row["id"] for row in ledger["rows"]} - ids) == ledger["read"]
+    for name in ("mmlu", "cmmlu"):
+        for path in (DATA / name).glob("*/*.csv"):
+            with open(path, encoding="utf-8", newline="") as file:
+                rows = sum(1 for cells in csv.reader(file) if cells) - (name == "cmmlu")
+            place = path.relative_to(DATA).as_posix()
+            assert told.pop(place) == (rows, kept[place], dropped[place])
+            assert rows == kept[place] + dropped[place]
+    assert not told
+
+
+def test_the_official_split_tests_on_the_test_files_and_leaks_nothing(official):
+    leakage = io.read_json(official / "leakage.json")
+    kept = list(io.read_jsonl(official / "questions.jsonl"))
+    tested = {q["id"] for q in kept if q["split"] == "test"}
+    assert {record["id"] for record in io.read_json_array(official / "splits/test.json")} == tested
+    for part in ("train", "valid"):
+        assert not tested & {record["id"] for record in io.read_json_array(official / f"splits/{part}.json")}
+    for part in ("valid", "test"):
+        assert not leakage[part]["leaked"]
+    dropped = leakage["dropped"]
+    assert len(kept) == sum(leakage["split"][part] for part in ("train", "valid", "test")) + len(dropped)
+    assert {row["id"].split("/")[2] for row in dropped} == {"dev", "val"}
+    assert {row["test"] for row in dropped} <= tested
+
+
+def test_the_official_files_share_the_questions_that_are_known(questions):
+    files = defaultdict(set)
+    for question in (q for q in questions if q["benchmark"] == "mmlu"):
+        files[question["question"], tuple(sorted(question["options"]))].add(question["split"])
+    counts = Counter(tuple(sorted(names)) for names in files.values())
+    assert (counts["test", "val"], counts["dev", "test"]) == (27, 5)
+    groups = splits.groups(questions)
+    dropped = splits.split_official(questions, groups, 42, 20).dropped
+    found = Counter(tuple(row["id"].split("/")[::2]) for row in dropped)
+    assert found["mmlu", "val"] >= 27 and found["mmlu", "dev"] >= 5
+
+
+def test_letters_are_balanced_over_the_copies(corrected, questions):
+    """Each question that may move shows the right option under each letter once or twice."""
+    counts = [datacard.letters(io.read_json_array(corrected / f"epochs/epoch_{k}.json")) for k in range(1, 7)]
+    for letter in "ABCD":
+        share = sum(copy[letter] for copy in counts) / sum(sum(copy.values()) for copy in counts)
+        assert 0.245 < share < 0.257  # 2.3 % of the questions are pinned, and more often D
+    for question in questions:
+        if not optionrefs.pins(question):
+            shown = Counter(shuffle.present(question, order)[1] for order in shuffle.orders(question, 42, 6))
+            assert set(shown) == set("ABCD") and max(shown.values()) <= 2
+
+
+# A net of its own, coarser than the table of optionrefs: letters that are joined or stand alone, and words
+# for what stands above or below, wherever they are in an option.
+_JOINED = re.compile(
+    r"(?<![A-Za-z0-9'])\(?[A-Da-d]\)?\.?\s*(?:,|&|/|、|\+|-|and|or|nor|through|to|和|与|或|及|以及)+"
+    r"\s*\(?[A-Da-d]\)?(?![A-Za-z0-9'(])"
+)
+_ALONE = re.compile(
+    r"(?:options?|answers?|choices?|选项|答案)\s*\(?[A-D]\b|^\W*[A-D]{2,4}(?![A-Za-z])"
+    r"|\b(?:only|just|both|neither|either)\b.*\b[A-D]\b"
+)
+_PLACE = re.compile(
+    r"\b(?:above|below|preceding|foregoing|aforementioned|previous)\b"
+    r"|以上|以下|上述|下述|上面|下面|前述|前[两二三]|后[两二三]",
+    re.IGNORECASE,
+)
+
+
+def suspicious(option):
+    """(may name letters, may speak of a place)"""
+    text = unicodedata.normalize("NFKC", option)
+    return bool(_JOINED.search(text) or _ALONE.search(text)), bool(_PLACE.search(text))
+
+
+def named(option):
+    return set(re.findall(r"(?<![A-Za-z])[A-Da-d](?![a-z])|[A-D](?=[A-D])", option.upper())) & set("ABCD")
+
+
+def lies(question, order):
+    """Whether `order` moves what an option may name: a letter, or the options above it."""
+    for letter, option in zip("ABCD", question["options"], strict=True):
+        by_letter, by_place = suspicious(option)
+        place = order.index(letter)
+        if by_letter and any(order["ABCD".index(other)] != other for other in named(option) or "ABCD"):
+            return True
+        if by_place and set(order[:place]) != set("ABCD"[: "ABCD".index(letter)]):
+            return True
+    return False
+
+
+def in_doubt(questions):
+    """Questions of which an order that we allow changes what one of their options may speak of."""
+    return [
+        question["id"]
+        for question in questions
+        if any(map(any, map(suspicious, question["options"])))
+        and any(lies(question, order) for order in shuffle.permitted(optionrefs.pins(question)))
+    ]
+
+
+def test_no_option_names_a_wrong_letter_after_shuffling(questions):
+    """Each of the net's rows is held in place, or was read and found to name no option."""
+    caught = [q["id"] for q in questions if any(map(any, map(suspicious, q["options"])))]
+    assert len(caught) >= 722
+    read = (ROOT / "docs" / "option-references.md").read_text()
+    reviewed = {
+        f"{match[1]}/{row}"
+        for match in re.finditer(r"^\| ([a-z]+/\w+) \| (.*) \|$", read, re.MULTILINE)
+        for row in match[2].split(", ")
+    }
+    doubt = in_doubt(questions)
+    assert sorted(doubt) == sorted(reviewed)
+    held = len(caught) - len(doubt)
+    assert f"{len(caught)} questions" in read and f"{held} of them" in read and f"{len(doubt)} others" in read
+
+
+def test_references_that_the_table_finds_hold_in_every_copy(questions):
+    for question in questions:
+        found = optionrefs.kinds(question)
+        for order in shuffle.orders(question, 42, 6, optionrefs.pins(question)):
+            for place, kind in enumerate(found):
+                assert kind != "letters" or order == "ABCD"
+                assert not kind or order[place] == "ABCD"[place]
+                assert kind != "place" or set(order[:place]) == set("ABCD"[:place])
