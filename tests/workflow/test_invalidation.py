@@ -7,9 +7,14 @@ import pytest
 from tests.workflow.conftest import ROOT, rules, setting, snakemake
 
 AFTER_TRAIN = {"train", "evaluate", "report"}
-AFTER_SPLIT = {"split", "encode"} | AFTER_TRAIN
+AFTER_SPLIT = {"split", "data_card", "encode"} | AFTER_TRAIN
 AFTER_SHUFFLE = {"shuffle"} | AFTER_SPLIT
 AFTER_READ = {"read", "alpaca"} | AFTER_SHUFFLE
+
+ISLANDS = (
+    "{{name: island_en, layout: mmlu, path: island_en, language: en, licence: {licence}}}, "
+    "{{name: island_zh, layout: cmmlu, path: island_zh, language: zh}}"
+)
 
 CHANGES = {
     "train.lora_rank=8": AFTER_TRAIN,
@@ -17,17 +22,25 @@ CHANGES = {
     "train.rows=176": AFTER_TRAIN,
     "shuffle.seed=7": AFTER_SHUFFLE,
     "shuffle.copies=4": AFTER_SHUFFLE,
+    "shuffle.pin_references=false": AFTER_SHUFFLE,
+    "shuffle.balance_letters=false": AFTER_SHUFFLE,
+    "shuffle.reparse_options=true": AFTER_SHUFFLE,
+    "shuffle.option_references={en: {place: [x]}}": AFTER_SHUFFLE,
     "holdout.test=5": AFTER_SPLIT,
+    "holdout.near_duplicate_threshold=0.9": AFTER_SPLIT,
     "split=official": AFTER_SPLIT,
     "read.on_bad_row=drop": AFTER_READ,
     "base.epochs=2": {"base"} | AFTER_TRAIN,
     "evaluate.generation_items=7": {"evaluate", "report"},
     "evaluate.protocol=letter": {"report"},
     "encode.on_long=truncate": {"encode"} | AFTER_TRAIN,
+    "encode.mask_full_rows=true": {"encode"} | AFTER_TRAIN,
     "encode.shards=3": {"encode"} | AFTER_TRAIN,
+    "tokenizer.unused_marks=true": {"encode"} | AFTER_TRAIN,
     "tokenizer.vocab_size=1150": {"tokenizer", "base", "encode"} | AFTER_TRAIN,
     "model.init_std=0.05": {"base"} | AFTER_TRAIN,
     "demo.seed=8": {"demo", "tokenizer", "base"} | AFTER_READ,
+    f"benchmarks=[{ISLANDS.format(licence='none')}]": {"data_card"},
     "train.patience=2": AFTER_TRAIN,
     "train.retries=2": set(),
     "train.rendezvous_timeout=60": set(),
