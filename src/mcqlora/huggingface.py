@@ -61,13 +61,19 @@ def shapes(network: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     }
     if network["has_bias"]:
         layer |= {
-            name.replace("weight", "bias"): shape[:1] for name, shape in layer.items() if "attention.w" in name
+            name.replace("weight", "bias"): shape[:1]
+            for name, shape in layer.items()
+            if "attention.w" in name
         }
     return {
         "model.tok_embeddings.embedding_weight": (network["vocab_size"], hidden),
         "model.norm_out.weight": (hidden,),
         "lm_head.weight": (network["vocab_size"], hidden),
-    } | {f"model.layers.{i}.{name}": shape for i in range(network["num_layers"]) for name, shape in layer.items()}
+    } | {
+        f"model.layers.{i}.{name}": shape
+        for i in range(network["num_layers"])
+        for name, shape in layer.items()
+    }
 
 
 def architecture(folder: Path) -> dict[str, Any]:
@@ -176,7 +182,9 @@ def check_tensors(
         names["lm_head.weight"] = OUTER["model.tok_embeddings.embedding_weight"]
     missing = [name for name in names.values() if name not in found]
     if missing:
-        raise UserError(f"{folder}: no tensor {_some(missing)}; the folder is not whole, or config.json another's")
+        raise UserError(
+            f"{folder}: no tensor {_some(missing)}; the folder is not whole, or config.json another's"
+        )
     for ours, name in names.items():
         tensor = found[name]
         if tensor.shape != wanted[ours]:
@@ -223,7 +231,9 @@ def check_memory(folder: Path, parameters: int, device: str, memory: int) -> str
     size = parameters * width
     line = f"{folder}: {parameters:,} parameters, {size / 1e9:.1f} GB as float{8 * width} in each worker"
     if device == "CPU" and size > memory:
-        raise UserError(f"{line}, this machine has {memory / 1e9:.1f} GB; use a smaller base, or device: Ascend")
+        raise UserError(
+            f"{line}, this machine has {memory / 1e9:.1f} GB; use a smaller base, or device: Ascend"
+        )
     return line
 
 

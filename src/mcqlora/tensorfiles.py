@@ -236,7 +236,9 @@ def read(tensor: Tensor) -> np.ndarray:
         UserError: numbers of a kind that no network has, or a file cut off.
     """
     if tensor.dtype not in DTYPES:
-        raise UserError(f"{tensor.file}: holds {tensor.dtype}, a quantised network; give one in float16 or wider")
+        raise UserError(
+            f"{tensor.file}: holds {tensor.dtype}, a quantised network; give one in float16 or wider"
+        )
     dtype = DTYPES[tensor.dtype]
     flat = np.empty(_span(tensor.shape, tensor.strides), dtype)
     with open(tensor.file, "rb") as file:
@@ -244,7 +246,9 @@ def read(tensor: Tensor) -> np.ndarray:
         if file.readinto(flat) != flat.nbytes:
             raise UserError(f"{tensor.file}: cut off; fetch it again")
     strides = tuple(stride * dtype.itemsize for stride in tensor.strides)
-    array = np.ascontiguousarray(np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False))
+    array = np.ascontiguousarray(
+        np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
+    )
     if tensor.dtype == BFLOAT16:
         wide = array.astype("<u4")
         wide <<= 16

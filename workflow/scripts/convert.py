@@ -1,0 +1,16 @@
+"""The base network, converted from a Hugging Face folder."""
+
+from pathlib import Path
+
+from mcqlora import huggingface
+from mcqlora.cli import job
+
+with job(snakemake.log[0]):
+    conversion = snakemake.params.conversion
+    huggingface.convert(
+        folder=Path(conversion["folder"]),
+        tokenizer_path=snakemake.input.tokenizer,
+        output=Path(snakemake.output[0]),
+        network=conversion["network"],
+        device=conversion["device"],
+    )
