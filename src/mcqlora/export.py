@@ -132,7 +132,7 @@ def _by_weight(
 def llama_config(
     network: Mapping[str, Any], template: prompt.Template, dtype: str, positions: int
 ) -> dict[str, Any]:
-    """config.json of a `LlamaForCausalLM`; old and new releases of transformers find theta where they look."""
+    """config.json of a `LlamaForCausalLM`, with theta where old and where new transformers look for it."""
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -195,7 +195,7 @@ def write_tokenizer(processor: Any, template: prompt.Template, output: Path, pos
     def piece(index: int) -> str:
         return processor.id_to_piece(index)
 
-    turns = (template.eoh, template.eoa)
+    special = {template.bos, template.eos, processor.unk_id(), template.eoh, template.eoa}
     config = {
         "tokenizer_class": "LlamaTokenizer",
         "bos_token": piece(template.bos),
@@ -208,9 +208,7 @@ def write_tokenizer(processor: Any, template: prompt.Template, output: Path, pos
         "legacy": False,
         "clean_up_tokenization_spaces": False,
         "model_max_length": positions,
-        "added_tokens_decoder": _added(
-            piece, sorted({template.bos, template.eos, processor.unk_id(), *turns})
-        ),
+        "added_tokens_decoder": _added(piece, sorted(special)),
     }
     io.write_bytes(output / "tokenizer.model", processor.serialized_model_proto())
     io.write_json(output / "tokenizer_config.json", config, indent=True)

@@ -1,7 +1,7 @@
-"""LLaMA and InternLM (v1) folders in Hugging Face's layout: their names for our tensors, and a base made of one.
+"""LLaMA and InternLM (v1) folders in Hugging Face's layout: their names of our tensors, and a base made of one.
 
-The networks are one: a `LlamaConfig` with `attention_bias` is InternLM. Only names and places of numbers differ, so
-a conversion copies; q and k need no permutation, both sides rotate halves.
+The networks are one: a `LlamaConfig` with `attention_bias` is InternLM. Only names and places of numbers
+differ, so a conversion copies; q and k need no permutation, since both sides rotate halves.
 """
 
 from __future__ import annotations
@@ -60,11 +60,8 @@ def shapes(network: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         "ffn_norm.weight": (hidden,),
     }
     if network["has_bias"]:
-        layer |= {
-            name.replace("weight", "bias"): shape[:1]
-            for name, shape in layer.items()
-            if "attention.w" in name
-        }
+        projections = [(name, shape) for name, shape in layer.items() if name.startswith("attention.")]
+        layer |= {name.replace("weight", "bias"): shape[:1] for name, shape in projections}
     return {
         "model.tok_embeddings.embedding_weight": (network["vocab_size"], hidden),
         "model.norm_out.weight": (hidden,),
@@ -126,7 +123,7 @@ def architecture(folder: Path) -> dict[str, Any]:
 
 
 def check_architecture(folder: Path, network: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
-    """`architecture` of a folder whose network is the configured one, with a tokenizer of `vocab_size` pieces.
+    """`architecture` of a folder that holds the configured network, for a tokenizer of `vocab_size` pieces.
 
     Raises:
         UserError: it is another; names every key that differs.
@@ -142,8 +139,8 @@ def check_architecture(folder: Path, network: Mapping[str, Any], vocab_size: int
         raise UserError(f"{folder / 'config.json'}: {'; '.join(differ)}; make them the same")
     if given["vocab_size"] != vocab_size:
         raise UserError(
-            f"{folder / 'config.json'}: vocab_size is {given['vocab_size']}, but the tokenizer has {vocab_size} "
-            "pieces; let tokenizer.path name the tokenizer.model of this folder"
+            f"{folder / 'config.json'}: vocab_size is {given['vocab_size']}, the tokenizer has "
+            f"{vocab_size} pieces; let tokenizer.path name the tokenizer.model of this folder"
         )
     return given
 
@@ -151,7 +148,7 @@ def check_architecture(folder: Path, network: Mapping[str, Any], vocab_size: int
 def convert(*, folder: Path, tokenizer_path: str, output: Path, network: dict, device: str) -> None:
     """Make the base folder `output` of a Hugging Face folder's weights, one tensor in memory at a time.
 
-    The numbers are kept in the device's dtype: float32 on a CPU, float16 on Ascend. Tied embeddings become two equal
+    The numbers get the device's dtype: float32 on a CPU, float16 on Ascend. Tied embeddings become two equal
     matrices, as our network has two.
 
     Raises:
@@ -172,7 +169,7 @@ def convert(*, folder: Path, tokenizer_path: str, output: Path, network: dict, d
 def check_tensors(
     folder: Path, found: Mapping[str, tensorfiles.Tensor], wanted: Mapping[str, tuple[int, ...]], tied: bool
 ) -> dict[str, tensorfiles.Tensor]:
-    """For each of our names in `wanted` the tensor that holds its numbers; `tied` takes the head from the embeddings.
+    """For each of our names in `wanted` the tensor that holds its numbers; a `tied` head is the embeddings.
 
     Raises:
         UserError: one is missing, has another shape, or belongs to no such network.
@@ -189,21 +186,17 @@ def check_tensors(
         tensor = found[name]
         if tensor.shape != wanted[ours]:
             raise UserError(
-                f"{tensor.file}: {name} has shape {list(tensor.shape)}, config.json wants {list(wanted[ours])}; "
-                "they are of two networks"
+                f"{tensor.file}: {name} has shape {list(tensor.shape)}, by config.json it has "
+                f"{list(wanted[ours])}; they are of two networks"
             )
     extra = sorted(set(found) - set(names.values()) - {"lm_head.weight"})
     extra = [name for name in extra if not name.endswith(RECOMPUTED)]
     if extra:
         raise UserError(
-            f"{found[extra[0]].file}: tensor {_some(extra)} belongs to no {'biased' if _biased(wanted) else 'plain'} "
-            "LLaMA; set attention_bias in config.json if it has a bias on q, k, v and o"
+            f"{found[extra[0]].file}: tensor {_some(extra)} is not of the network in config.json; a bias on q, "
+            "k, v and o is attention_bias there, other additions cannot be converted"
         )
     return {ours: found[name] for ours, name in names.items()}
-
-
-def _biased(wanted: Mapping[str, tuple[int, ...]]) -> bool:
-    return any(name.endswith(".bias") for name in wanted)
 
 
 def _some(names: list[str]) -> str:
@@ -216,7 +209,8 @@ def _cast(tensor: tensorfiles.Tensor, dtype: str, name: str) -> np.ndarray:
         cast = array.astype(tensorfiles.DTYPES[dtype], copy=False)
     if not np.isfinite(cast).all():
         raise UserError(
-            f"{tensor.file}: {name} holds numbers that are not finite as {dtype}; fetch it again, or use another base"
+            f"{tensor.file}: {name} holds numbers that are not finite as {dtype}; fetch it again, or take "
+            "another base"
         )
     return cast
 

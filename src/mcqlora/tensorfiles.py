@@ -155,7 +155,7 @@ def index_torch(path: Path) -> dict[str, Tensor]:
             found = _TableReader(path, archive, table.removesuffix("data.pkl")).load()
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         raise UserError(
-            f"{path}: not a whole file of torch 1.6 or later ({error}); fetch it again, or save it as safetensors"
+            f"{path}: not a whole file of torch 1.6 or later ({error}); fetch it again, or take safetensors"
         ) from error
     except UserError:
         raise
@@ -202,7 +202,7 @@ class _TableReader(pickle.Unpickler):
             raise UserError(f"{self.path}: data/{key} is {kind}, compressed; save it as safetensors")
         if entry.file_size != count * DTYPES[dtype].itemsize:
             raise UserError(f"{self.path}: data/{key} has {entry.file_size} bytes, not {count} x {dtype}")
-        # The offset is that of the local header: 30 bytes, then a name and an extra field of their own lengths.
+        # The offset is that of the local header: 30 bytes, a name and an extra field of their own lengths.
         with open(self.path, "rb") as file:
             file.seek(entry.header_offset + 26)
             lengths = np.frombuffer(file.read(4), "<u2")
