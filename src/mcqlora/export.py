@@ -168,7 +168,9 @@ def write_shards(
     if len(shards) == 1:
         names = ["model.safetensors"]
     for file, part in zip(names, shards, strict=True):
-        tensorfiles.write_safetensors(output / file, {name: shapes[name] for name in part}, dtype, make)
+        # Without this word releases of transformers before 4.50 or so refuse the file.
+        said = {"format": "pt"}
+        tensorfiles.write_safetensors(output / file, {n: shapes[n] for n in part}, dtype, make, said)
     if len(shards) > 1:
         where = {name: file for file, part in zip(names, shards, strict=True) for name in part}
         index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": dict(sorted(where.items()))}

@@ -1,4 +1,4 @@
-"""LLaMA and InternLM (v1) folders in Hugging Face's layout: their names of our tensors, and a base made of one.
+"""LLaMA and InternLM (v1) folders in Hugging Face's layout: their names of our tensors, and a base of one.
 
 The networks are one: a `LlamaConfig` with `attention_bias` is InternLM. Only names and places of numbers
 differ, so a conversion copies; q and k need no permutation, since both sides rotate halves.
@@ -86,35 +86,33 @@ def architecture(folder: Path) -> dict[str, Any]:
         said = io.read_json(path)
     except OSError as error:
         raise UserError(f"{path}: cannot read it ({error.strerror}); give a Hugging Face folder") from error
-    heads = said.get("num_attention_heads")
-    rotary = said.get("rope_parameters") or said.get("rotary") or {}
-    # InternLM's "dynamic" changes nothing up to max_position_embeddings; older files leave the kind out.
-    rope = rotary.get("rope_type") or rotary.get("type") or "default"
-    needed = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+    rope, rotary = said.get("rope_parameters") or {}, said.get("rotary") or {}
+    numbers = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
     unlike = {
         "model_type": said.get("model_type") not in ("llama", "internlm"),
         "hidden_act": said.get("hidden_act", "silu") != "silu",
         "mlp_bias": bool(said.get("mlp_bias")),
         "rope_scaling": bool(said.get("rope_scaling")),
-        "rope_parameters": rope not in ("default", "origin", "dynamic" if "rotary" in said else "default"),
+        "rope_parameters": rope.get("rope_type", "default") != "default",
+        # InternLM's "dynamic" is the plain rotation up to max_position_embeddings.
+        "rotary": rotary.get("type", "origin") not in ("origin", "dynamic"),
         "quantization_config": bool(said.get("quantization_config")),
-        **{key: not isinstance(said.get(key), int) for key in needed},
-    }
-    unlike["head_dim"] = not any(unlike.values()) and (
-        (said.get("head_dim") or said["hidden_size"] // heads) * heads != said["hidden_size"]
-    )
+    } | {key: not isinstance(said.get(key), int) for key in numbers}
+    hidden, heads = said.get("hidden_size"), said.get("num_attention_heads")
+    if not any(unlike.values()):
+        unlike["head_dim"] = (said.get("head_dim") or hidden // heads) * heads != hidden
     wrong = next((key for key, differs in unlike.items() if differs), None)
     if wrong:
         value = said.get(wrong, "not there")
         raise UserError(f"{path}: {wrong} is {value}; only LLaMA and InternLM (v1) networks can be converted")
     return {
-        "hidden_size": said["hidden_size"],
+        "hidden_size": hidden,
         "num_layers": said["num_hidden_layers"],
         "num_heads": heads,
         "n_kv_heads": said.get("num_key_value_heads") or heads,
         "intermediate_size": said["intermediate_size"],
         "rms_norm_eps": said.get("rms_norm_eps", 1e-6),
-        "theta": rotary.get("rope_theta") or rotary.get("base") or said.get("rope_theta", 10000.0),
+        "theta": rope.get("rope_theta") or rotary.get("base") or said.get("rope_theta", 10000.0),
         "has_bias": bool(said.get("attention_bias", said.get("bias", False))),
         "vocab_size": said["vocab_size"],
         "tied": bool(said.get("tie_word_embeddings")),
@@ -193,8 +191,8 @@ def check_tensors(
     extra = [name for name in extra if not name.endswith(RECOMPUTED)]
     if extra:
         raise UserError(
-            f"{found[extra[0]].file}: tensor {_some(extra)} is not of the network in config.json; a bias on q, "
-            "k, v and o is attention_bias there, other additions cannot be converted"
+            f"{found[extra[0]].file}: tensor {_some(extra)} is not of the network in config.json; a bias "
+            "on q, k, v and o is attention_bias there, other additions cannot be converted"
         )
     return {ours: found[name] for ours, name in names.items()}
 

@@ -246,9 +246,8 @@ def read(tensor: Tensor) -> np.ndarray:
         if file.readinto(flat) != flat.nbytes:
             raise UserError(f"{tensor.file}: cut off; fetch it again")
     strides = tuple(stride * dtype.itemsize for stride in tensor.strides)
-    array = np.ascontiguousarray(
-        np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
-    )
+    view = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
+    array = np.asarray(view, order="C")
     if tensor.dtype == BFLOAT16:
         wide = array.astype("<u4")
         wide <<= 16
@@ -257,15 +256,19 @@ def read(tensor: Tensor) -> np.ndarray:
 
 
 def write_safetensors(
-    path: io.PathLike, shapes: Mapping[str, tuple[int, ...]], dtype: str, make: Callable[[str], np.ndarray]
+    path: io.PathLike,
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: str,
+    make: Callable[[str], np.ndarray],
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write tensors of one dtype (safetensors' name) as they are made, in the order of their names; atomic.
 
-    One tensor at a time is in memory. The bytes are those of `adapters.save`, for the format see safetensors'
+    One tensor at a time is in memory. The bytes are those of safetensors' own writer; for the format see its
     README: length of the header, header (JSON), numbers.
     """
     names, end = sorted(shapes), 0
-    header = {}
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     for name in names:
         start, end = end, end + math.prod(shapes[name]) * DTYPES[dtype].itemsize
         header[name] = {"dtype": dtype, "shape": list(shapes[name]), "data_offsets": [start, end]}
@@ -274,7 +277,7 @@ def write_safetensors(
     with io.atomic(path) as file:
         file.write(len(said).to_bytes(8, "little") + said)
         for name in names:
-            array = np.ascontiguousarray(make(name), DTYPES[dtype])
+            array = np.asarray(make(name), DTYPES[dtype], order="C")
             if array.shape != tuple(shapes[name]):
                 raise ValueError(f"{name}: made with {array.shape}, announced with {shapes[name]}")
             file.write(array)
