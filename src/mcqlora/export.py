@@ -168,7 +168,7 @@ def write_shards(
     if len(shards) == 1:
         names = ["model.safetensors"]
     for file, part in zip(names, shards, strict=True):
-        # Without this word releases of transformers before 4.50 or so refuse the file.
+        # Releases 4 of transformers ask which framework the file is for.
         said = {"format": "pt"}
         tensorfiles.write_safetensors(output / file, {n: shapes[n] for n in part}, dtype, make, said)
     if len(shards) > 1:
