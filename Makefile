@@ -22,7 +22,7 @@ faults: $(VENV)/installed
 
 # Our networks and exports against transformers and peft, in a venv of its own: torch has no place beside MindSpore.
 parity: $(VENV)/installed $(PARITY)/installed
-	@MCQLORA_PYTHON="$(abspath $(BIN)/python)" $(PARITY)/bin/python -m pytest -m parity tests/parity
+	@MCQLORA_PYTHON="$(abspath $(BIN)/python)" $(PARITY)/bin/python -m pytest -s -m parity tests/parity
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
