@@ -21,6 +21,7 @@ TINY = ROOT / "tests" / "workflow" / "config" / "tiny.yaml"
 SEQ_LENGTH, PROMPTS, NEW_TOKENS = 128, 50, 24
 LORA = {"rank": 4, "alpha": 32, "dropout": 0.05, "target_modules": ".*wq|.*wk|.*wv|.*wo"}
 SHAPE = {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "intermediate_size": 96}
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 GIVEN = {
     "gqa": SHAPE | {"n_kv_heads": 2, "has_bias": False, "theta": 50000.0, "rms_norm_eps": 1e-5},
     "biased": SHAPE | {"n_kv_heads": None, "has_bias": True, "theta": 10000.0, "rms_norm_eps": 1e-6},
@@ -150,4 +151,5 @@ def make_network(folder: Path, name: str) -> None:
     for file, part in shards.items():
         torch.save({key: model.state_dict()[key] for key in part}, folder / file)
     where = {key: file for file, part in shards.items() for key in part}
-    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": where}))
+    index = {"metadata": {"total_size": 2 * model.num_parameters()}, "weight_map": where}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
