@@ -214,7 +214,7 @@ def base_files(config: Config) -> list[str]:
 
 
 def conversion(config: Config) -> dict[str, Any]:
-    return {"folder": str(base_folder(config)), "network": network(config), "device": config["device"]}
+    return {"network": network(config), "device": config["device"]}
 
 
 def train(config: Config) -> dict[str, Any]:

@@ -14,6 +14,7 @@ if BASE_FILES:
         conda:
             ENVIRONMENT
         params:
+            folder=str(wiring.base_folder(config)),
             conversion=wiring.conversion(config),
             code=code("convert.py"),
         script:

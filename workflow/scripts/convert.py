@@ -6,11 +6,9 @@ from mcqlora import huggingface
 from mcqlora.cli import job
 
 with job(snakemake.log[0]):
-    conversion = snakemake.params.conversion
     huggingface.convert(
-        folder=Path(conversion["folder"]),
+        folder=Path(snakemake.params.folder),
         tokenizer_path=snakemake.input.tokenizer,
         output=Path(snakemake.output[0]),
-        network=conversion["network"],
-        device=conversion["device"],
+        **snakemake.params.conversion,
     )
