@@ -3,8 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?=
+PARITY := .venv-parity
 
-.PHONY: run test slow faults lint lock clean
+.PHONY: run test slow faults parity lint lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
@@ -19,6 +20,10 @@ slow: $(VENV)/installed
 faults: $(VENV)/installed
 	@$(BIN)/python -m pytest -m faults
 
+# Our networks and exports against transformers and peft, in a venv of its own: torch has no place beside MindSpore.
+parity: $(VENV)/installed $(PARITY)/installed
+	@MCQLORA_PYTHON="$(abspath $(BIN)/python)" $(PARITY)/bin/python -m pytest -s -m parity tests/parity
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,10 +37,19 @@ $(VENV)/installed: envs/cpu.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r envs/cpu.lock
 	@touch $@
 
+$(PARITY)/installed: envs/parity.lock
+	@echo "mcqlora: installing into $(PARITY) (2 GB, some minutes)"
+	@"$(PYTHON)" -m venv $(PARITY)
+	@$(PARITY)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	@$(PARITY)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/parity.lock
+	@touch $@
+
 # Needs uv. No registry address lands in the file.
 lock:
 	uv pip compile --generate-hashes --python-version 3.11 --python-platform linux --no-emit-index-url --no-header \
 		--no-annotate envs/cpu.in -o envs/cpu.lock
+	echo torch | uv pip compile --generate-hashes --python-version 3.11 --python-platform linux --no-emit-index-url \
+		--no-header --no-annotate --excludes /dev/stdin envs/parity.in -o envs/parity.lock
 
 clean:
 	rm -rf results logs benchmarks runs .snakemake

@@ -27,19 +27,22 @@ include: "workflow/rules/base.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/export.smk"
 
 
 localrules:
     all,
     data,
+    export,
 
 
 rule all:
-    """Everything: adapters, evaluation, figures, summary.json and report.md."""
+    """Everything: adapters, evaluation, figures, summary.json, report.md and the exports."""
     default_target: True
     input:
         rules.report.output,
         rules.data_card.output,
+        EXPORTS,
 
 
 rule data:
@@ -50,3 +53,9 @@ rule data:
         rules.data_card.output,
         shard_files("train"),
         shard_files("valid"),
+
+
+rule export:
+    """Hugging Face formats alone: PEFT adapters of every checkpoint, and the best one merged into the base."""
+    input:
+        EXPORTS,

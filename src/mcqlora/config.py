@@ -124,12 +124,17 @@ def benchmark_inputs(config: Mapping[str, Any]) -> list[str]:
 
 
 def data_file(config: Mapping[str, Any], path: str) -> str:
-    """A file named in the config, relative to `data`.
+    """A file named in the config, relative to `data_root`.
 
     Raises:
         UserError: it is not there.
     """
-    file = Path(config["data"]) / path
+    file = data_root(config) / path
     if not file.is_file():
         raise UserError(f"{file}: no such file; paths in the config are relative to data ({config['data']})")
     return str(file)
+
+
+def data_root(config: Mapping[str, Any]) -> Path:
+    """What paths in the config are relative to: `data`, or the working directory if that is generated."""
+    return Path() if config["data"] == GENERATED else Path(config["data"])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from mcqlora import archives, optionrefs
+from mcqlora import archives, optionrefs, tensorfiles
 from mcqlora import config as settings
 from mcqlora.errors import UserError
 
@@ -50,11 +51,16 @@ def check(config: dict[str, Any], npus: int | None, named: Config = MappingProxy
                 f"{part}.workers is {workers}, but the profile has {npus} npu; lower it, or raise npu in the "
                 f"profile (--resources npu={workers})"
             )
+    given = config["base"]["path"]
+    if given and config["tokenizer"]["path"] is None:
+        config["tokenizer"]["path"] = str(Path(given) / "tokenizer.model")
     generated = config["data"] == settings.GENERATED
     if config["tokenizer"]["path"] is None and not generated:
         raise UserError("tokenizer.path: not set; only the generated benchmark has a text to train one on")
-    if config["base"]["text"] == "corpus" and not generated:
-        raise UserError("base.text: only the generated benchmark has a corpus; set base.text: train")
+    if config["base"]["text"] == "corpus" and not generated and not given:
+        raise UserError(
+            "base.text: only the generated benchmark has a corpus; set base.path, or base.text: train"
+        )
     model = config["model"]
     if model["hidden_size"] % model["num_heads"]:
         raise UserError(
@@ -185,6 +191,32 @@ def base(config: Config) -> dict[str, Any]:
     } | {key: part[key] for key in ("rows", "workers", "batch_size", "epochs")}
 
 
+def base_folder(config: Config) -> Path | None:
+    """The Hugging Face folder that the base is made of, if any."""
+    path = config["base"]["path"]
+    return settings.data_root(config) / path if path else None
+
+
+def base_files(config: Config) -> list[str]:
+    """The files that a given base is made of.
+
+    Raises:
+        UserError: there is no such folder, or none with weights in it.
+    """
+    folder = base_folder(config)
+    if folder is None:
+        return []
+    if not folder.is_dir():
+        raise UserError(f"base.path: there is no folder {folder}; it is relative to data ({config['data']})")
+    return [settings.data_file(config, str(Path(config["base"]["path"]) / "config.json"))] + [
+        str(path) for path in tensorfiles.weight_files(folder)
+    ]
+
+
+def conversion(config: Config) -> dict[str, Any]:
+    return {"network": network(config), "device": config["device"]}
+
+
 def train(config: Config) -> dict[str, Any]:
     part = config["train"]
     return {
@@ -216,3 +248,16 @@ def evaluate(config: Config) -> dict[str, Any]:
         "seed": part["seed"],
         "reference_template": config["tokenizer"]["unused_marks"],
     }
+
+
+def export(config: Config) -> dict[str, Any]:
+    return {
+        "lora": lora(config),
+        "seq_length": config["encode"]["seq_length"],
+        "reference_template": config["tokenizer"]["unused_marks"],
+    }
+
+
+def peft_base(config: Config, exported: str) -> str:
+    """Where PEFT finds the network of an adapter: the given folder, or our export of one trained here."""
+    return str(base_folder(config) or exported)

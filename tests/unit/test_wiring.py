@@ -4,7 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from mcqlora import alpaca, base, benchmarks, config, demo, evaluation, splits, training, wiring
+from mcqlora import (
+    alpaca,
+    base,
+    benchmarks,
+    config,
+    demo,
+    evaluation,
+    export,
+    huggingface,
+    splits,
+    training,
+    wiring,
+)
 from mcqlora.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -130,6 +142,42 @@ def test_rows_are_one_longer_in_training():
     assert wiring.row_size(made, "valid") == 1024
 
 
+def test_a_given_base_brings_its_tokenizer():
+    made = given(base__path="llama", base__text="corpus", tokenizer__path=None)
+    wiring.check(made, 2)
+    assert made["tokenizer"]["path"] == "llama/tokenizer.model"
+    named = given(base__path="llama", tokenizer__path="other.model")
+    wiring.check(named, 2)
+    assert named["tokenizer"]["path"] == "other.model"
+
+
+def test_the_files_of_a_given_base(tmp_path):
+    folder = tmp_path / "llama"
+    folder.mkdir()
+    made = given(data=str(tmp_path), base__path="llama")
+    for name, missing in (
+        ("config.json", "config.json: no such file"),
+        ("model.safetensors", "no model.saf"),
+    ):
+        with pytest.raises(UserError, match=missing):
+            wiring.base_files(made)
+        (folder / name).touch()
+    assert wiring.base_files(made) == [str(folder / "config.json"), str(folder / "model.safetensors")]
+    assert wiring.peft_base(made, "exported") == str(folder)
+
+
+def test_a_base_that_is_trained_here_has_no_files():
+    assert wiring.base_files(settings()) == []
+    assert wiring.peft_base(settings(), "exported") == "exported"
+
+
+def test_a_given_base_stands_below_the_working_directory_where_the_benchmark_is_generated():
+    made = settings(base__path="llama")
+    assert wiring.base_folder(made) == Path("llama")
+    with pytest.raises(UserError, match=r"^base\.path: there is no folder llama"):
+        wiring.base_files(made)
+
+
 def test_nothing_is_watched_for_the_generated_benchmark():
     assert wiring.benchmark_inputs(settings()) == []
     with pytest.raises(UserError, match="there is no folder"):
@@ -175,6 +223,7 @@ def keywords(script, function):
     [
         ("train.py", training.finetune, wiring.train),
         ("base.py", base.build, wiring.base),
+        ("convert.py", huggingface.convert, wiring.conversion),
         ("evaluate.py", evaluation.evaluate, wiring.evaluate),
     ],
 )
@@ -191,6 +240,7 @@ def test_script_and_fragment_together_are_the_functions_arguments(script, functi
         (benchmarks.screen, wiring.screening),
         (alpaca.copies, wiring.shuffling),
         (splits.choose, wiring.sizes),
+        (export.export_network, wiring.export),
         (demo.write, lambda made: made["demo"]),
     ],
 )
@@ -206,6 +256,8 @@ def test_fragments_are_arguments_of_their_functions(function, fragment):
         wiring.shuffling,
         wiring.sizes,
         wiring.base,
+        wiring.conversion,
+        wiring.export,
         wiring.train,
         wiring.evaluate,
     ],

@@ -40,6 +40,7 @@ def only_line(result):
         ("train.workers=3", "npu"),
         ("train.lora_rank=none", "train.lora_rank"),
         ("data=nowhere", "nowhere"),
+        ("base.path=nowhere", "base.path"),
     ],
 )
 def test_a_bad_key_is_one_line(tmp_path, change, said):

@@ -70,6 +70,28 @@ def test_items_are_kept_and_add_up(results):
         assert len(io.read_json(results / "evaluation" / model / "squad.json")["items"]) == 6
 
 
+def test_every_checkpoint_and_the_one_reported_are_exported(results):
+    peft = results / "export" / "peft"
+    assert {path.name for path in peft.iterdir()} == {f"checkpoint_{k}" for k in range(1, 6)}
+    for folder in peft.iterdir():
+        ours = adapters.read(results / "adapters" / f"{folder.name}.safetensors")
+        assert len(adapters.read(folder / "adapter_model.safetensors")) == len(ours)
+    merged = io.read_json(results / "export" / "merged" / "merged_from.json")
+    assert merged["checkpoint"] == json.loads((results / "summary.json").read_text())["tuned"]
+
+
+def test_an_export_comes_in_again_as_a_base(finished, results):
+    given = ["run=again", "base={path: results/tiny/export/merged}"]
+    result = snakemake(finished, "--cores", "1", "results/again/base", "--config", *given)
+    assert result.returncode == 0, result.stderr[-3000:]
+    merged = io.read_json(results / "export" / "merged" / "merged_from.json")
+    lora = adapters.read(results / "adapters" / f"{merged['checkpoint']}.safetensors")
+    expected = adapters.merge(adapters.read(results / "base" / "model.safetensors"), lora, 32 / 4)
+    found = adapters.read(finished / "results" / "again" / "base" / "model.safetensors")
+    assert found.keys() == expected.keys()
+    assert all((found[name] == expected[name]).all() for name in found)
+
+
 def test_a_second_run_does_nothing_and_says_so(finished):
     result = snakemake(finished, "--cores", "2")
     assert result.returncode == 0 and "Nothing to be done" in result.stdout + result.stderr

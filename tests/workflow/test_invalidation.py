@@ -6,7 +6,8 @@ import pytest
 
 from tests.workflow.conftest import ROOT, rules, setting, snakemake
 
-AFTER_TRAIN = {"train", "evaluate", "report"}
+AFTER_TRAIN = {"train", "evaluate", "report", "peft", "merged"}
+AFTER_BASE = {"base", "exported_base"} | AFTER_TRAIN
 AFTER_SPLIT = {"split", "data_card", "encode"} | AFTER_TRAIN
 AFTER_SHUFFLE = {"shuffle"} | AFTER_SPLIT
 AFTER_READ = {"read", "alpaca"} | AFTER_SHUFFLE
@@ -30,16 +31,18 @@ CHANGES = {
     "holdout.near_duplicate_threshold=0.9": AFTER_SPLIT,
     "split=official": AFTER_SPLIT,
     "read.on_bad_row=drop": AFTER_READ,
-    "base.epochs=2": {"base"} | AFTER_TRAIN,
+    "base.epochs=2": AFTER_BASE,
     "evaluate.generation_items=7": {"evaluate", "report"},
     "evaluate.protocol=letter": {"report"},
     "encode.on_long=truncate": {"encode"} | AFTER_TRAIN,
     "encode.mask_full_rows=true": {"encode"} | AFTER_TRAIN,
     "encode.shards=3": {"encode"} | AFTER_TRAIN,
     "tokenizer.unused_marks=true": {"encode"} | AFTER_TRAIN,
-    "tokenizer.vocab_size=1150": {"tokenizer", "base", "encode"} | AFTER_TRAIN,
-    "model.init_std=0.05": {"base"} | AFTER_TRAIN,
-    "demo.seed=8": {"demo", "tokenizer", "base"} | AFTER_READ,
+    "tokenizer.vocab_size=1150": {"tokenizer", "encode"} | AFTER_BASE,
+    "model.init_std=0.05": AFTER_BASE,
+    "demo.seed=8": {"demo", "tokenizer"} | AFTER_READ | AFTER_BASE,
+    "base.path=results/tiny/export/merged": {"tokenizer", "base", "encode"} | AFTER_TRAIN,
+    "export.checkpoint=checkpoint_2": {"merged"},
     f"benchmarks=[{ISLANDS.format(licence='none')}]": {"data_card"},
     "train.patience=2": AFTER_TRAIN,
     "train.retries=2": set(),

@@ -20,6 +20,7 @@ try:
     BENCHMARK_FILES = wiring.benchmark_inputs(config)
     npus = workflow.global_resources.get("npu")  # of the profile; None when none is said
     wiring.check(config, getattr(npus, "value", npus), NAMED)
+    BASE_FILES = wiring.base_files(config)  # of a given base
 except UserError as error:
     sys.exit(f"mcqlora: {error}")
 
@@ -54,12 +55,17 @@ def shard_files(part, kind="mindrecord"):
     return [f"{RESULTS}/mindrecord/{part}/shard-{i}-of-{SHARDS[part]}.{kind}" for i in range(SHARDS[part])]
 
 
-def under_data(path):
-    """A file of the data folder as an input: itself, or the generated folder that holds it."""
+def given_file(path):
+    """A file that the config names, as an input."""
     try:
-        return ROOT if GENERATED else settings.data_file(config, path)
+        return settings.data_file(config, path)
     except UserError as error:
         sys.exit(f"mcqlora: {error}")
+
+
+def under_data(path):
+    """A file of the data folder as an input: itself, or the generated folder that holds it."""
+    return ROOT if GENERATED else given_file(path)
 
 
 TIME_FILES = [

@@ -1,0 +1,221 @@
+"""Networks and adapters in Hugging Face's formats: a LLaMA folder with its tokenizer, and PEFT adapters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcqlora import adapters, io, prompt, tensorfiles, tokenizer
+from mcqlora.errors import UserError
+from mcqlora.huggingface import DTYPES, name_of
+
+SHARD_BYTES = 5 * 10**9  # larger networks are split into files of about this size
+PEFT = dict(zip(adapters.LORA, ("lora_A.weight", "lora_B.weight"), strict=True))
+
+
+def chosen(training: Mapping[str, Any], wanted: str) -> str:
+    """Name of a delivered checkpoint: `wanted`, or for "best" the one of the lowest validation loss.
+
+    The earliest of equals; the last one where none was validated. `training` is that of training.json.
+    """
+    if wanted != "best":
+        return wanted
+    losses = {row["step"]: row.get("valid_loss") for row in training["history"]}
+    ranked = [(losses.get(row["step"]), row["name"]) for row in training["checkpoints"]]
+    measured = [pair for pair in ranked if pair[0] is not None]
+    return min(measured, key=lambda pair: pair[0])[1] if measured else ranked[-1][1]
+
+
+def export_adapter(adapter: Path, output: Path, lora: Mapping[str, Any], base: str | None) -> None:
+    """Write the PEFT folder `output` of an adapter's file; `base` is where PEFT looks for the network.
+
+    Both sides hold A as [rank, in] and B as [out, rank] and scale by alpha / rank, so only names differ.
+    """
+    tensors = {_peft_name(name): value for name, value in adapters.read(adapter).items()}
+    modules = sorted({name.split(".")[-3] for name in tensors})
+    adapters.save(tensors, output / "adapter_model.safetensors")
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": lora["rank"],
+        "lora_alpha": lora["alpha"],
+        "lora_dropout": lora["dropout"],
+        "target_modules": modules,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "modules_to_save": None,
+    }
+    io.write_json(output / "adapter_config.json", config, indent=True)
+
+
+def _peft_name(ours: str) -> str:
+    stem, _, kind = ours.rpartition(".")
+    return f"base_model.model.{name_of(f'{stem}.weight').removesuffix('weight')}{PEFT[kind]}"
+
+
+def export_network(
+    *,
+    base: Path,
+    adapter: Path | None,
+    tokenizer_path: str,
+    output: Path,
+    lora: Mapping[str, Any],
+    seq_length: int,
+    reference_template: bool,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Write the Hugging Face LLaMA folder `output`: the base, with `adapter` folded in if there is one.
+
+    One tensor at a time is in memory; numbers keep the base's dtype.
+
+    Raises:
+        UserError: the adapter is of another network.
+    """
+    processor = tokenizer.load(tokenizer_path)
+    template = prompt.template(processor, reference_template)
+    network = io.read_json(base / "config.json")
+    positions = network.get("max_positions", seq_length)
+    tensors = tensorfiles.index_safetensors(base / "model.safetensors")
+    dtype = next(iter(tensors.values())).dtype
+    deltas = _by_weight(adapters.read(adapter) if adapter else {}, tensors)
+    ours = {name_of(name): name for name in tensors}
+
+    def merged(theirs: str) -> np.ndarray:
+        name = ours[theirs]
+        weight = {name: tensorfiles.read(tensors[name])}
+        return adapters.merge(weight, deltas.get(name, {}), lora["alpha"] / lora["rank"])[name]
+
+    write_shards(
+        output,
+        {theirs: tensors[name].shape for theirs, name in ours.items()},
+        dtype,
+        merged,
+        shard_bytes,
+    )
+    write_tokenizer(processor, template, output, positions)
+    io.write_json(
+        output / "generation_config.json",
+        {
+            "bos_token_id": template.bos,
+            "eos_token_id": [template.eos, template.eoa],  # where our own generation stops
+            "pad_token_id": template.pad,
+            "do_sample": False,
+        },
+        indent=True,
+    )
+    if adapter:
+        made = {"checkpoint": adapter.stem, "sha256": io.sha256(adapter)}
+        io.write_json(output / "merged_from.json", made, indent=True)
+    io.write_json(output / "config.json", llama_config(network, template, dtype, positions), indent=True)
+
+
+def _by_weight(
+    lora: Mapping[str, np.ndarray], base: Mapping[str, tensorfiles.Tensor]
+) -> dict[str, dict[str, np.ndarray]]:
+    """An adapter's two tensors for each weight that they change."""
+    deltas: dict[str, dict[str, np.ndarray]] = {}
+    for name, value in lora.items():
+        weight = f"{name.rpartition('.')[0]}.weight"
+        if weight not in base:
+            raise UserError(f"adapter: {name} does not fit the base; train it again on this base")
+        deltas.setdefault(weight, {})[name] = value
+    return deltas
+
+
+def llama_config(
+    network: Mapping[str, Any], template: prompt.Template, dtype: str, positions: int
+) -> dict[str, Any]:
+    """config.json of a `LlamaForCausalLM`, with theta where old and where new transformers look for it."""
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": network["vocab_size"],
+        "hidden_size": network["hidden_size"],
+        "intermediate_size": network["intermediate_size"],
+        "num_hidden_layers": network["num_layers"],
+        "num_attention_heads": network["num_heads"],
+        "num_key_value_heads": network["n_kv_heads"] or network["num_heads"],
+        "hidden_act": "silu",
+        "attention_bias": network["has_bias"],
+        "mlp_bias": False,
+        "rms_norm_eps": network["rms_norm_eps"],
+        "rope_theta": network["theta"],
+        "rope_parameters": {"rope_type": "default", "rope_theta": network["theta"]},
+        "max_position_embeddings": positions,
+        "tie_word_embeddings": False,
+        "bos_token_id": template.bos,
+        "eos_token_id": template.eos,
+        "pad_token_id": template.pad,
+        "torch_dtype": next(ours for ours, name in DTYPES.items() if name == dtype),
+    }
+
+
+def write_shards(
+    output: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str, make, shard_bytes: int = SHARD_BYTES
+) -> None:
+    """model.safetensors, or numbered parts of it with an index where it is larger than `shard_bytes`."""
+    width = tensorfiles.DTYPES[dtype].itemsize
+    sizes = {name: math.prod(shape) * width for name, shape in shapes.items()}
+    shards = split(sizes, shard_bytes)
+    names = [f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
+    if len(shards) == 1:
+        names = ["model.safetensors"]
+    for file, part in zip(names, shards, strict=True):
+        # Releases 4 of transformers ask which framework the file is for.
+        said = {"format": "pt"}
+        tensorfiles.write_safetensors(output / file, {n: shapes[n] for n in part}, dtype, make, said)
+    if len(shards) > 1:
+        where = {name: file for file, part in zip(names, shards, strict=True) for name in part}
+        index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": dict(sorted(where.items()))}
+        io.write_json(output / "model.safetensors.index.json", index, indent=True)
+
+
+def split(sizes: Mapping[str, int], limit: int) -> list[list[str]]:
+    """Names in order, in groups whose sizes add up to at most `limit`; a larger one stands alone."""
+    groups: list[list[str]] = [[]]
+    filled = 0
+    for name in sorted(sizes):
+        if groups[-1] and filled + sizes[name] > limit:
+            groups.append([])
+            filled = 0
+        groups[-1].append(name)
+        filled += sizes[name]
+    return groups
+
+
+def write_tokenizer(processor: Any, template: prompt.Template, output: Path, positions: int) -> None:
+    """tokenizer.model and the tokenizer_config.json with which `LlamaTokenizer` gives our ids."""
+    told = tokenizer.settings(processor)
+
+    def piece(index: int) -> str:
+        return processor.id_to_piece(index)
+
+    special = {template.bos, template.eos, processor.unk_id(), template.eoh, template.eoa}
+    config = {
+        "tokenizer_class": "LlamaTokenizer",
+        "bos_token": piece(template.bos),
+        "eos_token": piece(template.eos),
+        "unk_token": piece(processor.unk_id()),
+        "pad_token": piece(template.pad),
+        "add_bos_token": True,
+        "add_eos_token": False,
+        "add_prefix_space": told.dummy_prefix,
+        "legacy": False,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": positions,
+        "added_tokens_decoder": _added(piece, sorted(special)),
+    }
+    io.write_bytes(output / "tokenizer.model", processor.serialized_model_proto())
+    io.write_json(output / "tokenizer_config.json", config, indent=True)
+
+
+def _added(piece: Any, ids: Iterable[int]) -> dict[str, dict[str, Any]]:
+    plain = {"lstrip": False, "rstrip": False, "normalized": False, "single_word": False, "special": True}
+    return {str(index): {"content": piece(index), **plain} for index in ids}

@@ -1,0 +1,88 @@
+"""Our side of the comparison, run in MindSpore's venv: `compute.py JOB.json` writes the job's output (.npz).
+
+ids int32 [N, S] with their lengths; logits float32 [N, S, vocabulary] of `base`, of `tuned` (LoRA layers as
+trained) and of `merged`; greedy continuations of the prompts, -1 after their end; ids of sample texts.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from mcqlora import adapters, encode, io, prompt, scoring, tokenizer, training
+
+
+def padded(rows: list[list[int]], width: int, fill: int) -> np.ndarray:
+    table = np.full((len(rows), width), fill, np.int32)
+    for row, ids in enumerate(rows):
+        table[row, : len(ids)] = ids
+    return table
+
+
+def logits(config: dict, weights: dict, ids: np.ndarray, name: str) -> np.ndarray:
+    import mindspore as ms
+    from mindformers import MindFormerConfig
+    from mindformers.models import build_network
+
+    from mcqlora.network import InternLMForCausalLM
+
+    ms.set_context(mode=ms.GRAPH_MODE, device_target="CPU")
+    described = {"model_config": config, "arch": {"type": "InternLMForCausalLM"}}
+    network = build_network(MindFormerConfig(model=described).model)
+    adapters.load_into(network, weights, name)
+    # LoRA comes in a wrapper that computes losses only.
+    llama = next(cell for _, cell in network.cells_and_names() if isinstance(cell, InternLMForCausalLM))
+
+    class Logits(ms.nn.Cell):
+        def __init__(self):
+            super().__init__(auto_prefix=False)
+            self.decoder, self.head = llama.model, llama.lm_head
+
+        def construct(self, tokens):
+            return self.head(self.decoder(tokens))
+
+    cell = Logits()
+    cell.set_train(False)
+    return np.concatenate([cell(ms.Tensor(ids[i : i + 10])).asnumpy() for i in range(0, len(ids), 10)])
+
+
+def main(job: dict) -> None:
+    processor = tokenizer.load(job["tokenizer"])
+    template = prompt.from_tokenizer(processor)
+    encoder = encode.SegmentEncoder(processor)
+    records = list(io.read_json_array(job["test"]))[: job["prompts"]]
+    prompts = [prompt.prompt_ids(encoder, template, r["instruction"], r["input"]) for r in records]
+    size, lora = job["seq_length"], job["lora"]
+    rows = [
+        [*start, *prompt.answer_ids(encoder, record["output"])][:size]
+        for start, record in zip(prompts, records, strict=True)
+    ]
+    ids = padded(rows, size, template.pad)
+
+    base = Path(job["base"])
+    network = io.read_json(base / "config.json")
+    plain = training.model_config(network, size, 1, "CPU", template.pad, template.eos, None)
+    tuned = training.model_config(network, size, 1, "CPU", template.pad, template.eos, lora)
+    weights, adapter = adapters.read(base / "model.safetensors"), adapters.read(job["adapter"])
+    merged = adapters.merge(weights, adapter, lora["alpha"] / lora["rank"])
+    found = {
+        "ids": ids,
+        "lengths": np.array([len(row) for row in rows], np.int32),
+        "base": logits(plain, weights, ids, "base"),
+        "tuned": logits(tuned, weights | adapter, ids, "tuned"),
+        "merged": logits(plain, merged, ids, "merged"),
+        "prompts": padded(prompts, size, -1),
+        "stop": np.array([template.eos, template.eoa], np.int32),
+    }
+    for name, tensors in (("base", weights), ("merged", merged)):
+        forward = scoring.load(plain, "CPU", tensors, name)
+        stop = {template.eos, template.eoa}
+        written = scoring.generate(forward, prompts, job["new_tokens"], stop, 10, size)
+        found[f"{name}_written"] = padded(written, job["new_tokens"], -1)
+    for i, text in enumerate(job["texts"]):
+        found[f"text_{i}"] = np.array([template.bos, *encoder(text)], np.int32)
+    np.savez(job["output"], **found)
+
+
+if __name__ == "__main__":
+    main(io.read_json(sys.argv[1]))

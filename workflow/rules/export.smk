@@ -1,0 +1,72 @@
+EXPORTED_BASE = f"{RESULTS}/export/base"
+
+
+rule peft:
+    """Every delivered checkpoint as a PEFT adapter."""
+    input:
+        rules.train.output.adapters,
+    output:
+        weights=[f"{RESULTS}/export/peft/{name}/adapter_model.safetensors" for name in CHECKPOINTS],
+        configs=[f"{RESULTS}/export/peft/{name}/adapter_config.json" for name in CHECKPOINTS],
+    log:
+        f"{LOGS}/peft.log",
+    benchmark:
+        f"{TIMES}/peft.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        lora=wiring.lora(config),
+        base=wiring.peft_base(config, EXPORTED_BASE),
+        code=code("peft.py"),
+    script:
+        "../scripts/peft.py"
+
+
+rule merged:
+    """The best checkpoint folded into the base, as a Hugging Face LLaMA folder with its tokenizer."""
+    input:
+        base=rules.base.output[0],
+        tokenizer=rules.tokenizer.output[0],
+        adapters=rules.train.output.adapters,
+        facts=rules.train.output.facts,
+    output:
+        directory(f"{RESULTS}/export/merged"),
+    log:
+        f"{LOGS}/merged.log",
+    benchmark:
+        f"{TIMES}/merged.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        export=wiring.export(config),
+        checkpoint=config["export"]["checkpoint"],
+        code=code("export.py"),
+    script:
+        "../scripts/export.py"
+
+
+rule exported_base:
+    """The base as a Hugging Face LLaMA folder, for the PEFT adapters of a base that was trained here."""
+    input:
+        base=rules.base.output[0],
+        tokenizer=rules.tokenizer.output[0],
+    output:
+        directory(EXPORTED_BASE),
+    log:
+        f"{LOGS}/exported_base.log",
+    benchmark:
+        f"{TIMES}/exported_base.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        export=wiring.export(config),
+        code=code("export.py"),
+    script:
+        "../scripts/export.py"
+
+
+EXPORTS = [
+    rules.peft.output,
+    rules.merged.output,
+    *([] if BASE_FILES else rules.exported_base.output),
+]

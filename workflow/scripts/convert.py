@@ -1,0 +1,14 @@
+"""The base network, converted from a Hugging Face folder."""
+
+from pathlib import Path
+
+from mcqlora import huggingface
+from mcqlora.cli import job
+
+with job(snakemake.log[0]):
+    huggingface.convert(
+        folder=Path(snakemake.params.folder),
+        tokenizer_path=snakemake.input.tokenizer,
+        output=Path(snakemake.output[0]),
+        **snakemake.params.conversion,
+    )

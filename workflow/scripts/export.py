@@ -1,0 +1,19 @@
+"""A Hugging Face folder of the base, or of the base with the chosen checkpoint folded in."""
+
+from pathlib import Path
+
+from mcqlora import export, io
+from mcqlora.cli import job
+
+with job(snakemake.log[0]):
+    adapter = None
+    if snakemake.input.get("adapters"):
+        name = export.chosen(io.read_json(snakemake.input.facts)["training"], snakemake.params.checkpoint)
+        adapter = next(path for path in map(Path, snakemake.input.adapters) if path.stem == name)
+    export.export_network(
+        base=Path(snakemake.input.base),
+        adapter=adapter,
+        tokenizer_path=snakemake.input.tokenizer,
+        output=Path(snakemake.output[0]),
+        **snakemake.params.export,
+    )
