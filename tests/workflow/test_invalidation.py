@@ -31,6 +31,16 @@ CHANGES = {
     "train.patience=2": AFTER_TRAIN,
     "train.retries=2": set(),
     "train.rendezvous_timeout=60": set(),
+    "train.recompute=true": AFTER_TRAIN,
+    "train.evaluation_interval=2": AFTER_TRAIN,
+    "train.checkpoint_interval=2": AFTER_TRAIN,
+    "train.evaluation_batch_size=1": AFTER_TRAIN,
+    "model.vocab_size=1200": {"base"} | AFTER_TRAIN,
+    "plan.devices=3": set(),
+    "plan.tokens_per_second=5": set(),
+    "plan.source=guess": set(),
+    "plan.memory_gb=5": set(),
+    "plan.disk_gb=5": set(),
 }
 
 

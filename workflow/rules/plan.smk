@@ -1,0 +1,37 @@
+rule reckon:
+    """plan.json: steps, parameters, tokens, hours, disk and memory of the training, from row counts alone."""
+    input:
+        train=f"{RESULTS}/splits/train.json",
+        valid=rules.split.output.valid,
+        leakage=rules.split.output.leakage,
+        tokenizer=rules.tokenizer.output[0],
+    output:
+        f"{RESULTS}/plan.json",
+    log:
+        f"{LOGS}/reckon.log",
+    benchmark:
+        f"{TIMES}/reckon.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        plan=wiring.plan(config, NPUS),
+        on_long=config["encode"]["on_long"],
+        reference_template=config["recipe"] == "reference",
+        code=code("reckon.py"),
+    script:
+        "../scripts/reckon.py"
+
+
+rule plan:
+    """Print plan.json, and refuse what would fail after hours; needs no NPU and trains nothing."""
+    input:
+        rules.reckon.output,
+    log:
+        f"{LOGS}/plan.log",
+    conda:
+        ENVIRONMENT
+    params:
+        seq_length=config["encode"]["seq_length"],
+        code=code("plan.py"),
+    script:
+        "../scripts/plan.py"
