@@ -42,6 +42,7 @@ rule all:
     input:
         rules.report.output,
         rules.data_card.output,
+        rules.configs.output,
 
 
 rule data:

@@ -249,3 +249,16 @@ def evaluate(config: Config) -> dict[str, Any]:
         "seed": part["seed"],
         "reference_template": config["tokenizer"]["unused_marks"],
     }
+
+
+def prediction(config: Config) -> dict[str, Any]:
+    part = config["evaluate"]
+    return {
+        "network": network(config),
+        "lora": lora(config),
+        "device": config["device"],
+        "seq_length": config["encode"]["seq_length"],
+        "reference_template": config["recipe"] == "reference",
+        "squad_max_new_tokens": part["squad_max_new_tokens"],
+        "mcq_max_new_tokens": part["generation_max_new_tokens"],
+    }

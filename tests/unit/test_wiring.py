@@ -4,7 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from mcqlora import alpaca, base, benchmarks, config, demo, evaluation, plan, splits, training, wiring
+from mcqlora import (
+    alpaca,
+    base,
+    benchmarks,
+    config,
+    demo,
+    evaluation,
+    plan,
+    prediction,
+    splits,
+    training,
+    wiring,
+)
 from mcqlora.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -183,6 +195,8 @@ def keywords(script, function):
         ("train.py", training.finetune, wiring.train),
         ("base.py", base.build, wiring.base),
         ("evaluate.py", evaluation.evaluate, wiring.evaluate),
+        ("configs.py", prediction.write, wiring.prediction),
+        ("reckon.py", plan.reckon, lambda made: wiring.plan(made, 2)),
     ],
 )
 def test_script_and_fragment_together_are_the_functions_arguments(script, function, fragment):
@@ -216,6 +230,7 @@ def test_fragments_are_arguments_of_their_functions(function, fragment):
         wiring.base,
         wiring.train,
         wiring.evaluate,
+        wiring.prediction,
         lambda made: wiring.plan(made, 2) | {"run": ""},
     ],
 )

@@ -35,3 +35,24 @@ rule plan:
         code=code("plan.py"),
     script:
         "../scripts/plan.py"
+
+
+rule configs:
+    """The YAMLs of the report's two evaluations, multiple choice and SQuAD, for MindFormers by itself."""
+    input:
+        rules.tokenizer.output,
+    output:
+        squad=f"{RESULTS}/training/predict_squad.yaml",
+        mcq=f"{RESULTS}/training/predict_mcq.yaml",
+    log:
+        f"{LOGS}/configs.log",
+    benchmark:
+        f"{TIMES}/configs.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        prediction=wiring.prediction(config),
+        tuned=f"{RESULTS}/tuned",
+        code=code("configs.py"),
+    script:
+        "../scripts/configs.py"
