@@ -83,18 +83,16 @@ def train(
 def network_vocabulary(pieces: int, ids: int | None) -> int:
     """Ids of a network for a tokenizer of so many pieces: `ids` are asked for, None means as many.
 
-    Embeddings are often padded, to a multiple of 512 at most.
-
     Raises:
-        UserError: the network has fewer ids than there are pieces (a crash), or many more (another model's
-            tokenizer).
+        UserError: the network has fewer ids than there are pieces, which would crash, or more, which is
+            another model's tokenizer.
     """
-    if ids is not None and not pieces <= ids < pieces + 512:
+    if ids is not None and ids != pieces:
         raise UserError(
             f"model.vocab_size: the network has {ids} ids, the tokenizer {pieces} pieces; give the base's "
             "own tokenizer"
         )
-    return ids or pieces
+    return pieces
 
 
 class Settings(NamedTuple):

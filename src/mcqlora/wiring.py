@@ -258,7 +258,7 @@ def prediction(config: Config) -> dict[str, Any]:
         "lora": lora(config),
         "device": config["device"],
         "seq_length": config["encode"]["seq_length"],
-        "reference_template": config["recipe"] == "reference",
+        "reference_template": config["tokenizer"]["unused_marks"],
         "squad_max_new_tokens": part["squad_max_new_tokens"],
         "mcq_max_new_tokens": part["generation_max_new_tokens"],
     }

@@ -109,10 +109,6 @@ def test_refusals(changes, said):
     assert line.startswith(said) and "\n" not in line
 
 
-def test_a_padded_vocabulary_is_no_other_one():
-    assert reckon(model__vocab_size=103_424)["refusals"] == []
-
-
 @pytest.mark.parametrize(("part", "size"), [("train", 1_024), ("valid", 1_025)])
 def test_rows_of_the_wrong_length_are_refused(part, size):
     made = reckon()

@@ -16,7 +16,7 @@ rule reckon:
     params:
         plan=wiring.plan(config, NPUS),
         on_long=config["encode"]["on_long"],
-        reference_template=config["recipe"] == "reference",
+        reference_template=config["tokenizer"]["unused_marks"],
         code=code("reckon.py"),
     script:
         "../scripts/reckon.py"
