@@ -23,6 +23,7 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/tokenize.smk"
+include: "workflow/rules/plan.smk"
 include: "workflow/rules/base.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
@@ -34,6 +35,7 @@ localrules:
     all,
     data,
     export,
+    plan,
 
 
 rule all:
@@ -43,6 +45,7 @@ rule all:
         rules.report.output,
         rules.data_card.output,
         EXPORTS,
+        rules.configs.output,
 
 
 rule data:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -79,31 +81,41 @@ def load_into(network, weights: Mapping[str, np.ndarray], name: str) -> None:
         parameter.set_data(Tensor(weights[key], dtype=parameter.dtype))
 
 
-def count(network: Mapping[str, int], lora: Mapping[str, object] | None) -> dict[str, float]:
-    """{"trainable", "total", "ratio"} of an InternLM network with LoRA on q, k, v and o, by arithmetic.
+def count(network: Mapping[str, Any], lora: Mapping[str, Any] | None) -> dict[str, float]:
+    """{"trainable", "total", "ratio"} of a LLaMA-architecture network, by arithmetic.
 
-    total = 2 V H + layers (H (2 H + 2 K) + biases + 3 H F + 2 H) + H + LoRA, K the width of keys and values;
-    LoRA on a matrix of n x m has r (n + m).
+    total = 2 V H + layers (H (2 H + 2 K) + biases + 3 H F + 2 H) + H, K the width of keys and values, as the
+    report counts it: without the adapter. LoRA on a matrix of n x m has r (n + m) parameters; without LoRA
+    all is trainable.
     """
     hidden, kv = network["hidden_size"], kv_width(network)
-    matrices = {"wq": (hidden, hidden), "wk": (hidden, kv), "wv": (hidden, kv), "wo": (hidden, hidden)}
     biases = (2 * hidden + 2 * kv) if network["has_bias"] else 0
-    layer = (
-        sum(n * m for n, m in matrices.values())
-        + biases
-        + 3 * hidden * network["intermediate_size"]
-        + 2 * hidden
-    )
-    total = 2 * network["vocab_size"] * hidden + network["num_layers"] * layer + hidden
-    trainable = total
+    layer = sum(n * m for n, m in projections(network).values()) + biases + 2 * hidden
+    total = trainable = 2 * network["vocab_size"] * hidden + network["num_layers"] * layer + hidden
     if lora:
-        import re
-
-        tuned = [shape for name, shape in matrices.items() if re.match(str(lora["target_modules"]), name)]
-        trainable = network["num_layers"] * int(lora["rank"]) * sum(n + m for n, m in tuned)
+        trainable = network["num_layers"] * lora["rank"] * sum(n + m for n, m in tuned(network, lora))
     return {"trainable": trainable, "total": total, "ratio": trainable / total}
 
 
-def kv_width(network: Mapping[str, int]) -> int:
+def projections(network: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """(inputs, outputs) of a layer's matrices, by the names of their MindFormers cells."""
+    hidden, kv, inner = network["hidden_size"], kv_width(network), network["intermediate_size"]
+    return {
+        "wq": (hidden, hidden),
+        "wk": (hidden, kv),
+        "wv": (hidden, kv),
+        "wo": (hidden, hidden),
+        "w1": (hidden, inner),
+        "w2": (inner, hidden),
+        "w3": (hidden, inner),
+    }
+
+
+def tuned(network: Mapping[str, Any], lora: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """(inputs, outputs) of the matrices of a layer that LoRA tunes: MindFormers matches the cells' names."""
+    return [shape for name, shape in projections(network).items() if re.match(lora["target_modules"], name)]
+
+
+def kv_width(network: Mapping[str, Any]) -> int:
     heads = network["n_kv_heads"] or network["num_heads"]
     return network["hidden_size"] // network["num_heads"] * heads

@@ -33,7 +33,8 @@ def build(
     """Train a network from random weights on the texts of `corpus`, see `texts`, and write it to `output`."""
     processor = tokenizer.load(tokenizer_path)
     template = prompt.from_tokenizer(processor)
-    network = network | {"vocab_size": processor.vocab_size()}
+    ids = tokenizer.network_vocabulary(processor.vocab_size(), network["vocab_size"])
+    network = network | {"vocab_size": ids}
     model = training.model_config(network, seq_length, batch_size, device, template.pad, template.eos, None)
     found = texts(corpus)
     if rows is not None and rows < len(found):

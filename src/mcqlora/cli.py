@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mcqlora.errors import UserError
@@ -18,15 +18,15 @@ MASTER = "MCQLORA_MASTER"  # set in the Snakefile: the process whose end ends ev
 
 
 @contextlib.contextmanager
-def job(log: str) -> Iterator[None]:
-    """Run a job's body.
+def job(log: str) -> Iterator[Callable[[str], None]]:
+    """Run a job's body; yields a function that writes a text to the terminal's standard output.
 
-    All that it prints goes to `log`. A `UserError` becomes one line on the terminal, any other exception one
-    line that names the log, where the traceback stands; both exit with 1. If the main Snakemake process dies,
-    this process and all that it started are killed, so that nothing writes after it.
+    All that the body prints goes to `log`. A `UserError` becomes one line on the terminal, any other
+    exception one line that names the log, where the traceback stands; both exit with 1. If the main Snakemake
+    process dies, this process and all that it started are killed, so that nothing writes after it.
     """
     end_with(os.environ.get(MASTER))
-    terminal = os.dup(2)
+    output, terminal = os.dup(1), os.dup(2)
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     os.environ["LOG_MF_PATH"] = str(Path(log).with_suffix("").resolve())  # else MindFormers makes ./output
     with open(log, "ab", buffering=0) as file:
@@ -34,7 +34,7 @@ def job(log: str) -> Iterator[None]:
         os.dup2(file.fileno(), 1)  # MindFormers talks there
         os.dup2(file.fileno(), 2)
         try:
-            yield
+            yield lambda text: os.write(output, text.encode())
         except UserError as error:
             _say(terminal, str(error))
             raise SystemExit(1) from None

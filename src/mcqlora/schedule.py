@@ -34,6 +34,8 @@ def plan_steps(
     checkpoints: int,
     delivered: int,
     sink_size: int = 1,
+    evaluation_interval: int | None = None,
+    checkpoint_interval: int | None = None,
 ) -> Schedule:
     """Steps of a training over `rows` rows, `batch_size` a worker; an epoch's last, partial batch is dropped.
 
@@ -41,10 +43,12 @@ def plan_steps(
     `evaluations` and `checkpoints` say into how many equal parts they divide the training. Intervals are
     rounded up to a multiple of `sink_size`, since callbacks see only every `sink_size`-th step; the last step
     always leaves a checkpoint. A training too short for that has its checkpoints' interval rounded down.
+    An interval given in steps is taken as it is, and the parts don't count.
     `delivered` are so many of the checkpoints, evenly chosen, the last one among them.
 
     Raises:
-        UserError: fewer rows than one global batch, or fewer steps than checkpoints wanted.
+        UserError: fewer rows than one global batch, fewer steps than checkpoints wanted, or an interval at
+            which nothing would ever happen.
     """
     global_batch = workers * batch_size
     steps_per_epoch = rows // global_batch
@@ -55,10 +59,20 @@ def plan_steps(
     )
     if steps < max(1, checkpoints):
         raise too_few
-    evaluation_interval = math.ceil(steps / evaluations / sink_size) * sink_size
-    checkpoint_interval = math.ceil(steps / checkpoints / sink_size) * sink_size
-    if math.ceil(steps / checkpoint_interval) < delivered:
-        checkpoint_interval = max(1, steps // checkpoints // sink_size) * sink_size
+    if evaluation_interval is None:
+        evaluation_interval = math.ceil(steps / evaluations / sink_size) * sink_size
+    else:
+        check_interval("train.evaluation_interval", evaluation_interval, steps, sink_size)
+    if checkpoint_interval is None:
+        checkpoint_interval = math.ceil(steps / checkpoints / sink_size) * sink_size
+        if math.ceil(steps / checkpoint_interval) < delivered:
+            checkpoint_interval = max(1, steps // checkpoints // sink_size) * sink_size
+    else:
+        check_interval("train.checkpoint_interval", checkpoint_interval, steps, sink_size)
+        too_few = UserError(
+            f"train.checkpoint_interval: every {checkpoint_interval} of {steps} steps leaves fewer than the "
+            f"{delivered} checkpoints to be delivered; lower it"
+        )
     fired = tuple(range(checkpoint_interval, steps + 1, checkpoint_interval))
     saved = fired if fired and fired[-1] == steps else (*fired, steps)
     if len(saved) < delivered:
@@ -87,3 +101,22 @@ def exhausted(valid_losses: Sequence[float], patience: int | None) -> bool:
     if patience is None or len(valid_losses) <= patience:
         return False
     return min(valid_losses[-patience:]) >= min(valid_losses[:-patience])
+
+
+def check_interval(key: str, interval: int, steps: int, sink_size: int) -> None:
+    """Check that something happens every `interval` steps of a training.
+
+    In sink mode MindSpore calls its callbacks after every `sink_size`-th step: what is due at another one is
+    passed over without a word.
+
+    Raises:
+        UserError: `interval` is longer than the training, or no multiple of `sink_size`; names `key`.
+    """
+    if interval > steps:
+        raise UserError(f"{key}: every {interval} steps is never in a training of {steps}; lower it")
+    if interval % sink_size:
+        nearest = max(1, round(interval / sink_size)) * sink_size
+        raise UserError(
+            f"{key}: {interval} is no multiple of the {sink_size} steps between two callbacks in sink mode, "
+            f"so it would be passed over; set it to {nearest}"
+        )

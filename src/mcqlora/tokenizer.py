@@ -80,6 +80,21 @@ def train(
     io.write_bytes(path, model.getvalue())
 
 
+def network_vocabulary(pieces: int, ids: int | None) -> int:
+    """Ids of a network for a tokenizer of so many pieces: `ids` are asked for, None means as many.
+
+    Raises:
+        UserError: the network has fewer ids than there are pieces, which would crash, or more, which is
+            another model's tokenizer.
+    """
+    if ids is not None and ids != pieces:
+        raise UserError(
+            f"model.vocab_size: the network has {ids} ids, the tokenizer {pieces} pieces; give the base's "
+            "own tokenizer"
+        )
+    return pieces
+
+
 class Settings(NamedTuple):
     """What a model does to a text beside merging: fields of TrainerSpec and NormalizerSpec."""
 

@@ -140,12 +140,14 @@ def render(
     rows: int | None = None,
     patience: int | None = None,
     start: int = 0,
+    recompute: bool = False,
 ) -> dict:
     """The MindFormers YAML of one training, as a dict.
 
     `optimization` has `learning_rate`, `warmup_ratio`, `betas`, `eps`, `weight_decay`, `max_grad_norm`,
     `loss_scale` and `seed`. Without `valid_files` nothing is evaluated during training. `rows` limits the
     training rows to so many of a random order. With `start` it goes on after so many steps.
+    With `recompute` a layer's activations are made a second time in the backward pass instead of kept.
     """
     train = _dataset(train_files, columns, True, optimization["seed"], True, rows)
     config = {
@@ -192,7 +194,7 @@ def render(
             "gradient_aggregation_group": 4,
         },
         "micro_batch_interleave_num": 1,
-        "recompute_config": {"recompute": False},
+        "recompute_config": {"recompute": recompute},
         "callbacks": [
             {"type": "MFLossMonitor", "per_print_times": max(1, schedule.steps // 100)},
             {
@@ -240,12 +242,22 @@ def render(
     return config
 
 
-def evaluation_batch(rows: int, workers: int, batch_size: int) -> int:
+def evaluation_batch(rows: int, workers: int, batch_size: int, asked: int | None = None) -> int:
     """The largest batch up to `batch_size` that divides a worker's validation rows: no ragged last batch.
 
     A ragged one would compile the network a second time and, in sink mode, be dropped without a word.
+
+    Raises:
+        UserError: the batch `asked` for leaves one.
     """
     share = math.ceil(rows / workers)
+    if asked is not None:
+        if share % asked:
+            raise UserError(
+                f"train.evaluation_batch_size: {share} validation rows a worker in batches of {asked} leave "
+                f"{share % asked}, which would be passed over; set it to a divisor of {share}"
+            )
+        return asked
     return max(size for size in range(1, batch_size + 1) if share % size == 0)
 
 
@@ -273,6 +285,10 @@ def finetune(
     evaluations: int,
     checkpoints: int,
     patience: int | None,
+    evaluation_interval: int | None,
+    checkpoint_interval: int | None,
+    evaluation_batch_size: int | None,
+    recompute: bool,
     seq_length: int,
     device: str,
     reference_template: bool,
@@ -299,6 +315,8 @@ def finetune(
         checkpoints,
         len(delivered),
         sink_size(device),
+        evaluation_interval,
+        checkpoint_interval,
     )
     model = model_config(network, seq_length, batch_size, device, template.pad, template.eos, lora)
     inputs = {str(path): io.sha256(path) for path in (base / "model.safetensors", *train_files, *valid_files)}
@@ -316,7 +334,10 @@ def finetune(
             epochs=epochs,
             train_files=train_files,
             valid_files=valid_files,
-            evaluation_batch=evaluation_batch(records.count_rows(valid_files), workers, batch_size),
+            evaluation_batch=evaluation_batch(
+                records.count_rows(valid_files), workers, batch_size, evaluation_batch_size
+            ),
+            recompute=recompute,
             base=base / "model.safetensors",
             rows=None if used == available else used,
             device=device,

@@ -29,11 +29,17 @@ REFERENCE: dict[str, Any] = {
 }
 
 
-def check(config: dict[str, Any], npus: int | None, named: Config = MappingProxyType({})) -> None:
+# The keys of `train` that decide its steps and their cost.
+STEPS = (
+    *("rows", "workers", "batch_size", "epochs", "evaluations", "checkpoints"),
+    *("evaluation_interval", "checkpoint_interval", "evaluation_batch_size", "recompute"),
+)
+
+
+def check(config: dict[str, Any], named: Config = MappingProxyType({})) -> None:
     """Check what no schema can say, and let `recipe: reference` imply its deviations (in place).
 
     Args:
-        npus: the npu resource of the profile; None when it has none.
         named: the configuration without the defaults of config.yaml: what an overlay or the command line
             names there wins over the recipe.
 
@@ -44,13 +50,6 @@ def check(config: dict[str, Any], npus: int | None, named: Config = MappingProxy
         apply_reference(config, named)
     optionrefs.table(config["shuffle"]["option_references"])
     _check_benchmarks(config["benchmarks"])
-    for part in ("base", "train"):
-        workers = config[part]["workers"]
-        if npus is not None and workers > npus:
-            raise UserError(
-                f"{part}.workers is {workers}, but the profile has {npus} npu; lower it, or raise npu in the "
-                f"profile (--resources npu={workers})"
-            )
     given = config["base"]["path"]
     if given and config["tokenizer"]["path"] is None:
         config["tokenizer"]["path"] = str(Path(given) / "tokenizer.model")
@@ -91,6 +90,24 @@ def apply_reference(config: dict[str, Any], named: Config) -> None:
             config[key] = config[key] | {name: value[name] for name in value if name not in own}
         elif key not in named:
             config[key] = value
+
+
+def check_npus(config: Config, part: str, npus: int | None) -> None:
+    """Check that a training's workers all get a device: Snakemake would clamp the resource without a word.
+
+    Args:
+        part: base or train.
+        npus: the npu resource of the profile; None when it has none.
+
+    Raises:
+        UserError: the profile has too few.
+    """
+    workers = config[part]["workers"]
+    if npus is not None and workers > npus:
+        raise UserError(
+            f"{part}.workers is {workers}, but the profile has {npus} npu; lower it, or take another profile "
+            f"(--profile profiles/ascend, or --resources npu={workers})"
+        )
 
 
 def benchmark_inputs(config: Config) -> list[str]:
@@ -226,10 +243,26 @@ def train(config: Config) -> dict[str, Any]:
         "seq_length": config["encode"]["seq_length"],
         "device": config["device"],
         "reference_template": config["tokenizer"]["unused_marks"],
-    } | {
-        key: part[key]
-        for key in ("rows", "workers", "batch_size", "epochs", "evaluations", "checkpoints", "patience")
-    }
+        "patience": part["patience"],
+    } | {key: part[key] for key in STEPS}
+
+
+def plan(config: Config, npus: int | None) -> dict[str, Any]:
+    """`npus` is the profile's; a machine described in the configuration has its own number."""
+    part, machine = config["train"], config["plan"]
+    return {
+        "run": config["run"],
+        "recipe": config["recipe"],
+        "layout": config["encode"].get("layout", "padded"),
+        "network": network(config),
+        "lora": lora(config),
+        "device": config["device"],
+        "seq_length": config["encode"]["seq_length"],
+        "row_length": {name: row_size(config, name) for name in ("train", "valid")},
+        "shards": config["encode"]["shards"],
+        "warmup_ratio": part["warmup_ratio"],
+        "machine": machine | {"devices": npus if machine["devices"] is None else machine["devices"]},
+    } | {key: part[key] for key in STEPS}
 
 
 def evaluate(config: Config) -> dict[str, Any]:
@@ -261,3 +294,16 @@ def export(config: Config) -> dict[str, Any]:
 def peft_base(config: Config, exported: str) -> str:
     """Where PEFT finds the network of an adapter: the given folder, or our export of one trained here."""
     return str(base_folder(config) or exported)
+
+
+def prediction(config: Config) -> dict[str, Any]:
+    part = config["evaluate"]
+    return {
+        "network": network(config),
+        "lora": lora(config),
+        "device": config["device"],
+        "seq_length": config["encode"]["seq_length"],
+        "reference_template": config["tokenizer"]["unused_marks"],
+        "squad_max_new_tokens": part["squad_max_new_tokens"],
+        "mcq_max_new_tokens": part["generation_max_new_tokens"],
+    }

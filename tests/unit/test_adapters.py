@@ -145,10 +145,19 @@ def test_the_bias_is_one_on_q_k_v_and_o():
     assert adapters.count(INTERNLM_7B, LORA)["total"] - without["total"] == 32 * 4 * 4096
 
 
-@pytest.mark.parametrize(("target", "matrices"), [(".*wq", 1), (".*wq|.*wv", 2), (".*w1", 0)])
-def test_only_targets_are_tuned(target, matrices):
+@pytest.mark.parametrize(
+    ("target", "width"),
+    [
+        (".*wq", 2 * 4096),
+        (".*wq|.*wv", 4 * 4096),
+        (".*w1", 4096 + 11008),
+        (".*w2|wk", 3 * 4096 + 11008),
+        ("q", 0),
+    ],
+)
+def test_only_targets_are_tuned(target, width):
     found = adapters.count(INTERNLM_7B, LORA | {"target_modules": target})
-    assert found["trainable"] == matrices * 32 * 16 * 2 * 4096
+    assert found["trainable"] == 32 * 16 * width
 
 
 @given(

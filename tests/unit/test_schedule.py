@@ -20,6 +20,31 @@ def test_arithmetic_of_the_reports_recipe():
     assert plan.delivered == (6_904, 13_808, 20_712, 27_616, 34_504)
 
 
+def test_intervals_in_steps():
+    """The report names its intervals: an evaluation every 1,726 steps, a checkpoint every 3,452."""
+    named = plan_steps(138_020, 4, 4, 4, 0.03, 1, 5, 5, 2, 1_726, 3_452)
+    assert named == plan_steps(138_020, 4, 4, 4, 0.03, 20, 10, 5, sink_size=2)
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "checkpoint", "said"),
+    [
+        (
+            1_725,
+            None,
+            r"^train.evaluation_interval: 1725 is no multiple of the 2 .* passed over; set it to 1724",
+        ),
+        (None, 3_451, r"^train.checkpoint_interval: 3451 is no multiple of the 2 .*; set it to 3452"),
+        (1, None, r"^train.evaluation_interval: 1 is no multiple of the 2 .*; set it to 2"),
+        (34_506, None, r"^train.evaluation_interval: every 34506 steps is never in a training of 34504"),
+        (None, 8_628, r"^train.checkpoint_interval: every 8628 of 34504 steps leaves fewer than the 5 "),
+    ],
+)
+def test_intervals_at_which_nothing_would_happen(evaluation, checkpoint, said):
+    with pytest.raises(UserError, match=said):
+        plan_steps(138_020, 4, 4, 4, 0.03, 20, 10, 5, 2, evaluation, checkpoint)
+
+
 def test_packed_rows_need_fewer_steps():
     assert plan_steps(21_066, 4, 4, 4, 0.03, 20, 10, 5, sink_size=2).steps == 4 * (21_066 // 16)
 

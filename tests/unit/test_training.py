@@ -180,6 +180,17 @@ def test_evaluation_batch(rows, workers, batch, expected):
     assert training.evaluation_batch(rows, workers, batch) == expected
 
 
+def test_an_evaluation_batch_asked_for():
+    assert training.evaluation_batch(2_480, 4, 4, asked=62) == 62
+    with pytest.raises(UserError, match=r"^train.evaluation_batch_size: 620 .* leave 4, .* divisor of 620$"):
+        training.evaluation_batch(2_480, 4, 4, asked=8)
+
+
+def test_recomputation():
+    assert render(cpu(recompute=True), 2)["recompute_config"] == {"recompute": True}
+    assert render(cpu(), 2)["recompute_config"] == {"recompute": False}
+
+
 def test_write_history(tmp_path):
     rows = [
         {"step": 1, "train_loss": 3.0, "learning_rate": 1e-5},

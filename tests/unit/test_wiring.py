@@ -13,6 +13,8 @@ from mcqlora import (
     evaluation,
     export,
     huggingface,
+    plan,
+    prediction,
     splits,
     training,
     wiring,
@@ -40,42 +42,49 @@ def given(**changes):
 
 def test_the_default_passes():
     for made in (settings(), given()):
-        wiring.check(made, 2)
-        wiring.check(made, None)
+        wiring.check(made)
+        for part in ("base", "train"):
+            wiring.check_npus(made, part, 2)
 
 
 @pytest.mark.parametrize(
-    ("changed", "npus", "message"),
+    ("changed", "message"),
     [
-        (settings(train__workers=4), 2, r"^train.workers is 4, but the profile has 2 npu; .*npu=4"),
-        (given(tokenizer__path=None), 2, r"^tokenizer.path: not set"),
-        (given(base__text="corpus"), 2, r"^base.text: only the generated benchmark has a corpus"),
-        (settings(model__hidden_size=130), 2, r"^model.hidden_size: 130 is no multiple of num_heads 4"),
+        (given(tokenizer__path=None), r"^tokenizer.path: not set"),
+        (given(base__text="corpus"), r"^base.text: only the generated benchmark has a corpus"),
+        (settings(model__hidden_size=130), r"^model.hidden_size: 130 is no multiple of num_heads 4"),
         (
             settings(shuffle__option_references={"en": {"place": ["("]}}),
-            2,
             r"^shuffle.option_references: en: '\(': missing \)",
         ),
     ],
 )
-def test_what_no_schema_can_say(changed, npus, message):
+def test_what_no_schema_can_say(changed, message):
     with pytest.raises(UserError, match=message) as error:
-        wiring.check(changed, npus)
+        wiring.check(changed)
     assert "\n" not in str(error.value)
 
 
-def test_workers_are_not_limited_where_the_profile_says_no_npus():
-    wiring.check(settings(train__workers=4), None)
+@pytest.mark.parametrize("part", ["base", "train"])
+def test_workers_are_limited_by_the_profile_where_it_says_a_number(part):
+    made = settings(**{f"{part}__workers": 4})
+    for enough in (4, 8, None):
+        wiring.check_npus(made, part, enough)
+    with pytest.raises(
+        UserError, match=rf"^{part}.workers is 4, but the profile has 2 npu; .*npu=4"
+    ) as error:
+        wiring.check_npus(made, part, 2)
+    assert "\n" not in str(error.value)
 
 
-def test_the_bases_workers_need_npus_too():
-    with pytest.raises(UserError, match=r"^base.workers is 3, but the profile has 2 npu"):
-        wiring.check(settings(base__workers=3), 2)
+def test_the_plans_devices_are_those_of_the_machine_or_of_the_profile():
+    assert wiring.plan(settings(), 2)["machine"]["devices"] == 2
+    assert wiring.plan(settings(plan__devices=8), 2)["machine"]["devices"] == 8
 
 
 def test_reference_implies_its_defects():
     made = settings(recipe="reference")
-    wiring.check(made, 2)
+    wiring.check(made)
     assert made["split"] == "recipe"
     assert wiring.reading(made) == {"on_bad_row": "fail", "first_row_lost": True, "pandas_na": True}
     assert wiring.screening(made) == {"drop_identical_options": False, "drop_contradictory": False}
@@ -97,9 +106,9 @@ def test_a_named_switch_wins_over_the_recipe(section, name):
     honest = settings()[section]
     named = {section: {name: honest[name]} if name else honest}
     made = settings(recipe="reference")
-    wiring.check(made, 2, {"recipe": "reference"} | named)
+    wiring.check(made, {"recipe": "reference"} | named)
     expected = settings(recipe="reference")
-    wiring.check(expected, 2)
+    wiring.check(expected)
     if name:
         assert made[section] == expected[section] | {name: honest[name]} != expected[section]
     else:
@@ -109,7 +118,7 @@ def test_a_named_switch_wins_over_the_recipe(section, name):
 
 def test_an_empty_section_names_nothing():
     made = settings(recipe="reference")
-    wiring.check(made, 2, {"read": None})
+    wiring.check(made, {"read": None})
     assert made["read"]["first_row_lost"] is True
 
 
@@ -122,7 +131,7 @@ def test_the_reference_overlay_names_every_switch():
 
 def test_corrected_has_none_of_them():
     made = settings()
-    wiring.check(made, 2)
+    wiring.check(made)
     assert made["split"] == "question"
     assert wiring.reading(made) == {"on_bad_row": "fail", "first_row_lost": False, "pandas_na": False}
     assert wiring.screening(made) == {"drop_identical_options": True, "drop_contradictory": True}
@@ -225,6 +234,8 @@ def keywords(script, function):
         ("base.py", base.build, wiring.base),
         ("convert.py", huggingface.convert, wiring.conversion),
         ("evaluate.py", evaluation.evaluate, wiring.evaluate),
+        ("configs.py", prediction.write, wiring.prediction),
+        ("reckon.py", plan.reckon, lambda made: wiring.plan(made, 2)),
     ],
 )
 def test_script_and_fragment_together_are_the_functions_arguments(script, function, fragment):
@@ -242,6 +253,7 @@ def test_script_and_fragment_together_are_the_functions_arguments(script, functi
         (splits.choose, wiring.sizes),
         (export.export_network, wiring.export),
         (demo.write, lambda made: made["demo"]),
+        (plan.reckon, lambda made: wiring.plan(made, 2)),
     ],
 )
 def test_fragments_are_arguments_of_their_functions(function, fragment):
@@ -260,6 +272,8 @@ def test_fragments_are_arguments_of_their_functions(function, fragment):
         wiring.export,
         wiring.train,
         wiring.evaluate,
+        wiring.prediction,
+        lambda made: wiring.plan(made, 2) | {"run": ""},
     ],
 )
 def test_a_fragment_does_not_change_with_keys_of_others(fragment):

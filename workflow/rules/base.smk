@@ -27,6 +27,7 @@ else:
         input:
             corpus=ROOT if config["base"]["text"] == "corpus" else rules.split.output.train,
             tokenizer=rules.tokenizer.output[0],
+            devices=enough_npus("base"),
         output:
             directory(f"{RESULTS}/base"),
         log:

@@ -18,12 +18,13 @@ try:
         settings.read_yaml(Path(workflow.basedir, "workflow/schemas/config.schema.yaml")),
     )
     BENCHMARK_FILES = wiring.benchmark_inputs(config)
-    npus = workflow.global_resources.get("npu")  # of the profile; None when none is said
-    wiring.check(config, getattr(npus, "value", npus), NAMED)
+    wiring.check(config, NAMED)
     BASE_FILES = wiring.base_files(config)  # of a given base
 except UserError as error:
     sys.exit(f"mcqlora: {error}")
 
+NPUS = workflow.global_resources.get("npu")  # of the profile; None when none is said
+NPUS = getattr(NPUS, "value", NPUS)
 RUN = config["run"]
 ENVIRONMENT = Path(workflow.basedir) / "envs" / "cpu.yaml"  # for --software-deployment-method conda
 RESULTS, LOGS, TIMES = f"results/{RUN}", f"logs/{RUN}", f"benchmarks/{RUN}"
@@ -84,6 +85,19 @@ TIME_FILES = [
     *(f"{TIMES}/encode/{part}-{i}-of-{n}.tsv" for part, n in SHARDS.items() for i in range(n)),
     *(f"{TIMES}/evaluate/{model}.tsv" for model in MODELS),
 ]
+
+
+def enough_npus(part):
+    """An input function that gives no file: it refuses a training when it gets into the DAG, and only then."""
+
+    def check(wildcards):
+        try:
+            wiring.check_npus(config, part, NPUS)
+        except UserError as error:
+            sys.exit(f"mcqlora: {error}")
+        return []
+
+    return check
 
 
 def adapter(wildcards):

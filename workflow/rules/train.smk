@@ -6,6 +6,7 @@ rule train:
         train=shard_files("train"),
         valid=shard_files("valid"),
         stats=shard_files("train", "json"),
+        devices=enough_npus("train"),
     output:
         adapters=ensure(
             [f"{RESULTS}/adapters/{name}.safetensors" for name in CHECKPOINTS],

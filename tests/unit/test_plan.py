@@ -1,0 +1,286 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mcqlora import adapters, packing, plan, records, wiring
+from mcqlora import config as settings
+from mcqlora.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = settings.read_yaml(ROOT / "workflow" / "schemas" / "config.schema.yaml")
+VOCABULARY = 103_168
+# The report's rows: 5 records, in 5 copies each, are longer than a row.
+REFERENCE_ROWS = plan.Part(138_020, 138_020, 21_117_060, 1_080, 0)
+VALID_ROWS = plan.Part(2_480, 2_480, 379_440, 700, 0)
+
+
+def overlay(name, **changes):
+    """A checked overlay on top of the default; `train__workers=8` is train.workers."""
+    made = settings.read_yaml(ROOT / "config.yaml")
+    for key, value in settings.read_yaml(ROOT / "config" / f"{name}.yaml").items():
+        made[key] = made[key] | value if isinstance(value, dict) else value
+    for key, value in changes.items():
+        section, last = key.split("__")
+        made[section][last] = value
+    made = settings.check(made, SCHEMA)
+    wiring.check(made)
+    return made
+
+
+def reckon(name="reference-4npu", train=REFERENCE_ROWS, valid=VALID_ROWS, layout=None, **changes):
+    asked = wiring.plan(overlay(name, **changes), npus=2)
+    if layout:
+        asked["layout"] = layout
+    return plan.reckon(train=train, valid=valid, test=2_480, packable=None, vocabulary=VOCABULARY, **asked)
+
+
+def test_the_reports_numbers():
+    made = reckon()
+    assert made["rows"] == {"train": 138_020, "valid": 2_480, "test": 2_480}
+    assert made["row_length"] == {"train": 1_025, "valid": 1_024}
+    assert made["steps_per_epoch"] == 8_626
+    assert made["steps"] == 34_504
+    assert made["warmup_steps"] == 1_035
+    assert len(made["evaluations"]) == 19 and made["evaluations"][:2] == [1_726, 3_452]
+    assert made["evaluation_at_end"] == 34_504
+    assert len(made["checkpoints"]) == 10 and made["checkpoints"][-2:] == [31_068, 34_504]
+    assert made["delivered"] == [6_904, 13_808, 20_712, 27_616, 34_504]
+    assert made["parameters"]["trainable"] == 16_777_216
+    assert made["parameters"]["total"] == 7_321_948_160
+    assert round(made["parameters"]["ratio"], 5) == 0.00229
+    assert made["tokens"]["total"] == 34_504 * 16 * 1_024
+    assert round(made["tokens"]["useful_fraction"], 3) == 0.149
+    assert made["epoch_speedup_over_padding"] == 1
+    assert made["refusals"] == []
+
+
+def test_hours_are_tokens_over_the_stated_rate():
+    took = reckon()["hours"]
+    assert took["tokens_per_second"] == 3_864 and "model card" in took["source"]
+    assert took["npu_training"] == 34_504 * 16 * 1_024 / 3_864 / 3_600
+    assert took["npu_validation"] == 20 * 2_480 * 1_024 / 2 / 3_864 / 3_600
+    assert took["wall"] == took["npu"] / 4
+
+
+def test_packed_rows_make_a_shorter_epoch():
+    rows = plan.Part(21_009, 137_995, 21_091_000, 1_080, 25)
+    made = reckon("internlm-7b-4npu", train=rows, layout="packed")
+    assert made["steps_per_epoch"] == 21_009 // 16 == 1_313
+    assert made["epoch_speedup_over_padding"] == (137_995 // 16) / 1_313 > 6
+    assert made["dropped"]["train"] == 25
+    assert any("25 train records are longer than a row" in line for line in made["notices"])
+
+
+def test_a_part_of_the_rows():
+    made = reckon(train__rows=16_000, train__evaluation_interval=100, train__checkpoint_interval=200)
+    assert made["rows"]["train"] == 16_000 and made["steps_per_epoch"] == 1_000
+    assert made["epoch_speedup_over_padding"] == 1
+
+
+LENGTHS = np.array([3, 5, 8, 9, 12, 8, 2], np.int32)
+
+
+def test_padded_rows_drop_or_cut_what_is_longer():
+    assert plan.padded(LENGTHS, 8, "drop") == plan.Part(5, 5, 3 + 5 + 8 + 8 + 2, 12, 2)
+    assert plan.padded(LENGTHS, 8, "truncate") == plan.Part(7, 7, 26 + 8 + 8, 12, 0)
+
+
+def test_packed_rows_are_those_of_the_packing():
+    bins = packing.best_fit_decreasing(LENGTHS, 8)
+    assert plan.pack(LENGTHS, 8) == plan.Part(len(bins), 5, 26, 12, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train__workers": 8}, "train.workers is 8, but there are 4 devices; lower it"),
+        ({"plan__disk_gb": 20}, "disk: 31.5 GB are needed, 20.0 GB are free; make room"),
+        ({"model__vocab_size": 32_000}, "model.vocab_size: the network has 32000 ids, the tokenizer 103168"),
+        ({"model__vocab_size": 200_000}, "model.vocab_size: the network has 200000 ids"),
+    ],
+)
+def test_refusals(changes, said):
+    if "train__workers" in changes:  # keeps the steps
+        changes["train__batch_size"] = 2
+    (line,) = reckon(**changes)["refusals"]
+    assert line.startswith(said) and "\n" not in line
+
+
+@pytest.mark.parametrize(("part", "size"), [("train", 1_024), ("valid", 1_025)])
+def test_rows_of_the_wrong_length_are_refused(part, size):
+    made = reckon()
+    made["row_length"][part] = size
+    (line,) = plan.refusals(made, 1_024)
+    assert line.startswith(f"encode: {part} rows hold {size} ids, the network wants ")
+
+
+def test_free_disk_counts_where_the_plan_says_none():
+    made = reckon(plan__disk_gb=None)
+    assert made["refusals"] == plan.refusals(made, 1_024, free=50e9) == []
+    assert len(plan.refusals(made, 1_024, free=1e9)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train__evaluation_interval": 1_725}, r"^train.evaluation_interval: 1725 is no multiple of the 2"),
+        ({"train__checkpoint_interval": 3_451}, r"^train.checkpoint_interval: 3451 .*; set it to 3452$"),
+        ({"train__evaluation_interval": 40_000}, r"^train.evaluation_interval: every 40000 steps is never"),
+        (
+            {"train__checkpoint_interval": 20_000},
+            r"^train.checkpoint_interval: every 20000 .* fewer than the 5",
+        ),
+        (
+            {"train__evaluation_batch_size": 8},
+            r"^train.evaluation_batch_size: 620 .* leave 4, .*divisor of 620$",
+        ),
+        ({"train__batch_size": 40_000}, r"^train: 138020 rows .* too few"),
+    ],
+)
+def test_no_training_comes_of_it(changes, said):
+    with pytest.raises(UserError, match=said):
+        reckon(**changes)
+
+
+def test_notices():
+    valid = plan.Part(2_479, 2_479, 379_000, 1_080, 1)
+    packable = plan.Part(21_009, 137_995, 21_091_000, 1_080, 25)
+    asked = wiring.plan(overlay("reference-4npu", train__recompute=False), npus=2)
+    made = plan.reckon(
+        train=REFERENCE_ROWS, valid=valid, test=0, packable=packable, vocabulary=VOCABULARY, **asked
+    )
+    said = "\n".join(made["notices"])
+    assert "1 valid records are longer than a row" in said
+    assert "85.1% of the compute is padding: packed, an epoch would be 6.57 times shorter" in said
+    assert "1 validation rows count twice" in said
+    assert "GB, a device has 64 GB: set train.recompute" in said
+    assert reckon()["notices"] == []
+
+
+def test_the_devices_are_the_profiles_where_none_are_described():
+    made = reckon(plan__devices=None)
+    assert made["refusals"] == ["train.workers is 4, but there are 2 devices; lower it"]
+
+
+def test_memory_by_hand():
+    """InternLM-7B, batch 4 x 1,024: of a token and layer 30 h + 6 F + 6 a s bytes, see docs/plan.md."""
+    made = reckon(train__recompute=False)["device_memory_bytes"]
+    layer = 30 * 4_096 + 6 * 11_008 + 6 * 32 * 1_024
+    assert made["activations"] == 32 * 4_096 * layer
+    assert made["weights"] == 2 * (7_321_948_160 + 16_777_216)
+    assert made["optimizer"] == 8 * 16_777_216
+    assert made["logits"] == 4_096 * VOCABULARY * 14
+    assert made["total"] == sum(value for name, value in made.items() if name != "total")
+    again = reckon()["device_memory_bytes"]
+    assert again["activations"] == 32 * 4_096 * 2 * 4_096 + 4_096 * layer
+
+
+def test_disk_by_hand():
+    made = reckon()["disk_bytes"]
+    assert made["base"] == 2 * 2 * 7_321_948_160
+    assert made["checkpoints"] == 16_777_216 * (10 * 2 + 9 * 8)
+    assert made["adapters"] == 16_777_216 * 5 * 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "used", "packed", "vocabulary"),
+    [
+        (3_000, 1_025, 153, False, VOCABULARY),
+        (700, 1_025, 1_000, True, VOCABULARY),
+        (4_000, 129, 90, False, 1_200),
+    ],
+)
+def test_shards_are_as_large_as_reckoned(tmp_path, rows, size, used, packed, vocabulary):
+    """At most: ids are drawn so that nearly all need the width of the vocabulary's largest."""
+    ids = np.full(size, 2, np.int32)
+    ids[:used] = np.linspace(vocabulary // 2, vocabulary - 1, used)
+    labels = np.where(np.arange(size) < used, ids, -100).astype(np.int32)
+    row = {"input_ids": ids, "labels": labels} | ({"document_ids": np.ones_like(ids)} if packed else {})
+    records.write_shard((row for _ in range(rows)), tmp_path / "x.mindrecord", tuple(row))
+    found = sum(path.stat().st_size for path in tmp_path.iterdir())
+    part = plan.Part(rows, rows, rows * used, used, 0)
+    assert plan.mindrecord_bytes(part, size, vocabulary, 1, packed) == pytest.approx(found, rel=0.03)
+
+
+def test_the_table_says_it_all():
+    made = reckon(plan__disk_gb=20)
+    text = plan.table(made)
+    for said in ("8,626", "34,504", "1,035", "16,777,216 trainable of 7,321,948,160", "ratio 0.00229"):
+        assert said in text
+    assert "6,904 / 13,808 / 20,712 / 27,616 / 34,504" in text
+    assert text.splitlines()[-1].startswith("REFUSED: disk:")
+
+
+def test_no_framework_is_imported():
+    code = "import sys, mcqlora.plan; sys.exit('mindspore' in sys.modules or 'mindformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / "src")}).returncode == 0
+
+
+LLAMA_2_7B = {
+    **{"hidden_size": 4096, "num_layers": 32, "num_heads": 32, "n_kv_heads": None},
+    **{"intermediate_size": 11008, "vocab_size": 32000, "has_bias": False},
+}
+
+
+@pytest.mark.parametrize(
+    ("network", "total"),
+    [
+        (LLAMA_2_7B, 6_738_415_616),
+        (LLAMA_2_7B | {"vocab_size": 103_168, "has_bias": True}, 7_321_948_160),
+        (
+            LLAMA_2_7B | {"hidden_size": 5120, "num_layers": 40, "num_heads": 40, "intermediate_size": 13824},
+            13_015_864_320,  # LLaMA-2-13B
+        ),
+        (
+            LLAMA_2_7B
+            | {"hidden_size": 8192, "num_layers": 80, "num_heads": 64, "n_kv_heads": 8}
+            | {"intermediate_size": 28672},
+            68_976_648_192,  # LLaMA-2-70B, grouped-query attention
+        ),
+        (
+            LLAMA_2_7B | {"n_kv_heads": 8, "intermediate_size": 14336, "vocab_size": 128_256},
+            8_030_261_248,  # LLaMA-3-8B, grouped-query attention
+        ),
+    ],
+)
+def test_published_totals(network, total):
+    assert adapters.count(network, None)["total"] == total
+
+
+@pytest.fixture(scope="module")
+def built():
+    """A function that builds the real network with MindSpore and counts (all but the adapter, trainable)."""
+    ms = pytest.importorskip("mindspore")
+    from mindformers import MindFormerConfig
+    from mindformers.models import build_network
+
+    import mcqlora.network  # noqa: F401
+    from mcqlora import training
+
+    ms.set_context(mode=ms.GRAPH_MODE, device_target="CPU")
+
+    def build(network, lora):
+        model = training.model_config(network, 32, 2, "CPU", 2, 2, lora)
+        arch = {"type": "InternLMForCausalLM"}
+        made = build_network(MindFormerConfig(model={"model_config": model, "arch": arch}).model)
+        sizes = {name: parameter.size for name, parameter in made.parameters_dict().items()}
+        adapter = sum(size for name, size in sizes.items() if name.endswith(adapters.LORA))
+        return sum(sizes.values()) - adapter, adapter
+
+    return build
+
+
+@pytest.mark.parametrize("target", [".*wq|.*wk|.*wv|.*wo", ".*w1|.*w2|.*w3|.*wk"])
+@pytest.mark.parametrize("kv_heads", [None, 2])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_count_is_that_of_the_built_network(built, target, kv_heads, bias):
+    network = {
+        **{"hidden_size": 32, "num_layers": 3, "num_heads": 4, "n_kv_heads": kv_heads, "has_bias": bias},
+        **{"intermediate_size": 88, "vocab_size": 101, "rms_norm_eps": 1e-6, "theta": 1e4, "init_std": 0.01},
+    }
+    lora = {"rank": 5, "alpha": 10, "dropout": 0.05, "target_modules": target}
+    found = adapters.count(network, lora)
+    assert (found["total"], found["trainable"]) == built(network, lora)

@@ -1,0 +1,15 @@
+"""MindFormers' YAMLs of the report's evaluations."""
+
+from pathlib import Path
+
+from mcqlora import prediction
+from mcqlora.cli import job
+
+with job(snakemake.log[0]):
+    prediction.write(
+        tokenizer_path=snakemake.input[0],
+        squad=Path(snakemake.output.squad),
+        mcq=Path(snakemake.output.mcq),
+        load_checkpoint=snakemake.params.tuned,
+        **snakemake.params.prediction,
+    )

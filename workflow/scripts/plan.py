@@ -1,0 +1,16 @@
+"""The plan on the terminal; exits with 1 where it refuses."""
+
+import shutil
+
+from mcqlora import io, plan
+from mcqlora.cli import job
+from mcqlora.errors import UserError
+
+with job(snakemake.log[0]) as write:
+    made = io.read_json(snakemake.input[0])
+    free = shutil.disk_usage(".").free
+    made["refusals"] = plan.refusals(made, snakemake.params.seq_length, free)
+    write(plan.table(made))
+    if made["refusals"]:
+        others = len(made["refusals"]) - 1
+        raise UserError(made["refusals"][0] + (f" (and {others} more, see above)" if others else ""))
