@@ -11,6 +11,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from mcqlora.errors import UserError
 
@@ -18,8 +19,8 @@ MASTER = "MCQLORA_MASTER"  # set in the Snakefile: the process whose end ends ev
 
 
 @contextlib.contextmanager
-def job(log: str) -> Iterator[None]:
-    """Run a job's body.
+def job(log: str) -> Iterator[TextIO]:
+    """Run a job's body; yields the terminal, for progress.
 
     All that it prints goes to `log`. A `UserError` becomes one line on the terminal, any other exception one
     line that names the log, where the traceback stands; both exit with 1. If the main Snakemake process dies,
@@ -34,7 +35,8 @@ def job(log: str) -> Iterator[None]:
         os.dup2(file.fileno(), 1)  # MindFormers talks there
         os.dup2(file.fileno(), 2)
         try:
-            yield
+            with open(terminal, "w", encoding="utf-8", closefd=False) as stream:
+                yield stream
         except UserError as error:
             _say(terminal, str(error))
             raise SystemExit(1) from None
