@@ -11,7 +11,6 @@ from typing import Any
 
 from mcqlora import (
     adapters,
-    alpaca,
     encode,
     fingerprint,
     io,
@@ -87,7 +86,7 @@ def evaluate(
     choosing: dict,
     reading: dict,
     seed: int,
-    reference: bool,
+    reference_template: bool,
     progress: scoring.Progress = scoring.silent,
 ) -> tuple[Json, Json]:
     """(mcq.json, squad.json) of the base, or of the base with `adapter`.
@@ -98,10 +97,9 @@ def evaluate(
         choosing: see `choose`.
         reading: `items` (how many, at most) and `max_new_tokens`.
         seed: of the samples, which are drawn by the items' own keys: the same for every model.
-        reference: the recipe's template and its way to re-order options.
     """
     processor = tokenizer.load(tokenizer_path)
-    template = prompt.template(processor, reference)
+    template = prompt.template(processor, reference_template)
     network = training.network_of(base, network)
     config = training.model_config(network, seq_length, batch_size, device, template.pad, template.eos, None)
     weights = adapters.read(base / "model.safetensors")
@@ -123,7 +121,7 @@ def evaluate(
     leak = []
     if choosing["leak_items"]:
         leak = trained(asked, train, last_copy, everything, choosing["leak_items"], seed)
-    mcq = choose(asked, everything, records, leak, choosing, seed, reference)
+    mcq = choose(asked, everything, records, leak, choosing, seed)
     return mcq, read(asked, squad_path, reading, seed)
 
 
@@ -145,7 +143,6 @@ def choose(
     leak: Sequence[dict],
     choosing: Mapping[str, Any],
     seed: int,
-    reference: bool,
 ) -> Json:
     """mcq.json: every protocol's items of the test records, and of training questions for the leak.
 
@@ -156,7 +153,7 @@ def choose(
             that have them), `rotations` (4 also asks with the options rotated, 1 doesn't), `leak_items` and
             `generation`: `{"items", "max_new_tokens"}`.
     """
-    groups = _asked(model, questions, records, leak, choosing, seed, reference)
+    groups = _asked(model, questions, records, leak, choosing, seed)
     scored = model.score(groups)
     recipe = [name for name in protocols.RECIPE if name in choosing["protocols"]]
 
@@ -198,7 +195,6 @@ def _asked(
     leak: Sequence[dict],
     choosing: Mapping[str, Any],
     seed: int,
-    reference: bool,
 ) -> dict[str, Items]:
     """All that is asked, by group: "recipe", "circular", "leak", and protocols with prompts of their own."""
     chosen = set(choosing["protocols"])
@@ -211,10 +207,9 @@ def _asked(
 
     groups: dict[str, Items] = {}
     if chosen & set(protocols.RECIPE):
-        make = alpaca.reference_record if reference else alpaca.shuffled_record
         rotated = records if choosing["rotations"] > 1 else []
         groups["recipe"] = recipe(records)
-        turned = (protocols.rotations(record, questions[record["id"]], make) for record in rotated)
+        turned = (protocols.rotations(record, questions[record["id"]]) for record in rotated)
         groups["circular"] = recipe(record for four in turned for record in four)
         groups["leak"] = recipe(leak)
     if "option" in chosen:
@@ -245,7 +240,7 @@ def _judge(name: str) -> Callable[[protocols.Item, Sequence[scoring.Scored]], Js
 
 
 def _written(model: Model, items: Items, scored: Sequence[Sequence[scoring.Scored]], most: int) -> list[Json]:
-    """The items of greedy generation, which goes on from where the scored continuations tell what it writes."""
+    """The items of greedy generation: it goes on from what the scored continuations tell of it."""
     starts = [protocols.greedy_start(item, found) for item, found in zip(items, scored, strict=True)]
     written = {i: ids[:most] for i, (ids, whole) in enumerate(starts) if whole}
     others = [i for i in range(len(items)) if i not in written]

@@ -174,12 +174,12 @@ def letter_ids(processor: SentencePieceProcessor) -> list[int]:
     return ids
 
 
-def rotations(record: dict, question: dict, make: Callable[[dict, str], dict]) -> list[dict]:
+def rotations(record: dict, question: dict) -> list[dict]:
     """The record with its options rotated by 0, 1, 2 and 3 places; none if an option refers to others."""
     if optionrefs.pins(question):
         return []
     order = record["order"]
-    return [record] + [make(question, order[k:] + order[:k]) for k in (1, 2, 3)]
+    return [record] + [alpaca.shuffled_record(question, order[k:] + order[:k]) for k in (1, 2, 3)]
 
 
 def pick(item: Item, scores: Sequence[float]) -> dict[str, Any]:
