@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from mcqlora import io
 
@@ -22,16 +19,10 @@ class Cache:
     def __init__(self, path: Path | None = None):
         self._path = path
         self._known: dict[str, Any] = {}
-        if path is None:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        data = path.read_bytes() if path.exists() else b""
-        whole = data[: data.rfind(b"\n") + 1]
-        for line in whole.splitlines():
-            with contextlib.suppress(orjson.JSONDecodeError):
-                self._known |= orjson.loads(line)
-        if len(whole) < len(data):
-            io.write_bytes(path, whole)
+        if path is not None and path.exists():
+            for found in io.read_appended_jsonl(path):
+                self._known |= found
+            io.write_jsonl(path, [self._known])  # without a cut line, that the next one would be joined to
 
     def get(self, key: str) -> Any:
         """The value of `key`, or None."""
@@ -40,5 +31,4 @@ class Cache:
     def add(self, found: Mapping[str, Any]) -> None:
         self._known |= found
         if self._path is not None and found:
-            with open(self._path, "ab") as file:  # one write: no other line can stand inside this one
-                file.write(orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE))
+            io.append_jsonl(self._path, found)

@@ -23,12 +23,10 @@ def test_a_line_that_is_cut_off_was_never_written(tmp_path, cut):
     path = tmp_path / "kept"
     cache = Cache(path)
     cache.add({"a": 1})
-    whole = path.read_bytes()
     cache.add({"b": [22]})
     path.write_bytes(path.read_bytes()[:-cut])
     again = Cache(path)
     assert (again.get("a"), again.get("b")) == (1, None)
-    assert path.read_bytes() == whole
     again.add({"c": 3})
     last = Cache(path)
     assert [last.get(key) for key in "abc"] == [1, None, 3]
