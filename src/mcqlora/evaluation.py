@@ -41,14 +41,20 @@ class Model:
     limit: int
     cache: Cache
     progress: scoring.Progress = scoring.silent
+    head: float = 1.0  # see `scoring.score`
 
     def score(self, groups: Mapping[str, Items]) -> dict[str, list[list[scoring.Scored]]]:
         """The items' scores, group by group; all of them are batched together."""
         trees = [item.tree for items in groups.values() for item in items]
-        what = f"{self.name}: choices"
-        found = iter(
-            scoring.score(self.forward, trees, self.batch_size, self.limit, self.cache, self.progress, what)
+        settings = (
+            self.batch_size,
+            self.limit,
+            self.cache,
+            self.progress,
+            f"{self.name}: choices",
+            self.head,
         )
+        found = iter(scoring.score(self.forward, trees, *settings))
         return {name: list(islice(found, len(items))) for name, items in groups.items()}
 
     def write(
@@ -115,6 +121,7 @@ def evaluate(
         seq_length,
         Cache(kept(runs, base, adapter, lora, config)),
         progress,
+        network["vocab_size"] / (12 * network["num_layers"] * network["hidden_size"]),
     )
     everything = {question["id"]: question for question in io.read_jsonl(questions)}
     records = list(io.read_json_array(test))

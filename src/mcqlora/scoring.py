@@ -20,11 +20,10 @@ import numpy as np
 from mcqlora import io
 from mcqlora.cache import Cache
 
-# Padded sizes: ids of a row; positions of a row at which the head is asked. Each pair that occurs is a
-# compilation, which takes as long as some twenty passes.
-LENGTHS = (96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
-WIDTHS = (16, 64, 128, 256, 512)
-FEW = 8  # batches of one shape below which a compilation of their own does not pay
+# Padded sizes: ids of a row; positions of a row at which the head is asked.
+LENGTHS = (64, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048)
+WIDTHS = (16, 32, 64, 96, 128, 192, 256, 384, 512)
+COMPILATION = 20  # a shape's compilation takes as long as so many passes of the smallest
 WIDE = 64  # positions a row from which a batch has fewer rows: the head's logits are what fills the memory
 GUESSED = WIDTHS[0] - 1  # ids checked by a pass of the generation beyond the next one
 
@@ -148,12 +147,16 @@ def score(
     cache: Cache | None = None,
     progress: Progress = silent,
     what: str = "scoring",
+    head: float = 1.0,
 ) -> list[list[Scored]]:
     """Score every continuation of every tree, as if it stood alone; results in the order of `trees`.
 
     Trees are cut by `fit`; equal ones are fed once. The batches depend on the trees alone, not on what the
     cache has: a batch that it has whole is not fed again, any other is, whole. So a killed evaluation ends
     with the very same scores.
+
+    Args:
+        head: what the head costs at a position, in units of what the layers cost for an id.
     """
     cache = cache or Cache()
     asked = [fit(tree, limit)[0] for tree in trees]
@@ -162,7 +165,7 @@ def score(
     keys, layouts = list(different), [_layout(tree) for tree in different.values()]
     shapes = [(_padded(len(x.ids), LENGTHS), _padded(len(x.targets), WIDTHS)) for x in layouts]
     step = progress(len(keys), what)
-    for shape, indices in _groups(shapes, FEW * batch_size):
+    for shape, indices in _groups(shapes, batch_size, head):
         size = max(1, batch_size * WIDE // max(WIDE, shape[1]))
         for chunk in _chunks(indices, size):
             if any(cache.get(keys[i]) is None for i in chunk):
@@ -327,18 +330,26 @@ def _ended(ids: list[int], most: int, stop: set[int]) -> tuple[list[int], bool]:
     return kept[:most], len(kept) < len(ids) or len(kept) >= most
 
 
-def _groups(shapes: Sequence[tuple[int, int]], few: int) -> Iterator[tuple[tuple[int, int], list[int]]]:
+def _groups(
+    shapes: Sequence[tuple[int, int]], batch_size: int, head: float
+) -> Iterator[tuple[tuple[int, int], list[int]]]:
     """Indices by the shape that they are fed in, small shapes first.
 
-    Less than `few` of one shape join the smallest other shape that holds them, if there is one.
+    Those of one shape join a larger one that occurs where the padding costs less than a compilation.
     """
+
+    def cost(shape: tuple[int, int]) -> float:
+        return shape[0] + head * shape[1]
+
+    compilation = COMPILATION * batch_size * cost((LENGTHS[0], WIDTHS[0]))
     members: dict[tuple[int, int], list[int]] = {}
     for i, shape in enumerate(shapes):
         members.setdefault(shape, []).append(i)
     for shape in sorted(members):
         larger = [other for other in members if other != shape and all(map(int.__ge__, other, shape))]
-        if larger and len(members[shape]) < few:
-            members[min(larger)] += members.pop(shape)
+        nearest = min(larger, key=cost, default=None)
+        if nearest and len(members[shape]) * (cost(nearest) - cost(shape)) < compilation:
+            members[nearest] += members.pop(shape)
         else:
             yield shape, sorted(members[shape])
 

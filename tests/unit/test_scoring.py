@@ -140,16 +140,25 @@ def test_what_continuations_share_is_fed_once():
 
 
 def test_every_batch_of_a_length_has_one_shape():
-    trees = [Tree([1] * n, [[2] * (1 + n % 3)]) for n in range(1, 250)]
+    trees = [Tree([k] * n, [[2] * (1 + n % 3)]) for n in range(1, 128) for k in range(1, 6)]
     forward = Forward()
-    scoring.score(forward, trees, 8, 250)
-    assert set(forward.shapes) == {((8, size), (8, 16)) for size in (96, 192, 256)}  # 128: too few
+    scoring.score(forward, trees, 2, 250)
+    assert set(forward.shapes) == {((2, size), (2, 16)) for size in (64, 96, 128)}
 
 
 def test_a_few_of_one_length_are_no_reason_to_compile():
     forward = Forward()
     scoring.score(forward, [Tree([1] * n, [[2]]) for n in (*range(1, 5), *range(100, 128))], 2, 128)
     assert {shape[0] for shape in forward.shapes} == {(2, 128)}
+
+
+@pytest.mark.parametrize(("head", "shapes"), [(0.01, {(2, 128)}), (100.0, {(2, 128), (2, 16)})])
+def test_where_the_head_is_dear_wide_rows_stay_alone(head, shapes):
+    trees = [Tree([i, k], [[2]]) for i in range(2) for k in range(15)]
+    trees += [Tree([i], [[2] * 40, [3] * 40, [4] * 40]) for i in range(3)]
+    forward = Forward()
+    scoring.score(forward, trees, 2, 64, head=head)
+    assert {(2, shape[1][1]) for shape in forward.shapes} == shapes
 
 
 def test_a_batch_of_wide_rows_has_fewer_of_them():
