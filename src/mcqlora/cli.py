@@ -9,17 +9,25 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple, TextIO
 
 from mcqlora.errors import UserError
 
 MASTER = "MCQLORA_MASTER"  # set in the Snakefile: the process whose end ends every job
 
 
+class Terminal(NamedTuple):
+    """What standard output and standard error were before a job's log took their place."""
+
+    output: TextIO
+    error: TextIO
+
+
 @contextlib.contextmanager
-def job(log: str) -> Iterator[Callable[[str], None]]:
-    """Run a job's body; yields a function that writes a text to the terminal's standard output.
+def job(log: str) -> Iterator[Terminal]:
+    """Run a job's body; yields the terminal, for results that are printed and for progress.
 
     All that the body prints goes to `log`. A `UserError` becomes one line on the terminal, any other
     exception one line that names the log, where the traceback stands; both exit with 1. If the main Snakemake
@@ -34,7 +42,11 @@ def job(log: str) -> Iterator[Callable[[str], None]]:
         os.dup2(file.fileno(), 1)  # MindFormers talks there
         os.dup2(file.fileno(), 2)
         try:
-            yield lambda text: os.write(output, text.encode())
+            with (
+                open(output, "w", encoding="utf-8", closefd=False) as results,
+                open(terminal, "w", encoding="utf-8", closefd=False) as progress,
+            ):
+                yield Terminal(results, progress)
         except UserError as error:
             _say(terminal, str(error))
             raise SystemExit(1) from None

@@ -1,61 +1,72 @@
-"""Score and generate with a network on CPU or NPU: batches of one shape, one forward pass for every protocol.
+"""Score and generate with a network on CPU or NPU: batches of fixed shapes, every prompt fed once.
 
-Multiple choice: each candidate answer ("The right option is X.text") is fed after the prompt once. Its
-tokens' log-probabilities give the full-answer score, those up to the letter the letter score, and where every
-token is the network's first choice the candidate *is* what greedy generation would write. Only for the other
-items a text is generated token by token.
+A `Tree` is a prompt with the continuations that are compared after it. One row of a forward pass holds it
+whole: the continuations stand side by side, see the prompt and themselves alone, and count their positions
+from the prompt's end, so that each scores as if it stood there by itself. The letters that a prompt might go
+on with cost no more than the prompt.
+
+Greedy generation has no cache of keys and values (none runs on a CPU); instead each pass checks several ids
+that are guessed from the text itself, which changes how many passes it takes and not what is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import takewhile
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcqlora import prompt, shuffle
-from mcqlora.alpaca import answer_text
-from mcqlora.benchmarks import LETTERS
+from mcqlora import io
+from mcqlora.cache import Cache
 
-LENGTHS = (
-    64,
-    96,
-    128,
-    160,
-    192,
-    256,
-    384,
-    512,
-    768,
-    1024,
-    1536,
-    2048,
-)  # padded lengths: one compilation each
+# Padded sizes: ids of a row; positions of a row at which the head is asked.
+LENGTHS = (64, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048)
+WIDTHS = (16, 32, 64, 96, 128, 192, 256, 384, 512)
+COMPILATION = 20  # a shape's compilation takes as long as so many passes of the smallest
+WIDE = 64  # positions a row from which a batch has fewer rows: the head's logits are what fills the memory
+GUESSED = WIDTHS[0] - 1  # ids checked by a pass of the generation beyond the next one
+
+Progress = Callable[[int, str], Callable[[int], Any]]
 
 
-class Continuation(NamedTuple):
-    """`target` ids to be scored after `prompt` ids."""
+class Tree(NamedTuple):
+    """Continuations to be compared, each one or more ids, after `prompt`."""
 
     prompt: list[int]
-    target: list[int]
+    branches: list[list[int]]
 
 
 class Scored(NamedTuple):
-    """Of each target token: its log-probability, float32[n]; the network's first choice there, int32[n]."""
+    """Of each id of a continuation: its log-probability, float32[n]; the network's first choice, int32[n]."""
 
     logprobs: np.ndarray
     choices: np.ndarray
 
 
-Forward = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+class Rows(NamedTuple):
+    """A forward pass; all int32. Padding is at the end.
+
+    ids [B, S]; branches [B, S]: 0 of a prompt, 1, 2, ... of its continuations, -1 of padding: an id attends
+    to the earlier ones of the prompt and of its own branch; places [B, S]: where each id stands in its text;
+    positions [B, P] in a row, at which `targets` [B, P] are scored as the next ids.
+    """
+
+    ids: np.ndarray
+    branches: np.ndarray
+    places: np.ndarray
+    positions: np.ndarray
+    targets: np.ndarray
+
+
+Forward = Callable[[Rows], tuple[np.ndarray, np.ndarray]]
 
 
 def load(model_config: dict, device: str, weights: Mapping[str, np.ndarray], name: str) -> Forward:
     """Build the network, put `weights` into it and return its scoring function; `name` is said in errors.
 
-    The function takes ids int32 [B, S], positions int32 [B, P] in a row and targets int32 [B, P], and returns
-    the log-probabilities of the targets as next tokens, float32 [B, P], and the most probable next tokens,
-    int32 [B, P]. Only the hidden states at `positions` meet the (large) head.
+    The function returns the log-probabilities of the targets as next ids, float32 [B, P], and the most
+    probable next ids, int32 [B, P]. Only the hidden states at `positions` meet the (large) head.
 
     Raises:
         UserError: `weights` lack a tensor of the network, or one has another shape.
@@ -65,8 +76,8 @@ def load(model_config: dict, device: str, weights: Mapping[str, np.ndarray], nam
     from mindformers.models import build_network
     from mindspore import Tensor, nn, ops
 
-    import mcqlora.network  # noqa: F401  (registers the network)
     from mcqlora.adapters import load_into
+    from mcqlora.network import MASKED
 
     ms.set_context(mode=ms.GRAPH_MODE, device_target=device)
     config = {"model_config": model_config, "arch": {"type": "InternLMForCausalLM"}}
@@ -77,58 +88,156 @@ def load(model_config: dict, device: str, weights: Mapping[str, np.ndarray], nam
         def __init__(self, decoder, head):
             super().__init__(auto_prefix=False)
             self.decoder, self.head = decoder, head
+            self.cos, self.sin = decoder.freqs_mgr.freqs_cos, decoder.freqs_mgr.freqs_sin
+            self.swap = decoder.freqs_mgr.swap_mask
 
-        def construct(self, ids, positions, targets):
+        def construct(self, ids, branches, places, positions, targets):
             batch, length = ids.shape
-            hidden = self.decoder(ids).reshape(batch * length, -1)
+            keys = branches.reshape(batch, 1, length)
+            seen = ops.logical_or(ops.equal(keys, 0), ops.equal(keys, branches.reshape(batch, length, 1)))
+            order = ops.arange(0, length, 1)
+            seen = ops.logical_and(seen, ops.less_equal(order.reshape(1, 1, -1), order.reshape(1, -1, 1)))
+            mask = ops.mul(ops.sub(1.0, ops.cast(seen, self.decoder.dtype)), MASKED)
+            rotary = (self._at(self.cos, places), self._at(self.sin, places), self.swap)
+            hidden = ops.cast(self.decoder.tok_embeddings(ids), self.decoder.dtype)
+            for layer in self.decoder.layers:
+                hidden = layer(hidden, rotary, mask.reshape(batch, 1, length, length))
+            hidden = self.decoder.norm_out(hidden).reshape(batch * length, -1)
             rows = positions + ops.arange(0, batch * length, length).reshape(batch, 1)
             logits = ops.cast(self.head(ops.gather(hidden, rows.reshape(-1), 0)), ms.float32)
             logprobs = ops.gather_elements(ops.log_softmax(logits, -1), 1, targets.reshape(-1, 1))
             return logprobs.reshape(targets.shape), ops.argmax(logits, -1).reshape(targets.shape)
 
+        def _at(self, table, places):
+            batch, length = places.shape
+            return ops.gather(table, places.reshape(-1), 0).reshape(batch, 1, length, -1)
+
     cell = Score(network.model, network.lm_head)
     cell.set_train(False)
 
-    def forward(ids, positions, targets):
-        logprobs, choices = cell(*(Tensor(array, ms.int32) for array in (ids, positions, targets)))
+    def forward(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        logprobs, choices = cell(*(Tensor(array, ms.int32) for array in rows))
         return logprobs.asnumpy(), choices.asnumpy().astype(np.int32)
 
     return forward
 
 
-def score(
-    forward: Forward, items: Sequence[Continuation], batch_size: int, limit: int, progress: Callable = iter
-) -> list[Scored]:
-    """Score every continuation, in batches of similar length; results stand in the order of `items`.
+def silent(total: int, what: str) -> Callable[[int], Any]:
+    """The `Progress` that shows nothing: takes a total and its name, gives what is told of each step."""
+    return lambda done: None
 
-    A prompt too long for `limit` ids with its target loses ids from its start, as text generation would; a
-    target that leaves no room for a prompt loses its end.
+
+def fit(tree: Tree, limit: int) -> tuple[Tree, bool]:
+    """`tree` cut so that a prompt and any one continuation, without its last id, have at most `limit` ids.
+
+    A continuation loses its end, then the prompt its start; the second value says that the prompt did.
+    The last id of a continuation is never fed: nothing after it is scored.
+    Source: lm-evaluation-harness cuts alike, lm_eval/models/huggingface.py, `_loglikelihood_tokens`.
     """
-    items = [Continuation(item.prompt, item.target[: limit - 1]) for item in items]
-    results: list[Scored | None] = [None] * len(items)
-    widths = [
-        _padded(len(item.target), (16, 64, 256, limit)) for item in items
-    ]  # each meets the head so often
-    order = sorted(range(len(items)), key=lambda i: (widths[i], len(items[i].prompt) + len(items[i].target)))
-    for chunk in progress(list(_chunks(order, batch_size))):
-        width = max(widths[i] for i in chunk)
-        longest = max(len(items[i].prompt) + len(items[i].target) for i in chunk)
-        length = _padded(min(longest, limit), (*(size for size in LENGTHS if size < limit), limit))
-        ids = np.zeros((batch_size, length), np.int32)
-        positions = np.zeros((batch_size, width), np.int32)
-        targets = np.zeros((batch_size, width), np.int32)
-        for row, i in enumerate(chunk):
-            target = items[i].target
-            context = items[i].prompt[-(length - len(target)) :]
-            n, m = len(context), len(target)
-            ids[row, : n + m] = context + target
-            positions[row, :m] = np.arange(n - 1, n + m - 1)
-            targets[row, :m] = target
-        logprobs, choices = forward(ids, positions, targets)
-        for row, i in enumerate(chunk):
-            m = len(items[i].target)
-            results[i] = Scored(logprobs[row, :m].copy(), choices[row, :m].copy())
-    return results
+    branches = [branch[:limit] for branch in tree.branches]
+    room = limit + 1 - max(map(len, branches))
+    return Tree(tree.prompt[-room:], branches), len(tree.prompt) > room
+
+
+def score(
+    forward: Forward,
+    trees: Sequence[Tree],
+    batch_size: int,
+    limit: int,
+    cache: Cache | None = None,
+    progress: Progress = silent,
+    what: str = "scoring",
+    head: float = 1.0,
+) -> list[list[Scored]]:
+    """Score every continuation of every tree, as if it stood alone; results in the order of `trees`.
+
+    Trees are cut by `fit`; equal ones are fed once. The batches depend on the trees alone, not on what the
+    cache has: a batch that it has whole is not fed again, any other is, whole. So a killed evaluation ends
+    with the very same scores.
+
+    Args:
+        head: what the head costs at a position, in units of what the layers cost for an id.
+    """
+    cache = cache or Cache()
+    asked = [fit(tree, limit)[0] for tree in trees]
+    of = [io.digest("score", *tree)[:24] for tree in asked]
+    different = dict(zip(of, asked, strict=True))
+    keys, layouts = list(different), [_layout(tree) for tree in different.values()]
+    shapes = [(_padded(len(x.ids), LENGTHS), _padded(len(x.targets), WIDTHS)) for x in layouts]
+    step = progress(len(keys), what)
+    for shape, indices in _groups(shapes, batch_size, head):
+        size = max(1, batch_size * WIDE // max(WIDE, shape[1]))
+        for chunk in _chunks(indices, size):
+            if any(cache.get(keys[i]) is None for i in chunk):
+                logprobs, choices = forward(_rows([layouts[i] for i in chunk], size, *shape))
+                cache.add(
+                    {
+                        keys[i]: [
+                            array[row, : len(layouts[i].targets)].tolist() for array in (logprobs, choices)
+                        ]
+                        for row, i in enumerate(chunk)
+                    }
+                )
+            step(len(chunk))
+    return [_split(tree, *cache.get(key)) for tree, key in zip(asked, of, strict=True)]
+
+
+class _Layout(NamedTuple):
+    """One row: as `Rows`, but lists without padding."""
+
+    ids: list[int]
+    branches: list[int]
+    places: list[int]
+    positions: list[int]
+    targets: list[int]
+
+
+def _layout(tree: Tree) -> _Layout:
+    """The row of a tree: the prompt, what all its continuations start with, then the rest of each.
+
+    Targets are in the same order. Of a continuation the last id is not fed.
+    """
+    shared = _shared(tree)
+    trunk = tree.prompt + tree.branches[0][:shared]
+    row = _Layout(list(trunk), [0] * len(trunk), list(range(len(trunk))), [], [])
+    row.positions.extend(range(len(tree.prompt) - 1, len(trunk) - 1))
+    row.targets.extend(trunk[len(tree.prompt) :])
+    for number, branch in enumerate(tree.branches, 1):
+        own, start = branch[shared:], len(row.ids)
+        row.ids.extend(own[:-1])
+        row.branches.extend([number] * (len(own) - 1))
+        row.places.extend(range(len(trunk), len(trunk) + len(own) - 1))
+        row.positions.extend([len(trunk) - 1, *range(start, start + len(own) - 1)])
+        row.targets.extend(own)
+    return row
+
+
+def _shared(tree: Tree) -> int:
+    """How many first ids all continuations share; each keeps one or more of its own."""
+    shortest = min(map(len, tree.branches)) - 1
+    same = takewhile(lambda ids: len(set(ids)) == 1, zip(*tree.branches, strict=False))
+    return min(shortest, sum(1 for _ in same))
+
+
+def _split(tree: Tree, logprobs: list[float], choices: list[int]) -> list[Scored]:
+    """The scores of a tree's row by continuation."""
+    shared = end = _shared(tree)
+    found = []
+    for branch in tree.branches:
+        start, end = end, end + len(branch) - shared
+        parts = (values[:shared] + values[start:end] for values in (logprobs, choices))
+        found.append(Scored(np.array(next(parts), np.float32), np.array(next(parts), np.int32)))
+    return found
+
+
+def _rows(layouts: Sequence[_Layout], batch: int, length: int, width: int) -> Rows:
+    """Layouts padded to one shape."""
+    shapes = ((length, 0), (length, -1), (length, 0), (width, 0), (width, 0))
+    arrays = Rows(*(np.full((batch, columns), filler, np.int32) for columns, filler in shapes))
+    for row, layout in enumerate(layouts):
+        for array, values in zip(arrays, layout, strict=True):
+            array[row, : len(values)] = values
+    return arrays
 
 
 def generate(
@@ -138,125 +247,117 @@ def generate(
     stop: set[int],
     batch_size: int,
     limit: int,
-    progress: Callable = iter,
+    cache: Cache | None = None,
+    starts: Sequence[list[int]] | None = None,
+    progress: Progress = silent,
+    what: str = "generating",
 ) -> list[list[int]]:
     """Greedy continuations of `prompts`, at most `max_new_tokens` ids, without the stop token that ends them.
 
-    A batch's rows that have ended make room for the next prompts, so that no row waits for the longest one.
+    A text longer than `limit` loses its start. A batch's rows that have ended make room for the next prompts,
+    so that no row waits for the longest one.
+
+    Args:
+        starts: what is known already of each continuation, its end or a stop token perhaps among it.
     """
-    results: list[list[int]] = [[] for _ in prompts]
-    waiting = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
-    for chunk in progress([waiting] if waiting else []):
-        active: list[int] = []
-        while chunk or active:
-            while chunk and len(active) < batch_size:
-                active.append(chunk.pop())
-            texts = [(prompts[i] + results[i])[-limit:] for i in active]
-            length = _padded(max(map(len, texts)), (*(size for size in LENGTHS if size < limit), limit))
-            ids = np.zeros((batch_size, length), np.int32)
-            positions = np.zeros((batch_size, 1), np.int32)
-            for row, text in enumerate(texts):
-                ids[row, : len(text)] = text
-                positions[row, 0] = len(text) - 1
-            _, choices = forward(ids, positions, np.zeros((batch_size, 1), np.int32))
-            ended = set()
-            for row, i in enumerate(active):
-                token = int(choices[row, 0])
-                if token in stop:
-                    ended.add(i)
-                else:
-                    results[i].append(token)
-                    if len(results[i]) == max_new_tokens:
-                        ended.add(i)
-            active = [i for i in active if i not in ended]
-    return results
+    cache = cache or Cache()
+    keys = [io.digest("generate", ids, max_new_tokens, sorted(stop), limit)[:24] for ids in prompts]
+    results = [_ended(list(start), max_new_tokens, stop) for start in starts or [[] for _ in prompts]]
+    step = progress(len(prompts), what)
+    waiting = []
+    for i in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])):
+        known = cache.get(keys[i])
+        if known is not None:
+            results[i] = known, True
+        if results[i][1]:
+            step(1)
+        else:
+            waiting.append(i)
+    active: list[int] = []
+    while waiting or active:
+        while waiting and len(active) < batch_size:
+            active.append(waiting.pop())
+        texts = [(prompts[i] + results[i][0])[-limit:] for i in active]
+        guesses = []
+        for i, text in zip(active, texts, strict=True):
+            left = max_new_tokens - len(results[i][0]) - 1
+            guesses.append(guess(text, min(GUESSED, limit - len(text), left)))
+        layouts = [_continued(text, ids) for text, ids in zip(texts, guesses, strict=True)]
+        length = _padded(max(len(layout.ids) for layout in layouts), LENGTHS)
+        _, choices = forward(_rows(layouts, batch_size, length, WIDTHS[0]))
+        for row, i in enumerate(active):
+            written = _accepted(guesses[row], choices[row].tolist())
+            results[i] = _ended(results[i][0] + written, max_new_tokens, stop)
+        ended = {i for i in active if results[i][1]}
+        cache.add({keys[i]: results[i][0] for i in sorted(ended)})
+        step(len(ended))
+        active = [i for i in active if i not in ended]
+    return [ids for ids, _ in results]
+
+
+def guess(text: Sequence[int], most: int) -> list[int]:
+    """At most `most` ids that may follow `text`: what followed the latest earlier place of its last ids.
+
+    Answers quote: an option, or the passage. Three ids are looked for, then two, then one.
+    Source: prompt look-up decoding; Leviathan et al. 2023, https://arxiv.org/abs/2211.17192, shows why
+    checking guesses keeps the result.
+    """
+    if most < 1:
+        return []
+    for size in (3, 2, 1):
+        last = text[-size:]
+        for start in range(len(text) - size - 1, -1, -1):
+            if text[start : start + size] == last:
+                return list(text[start + size : start + size + most])
+    return []
+
+
+def _continued(text: list[int], guessed: list[int]) -> _Layout:
+    """The row that asks what follows `text`, and what follows each of the guessed ids if they hold."""
+    n = len(text) + len(guessed)
+    return _Layout(text + guessed, [0] * n, list(range(n)), list(range(len(text) - 1, n)), [])
+
+
+def _accepted(guessed: list[int], choices: list[int]) -> list[int]:
+    """The network's own choices: as far as the guesses agree, and one more."""
+    agreed = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(guessed, choices, strict=False)))
+    return choices[: agreed + 1]
+
+
+def _ended(ids: list[int], most: int, stop: set[int]) -> tuple[list[int], bool]:
+    """`ids` up to the first stop token, at most `most`; whether they are all."""
+    kept = list(takewhile(lambda token: token not in stop, ids))
+    return kept[:most], len(kept) < len(ids) or len(kept) >= most
+
+
+def _groups(
+    shapes: Sequence[tuple[int, int]], batch_size: int, head: float
+) -> Iterator[tuple[tuple[int, int], list[int]]]:
+    """Indices by the shape that they are fed in, small shapes first.
+
+    Those of one shape join a larger one that occurs where the padding costs less than a compilation.
+    """
+
+    def cost(shape: tuple[int, int]) -> float:
+        return shape[0] + head * shape[1]
+
+    compilation = COMPILATION * batch_size * cost((LENGTHS[0], WIDTHS[0]))
+    members: dict[tuple[int, int], list[int]] = {}
+    for i, shape in enumerate(shapes):
+        members.setdefault(shape, []).append(i)
+    for shape in sorted(members):
+        larger = [other for other in members if other != shape and all(map(int.__ge__, other, shape))]
+        nearest = min(larger, key=cost, default=None)
+        if nearest and len(members[shape]) * (cost(nearest) - cost(shape)) < compilation:
+            members[nearest] += members.pop(shape)
+        else:
+            yield shape, sorted(members[shape])
 
 
 def _chunks(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     return (order[start : start + size] for start in range(0, len(order), size))
 
 
-def _padded(length: int, sizes: Iterable[int]) -> int:
-    return min((size for size in sizes if size >= length), default=length)
-
-
-class Choice(NamedTuple):
-    """A test item ready to be scored: its prompt and four candidate answers, as ids."""
-
-    id: str
-    order: str
-    gold: str
-    prompt: list[int]
-    candidates: list[list[int]]
-    n_letter: int  # ids of a candidate up to and including its letter
-
-
-def choices(
-    records: Iterable[dict], questions: dict[str, dict], encode: prompt.Encode, template: prompt.Template
-) -> list[Choice]:
-    """The items of the copy records `records`."""
-    items = []
-    for record in records:
-        options, gold = shuffle.present(questions[record["id"]], record["order"])
-        answers = [answer_text(letter, option) for letter, option in zip(LETTERS, options, strict=True)]
-        candidates = [prompt.answer_ids(encode, answer) for answer in answers]
-        items.append(
-            Choice(
-                record["id"],
-                record["order"],
-                gold,
-                prompt.prompt_ids(encode, template, record["instruction"], record["input"]),
-                candidates,
-                1 + _common(candidates),
-            )
-        )
-    return items
-
-
-def _common(candidates: Sequence[Sequence[int]]) -> int:
-    """Length of the candidates' common start: the token after it holds the letter, alone or with more."""
-    return next(i for i, ids in enumerate(zip(*candidates, strict=False)) if len(set(ids)) > 1)
-
-
-def choose(items: Sequence[Choice], scored: Sequence[Scored]) -> dict[str, list[dict]]:
-    """Items of the protocols "answer" and "letter" from the scored candidates, four an item in their order.
-
-    answer: highest sum of log-probabilities of the whole string; letter: of its ids up to the letter. The
-    first of equals wins.
-    """
-    protocols: dict[str, list[dict]] = {"answer": [], "letter": []}
-    for number, item in enumerate(items):
-        four = scored[4 * number : 4 * number + 4]
-        sums = {
-            "answer": [float(s.logprobs.sum()) for s in four],
-            "letter": [float(s.logprobs[: item.n_letter].sum()) for s in four],
-        }
-        for name, scores in sums.items():
-            choice = LETTERS[int(np.argmax(scores))]
-            protocols[name].append(
-                {
-                    "id": item.id,
-                    "order": item.order,
-                    "gold": item.gold,
-                    "choice": choice,
-                    "correct": choice == item.gold,
-                    "scores": [round(score, 5) for score in scores],
-                }
-            )
-    return protocols
-
-
-def greedy_matches(items: Sequence[Choice], scored: Sequence[Scored]) -> list[int | None]:
-    """For each item the candidate that greedy generation writes, or None where it writes something else.
-
-    Exact: a candidate is what greedy generation writes if each of its ids is the first choice after those
-    before it. What generation would add after it is not looked at: the letter stands in the candidate.
-    """
-    matches: list[int | None] = []
-    for number, item in enumerate(items):
-        four = scored[4 * number : 4 * number + 4]
-        hits = [
-            k for k, s in enumerate(four) if np.array_equal(s.choices, item.candidates[k][: len(s.choices)])
-        ]
-        matches.append(hits[0] if hits else None)
-    return matches
+def _padded(length: int, sizes: Sequence[int]) -> int:
+    """The least of the (ascending) sizes that holds `length`; beyond them multiples of the last."""
+    return next((size for size in sizes if size >= length), -(-length // sizes[-1]) * sizes[-1])

@@ -40,8 +40,8 @@ def read(path: str | Path) -> Iterator[dict[str, Any]]:
     """Yield the questions of a SQuAD v1.1 JSON file, in file order.
 
     Each is `{"id", "context", "question": str, "answers": [str, ...] (one or more), "first": bool,
-    "paragraph": int}`; `first` marks the first question of its paragraph (MindFormers scores those alone,
-    against the first answer) and `paragraph` counts from 0 over the whole file.
+    "paragraph": int, "article": int}`; `first` marks the first question of its paragraph (MindFormers scores
+    those alone, against the first answer); `paragraph` and `article` count from 0 over the whole file.
 
     Raises:
         UserError: the file is missing, not JSON, or not in the SQuAD v1.1 layout.
@@ -73,6 +73,7 @@ def read(path: str | Path) -> Iterator[dict[str, Any]]:
                     "answers": [_text(path, answer, "text", spot) for answer in answers],
                     "first": position == 0,
                     "paragraph": paragraph,
+                    "article": number,
                 }
             paragraph += 1
     if paragraph == 0:

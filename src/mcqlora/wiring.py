@@ -60,6 +60,11 @@ def check(config: dict[str, Any], named: Config = MappingProxyType({})) -> None:
         raise UserError(
             "base.text: only the generated benchmark has a corpus; set base.path, or base.text: train"
         )
+    part = config["evaluate"]
+    if part["protocol"] not in part["protocols"]:
+        raise UserError(
+            f"evaluate.protocol: {part['protocol']}, the headline, is not in evaluate.protocols; add it there"
+        )
     model = config["model"]
     if model["hidden_size"] % model["num_heads"]:
         raise UserError(
@@ -273,9 +278,14 @@ def evaluate(config: Config) -> dict[str, Any]:
         "device": config["device"],
         "seq_length": config["encode"]["seq_length"],
         "batch_size": part["batch_size"],
-        "generation": {
-            "items": part["generation_items"],
-            "max_new_tokens": part["generation_max_new_tokens"],
+        "choosing": {
+            **{key: part[key] for key in ("protocols", "shots", "rotations")},
+            # Where the split itself leaks, the test questions are such questions already.
+            "leak_items": 0 if config["split"] == "recipe" else part["leak_items"],
+            "generation": {
+                "items": part["generation_items"],
+                "max_new_tokens": part["generation_max_new_tokens"],
+            },
         },
         "reading": {"items": part["squad_items"], "max_new_tokens": part["squad_max_new_tokens"]},
         "seed": part["seed"],

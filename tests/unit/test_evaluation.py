@@ -1,7 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mcqlora import adapters, alpaca, evaluation, io, prompt, scoring, squad
+from mcqlora.cache import Cache
 
 TEMPLATE = prompt.Template(bos=1, eos=2, eoh=3, eoa=4, newline=5, pad=0)
 READING = {"items": 99, "max_new_tokens": 40}
@@ -20,16 +25,18 @@ class Processor:
 def recite(answers):
     """A network that knows by heart what follows each prompt of `answers`, [(prompt ids, answer text)]."""
 
-    def forward(ids, positions, targets):
-        choices = np.full(positions.shape, TEMPLATE.eos, np.int32)
-        for row, column in np.ndindex(*positions.shape):
-            text = ids[row, : positions[row, column] + 1].tolist()
+    def forward(rows):
+        choices = np.full(rows.positions.shape, TEMPLATE.eos, np.int32)
+        for row, column in np.ndindex(*rows.positions.shape):
+            position, branches = rows.positions[row, column], rows.branches[row]
+            sees = [i for i in range(position + 1) if branches[i] in (0, branches[position])]
+            text = rows.ids[row, sees].tolist()
             for start, answer in answers:
                 written = text[len(start) :]
                 whole = [*characters(answer), TEMPLATE.eos]
                 if text[: len(start)] == start and whole[: len(written)] == written and written != whole:
                     choices[row, column] = whole[len(written)]
-        return np.where(targets == choices, -0.1, -5).astype(np.float32), choices
+        return np.where(rows.targets == choices, -0.1, -5).astype(np.float32), choices
 
     return forward
 
@@ -68,20 +75,35 @@ def read(squad_file, said, reading=READING, seed=0):
         )
         for key, text in said.items()
     ]
-    return evaluation.read(
-        "base", recite(answers), str(squad_file), Processor(), characters, TEMPLATE, reading, 2, 384, seed
-    )
+    model = evaluation.Model("base", recite(answers), Processor(), characters, TEMPLATE, 2, 384, Cache())
+    return evaluation.read(model, str(squad_file), reading, seed)
 
 
 def test_drawn_is_a_function_of_seed_and_keys():
     keys = [f"k{i}" for i in range(50)]
-    indices = evaluation.drawn(keys, 10, 0)
+    strata = ["few" if i < 10 else "many" for i in range(50)]
+    indices = evaluation.drawn(keys, strata, 10, 0)
     assert len(indices) == 10 and indices == sorted(indices)
-    turned = evaluation.drawn(keys[::-1], 10, 0)
+    turned = evaluation.drawn(keys[::-1], strata[::-1], 10, 0)
     assert {keys[::-1][i] for i in turned} == {keys[i] for i in indices}
-    assert evaluation.drawn(keys, 10, 1) != indices
-    assert set(indices) <= set(evaluation.drawn(keys, 20, 0))
-    assert evaluation.drawn(keys, 99, 0) == list(range(50))
+    assert evaluation.drawn(keys, strata, 10, 1) != indices
+    assert set(indices) <= set(evaluation.drawn(keys, strata, 20, 0))
+    assert evaluation.drawn(keys, strata, 99, 0) == list(range(50))
+
+
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=8),
+    count=st.integers(0, 99),
+    seed=st.integers(0, 99),
+)
+def test_a_sample_has_of_every_stratum_its_share(sizes, count, seed):
+    strata = [name for name, size in enumerate(sizes) for _ in range(size)]
+    keys = [f"k{i}" for i in range(len(strata))]
+    sample = evaluation.drawn(keys, strata, count, seed)
+    assert len(sample) == min(count, len(keys))
+    for name, size in enumerate(sizes):
+        share = len(sample) * size / len(keys)
+        assert abs(sum(strata[i] == name for i in sample) - share) < 2
 
 
 def test_reading_is_scored_by_both_scorers(squad_file):
@@ -92,6 +114,8 @@ def test_reading_is_scored_by_both_scorers(squad_file):
     assert items["0-0"]["mindformers"]["em"] == 0  # its gold is the first answer, "old mill"
     assert items["0-1"]["official"]["em"] == 0 and items["0-1"]["official"]["f1"] == pytest.approx(2 / 3)
     assert [item["paragraph"] for item in found["items"]] == [0, 0, 1]
+    assert [item["article"] for item in found["items"]] == [0, 0, 0]
+    assert (found["of"], found["of_first"], found["truncated"]) == (3, 2, 0)
     assert found["official"]["n"] == 3
     assert found["official"]["em"] == pytest.approx(100 / 3)
     assert found["mindformers"]["em"] == 0
@@ -114,6 +138,14 @@ def test_an_answer_has_at_most_so_many_tokens(squad_file):
     assert found["items"][0]["prediction"] == "x" * 7
 
 
+def test_a_prompt_that_lost_its_start_is_counted(squad_file):
+    questions = list(squad.read(squad_file))
+    lengths = [1 + len(squad.prompt(q["context"], q["question"])) for q in questions]
+    model = evaluation.Model("base", recite([]), Processor(), characters, TEMPLATE, 2, lengths[1], Cache())
+    found = evaluation.read(model, str(squad_file), READING, 0)
+    assert found["truncated"] == sum(length > lengths[1] for length in lengths) == 1
+
+
 def test_reading_takes_a_sample(squad_file):
     found = read(squad_file, {}, {"items": 2, "max_new_tokens": 7})
     assert len(found["items"]) == found["official"]["n"] == 2
@@ -133,17 +165,36 @@ QUESTIONS = [
     }
     for number in range(3)
 ]
+TRAINED = [
+    question
+    | {"id": f"toy/fish/test/{number}", "subject": "fish", "question": f"Which fish is number {number}?"}
+    for number, question in enumerate([*QUESTIONS, *QUESTIONS[:2]])
+]
 NETWORK = {"hidden_size": 4, "num_layers": 1, "num_heads": 1, "n_kv_heads": None, "intermediate_size": 4}
 NETWORK |= {"vocab_size": 9, "rms_norm_eps": 1e-6, "theta": 1e4, "has_bias": True, "init_std": 0.01}
 WEIGHT = "model.layers.0.attention.wq.weight"
+
+
+WREN = "The right option is C.wren"
+CHOOSING = {
+    "protocols": ["answer", "letter", "generation"],
+    "shots": [0],
+    "rotations": 1,
+    "leak_items": 0,
+    "generation": {"items": 99, "max_new_tokens": 60},
+}
 
 
 @pytest.fixture
 def run(tmp_path, squad_file, monkeypatch):
     """A function that evaluates a reciting network; returns mcq.json, squad.json and the weights it has."""
     records = [alpaca.shuffled_record(question, "DCBA") for question in QUESTIONS]  # the wren is C now
+    trained = [alpaca.shuffled_record(question, order) for order in ("ABCD", "BACD") for question in TRAINED]
+    copy = [alpaca.shuffled_record(question, "DCBA") for question in (*QUESTIONS, *TRAINED)]
     io.write_json_array(tmp_path / "test.json", records)
-    io.write_jsonl(tmp_path / "questions.jsonl", QUESTIONS)
+    io.write_json_array(tmp_path / "train.json", trained)
+    io.write_json_array(tmp_path / "epoch_3.json", copy)
+    io.write_jsonl(tmp_path / "questions.jsonl", [*QUESTIONS, *TRAINED])
     adapters.save({WEIGHT: np.zeros((4, 4), np.float32)}, tmp_path / "base" / "model.safetensors")
     io.write_json(tmp_path / "base" / "config.json", NETWORK)
     lora = {"lora_a": np.ones((2, 4), np.float32), "lora_b": np.ones((4, 2), np.float32)}
@@ -152,72 +203,174 @@ def run(tmp_path, squad_file, monkeypatch):
     monkeypatch.setattr(evaluation.tokenizer, "load", lambda path: Processor())
     monkeypatch.setattr(evaluation.encode, "SegmentEncoder", lambda processor: characters)
     monkeypatch.setattr(evaluation.prompt, "from_tokenizer", lambda processor: TEMPLATE)
-    monkeypatch.setattr(evaluation.prompt, "reference", lambda processor: TEMPLATE)
     loaded = {}
 
-    def evaluate(said, adapter=None, items=99):
+    def evaluate(said, adapter=None, knows=(), **choosing):
+        """`said` after the test questions' prompts; `knows`, copy records, as they stand."""
+        pairs = [*zip(records, said, strict=True), *((record, record["output"]) for record in knows)]
         answers = [
             (prompt.prompt_ids(characters, TEMPLATE, record["instruction"], record["input"]), text)
-            for record, text in zip(records, said, strict=True)
+            for record, text in pairs
         ]
 
         def load(model_config, device, weights, name):
             loaded.update(weights)
-            return recite(answers)
+            forward = recite(answers)
+
+            def counted(rows):
+                loaded["calls"] = loaded.get("calls", 0) + 1
+                return forward(rows)
+
+            return counted
 
         monkeypatch.setattr(scoring, "load", load)
-        return (
-            *evaluation.evaluate(
-                model="base",
-                base=tmp_path / "base",
-                adapter=adapter and str(tmp_path / adapter),
-                tokenizer_path="t",
-                test=str(tmp_path / "test.json"),
-                questions=str(tmp_path / "questions.jsonl"),
-                squad_path=str(squad_file),
-                network=NETWORK,
-                lora={"rank": 2, "alpha": 6},
-                device="CPU",
-                seq_length=384,
-                batch_size=4,
-                generation={"items": items, "max_new_tokens": 60},
-                reading=READING,
-                seed=0,
-                reference_template=False,
-            ),
-            loaded,
+        loaded.clear()
+        mcq, reading = evaluation.evaluate(
+            model="base",
+            base=tmp_path / "base",
+            adapter=adapter and str(tmp_path / adapter),
+            tokenizer_path="t",
+            questions=str(tmp_path / "questions.jsonl"),
+            test=str(tmp_path / "test.json"),
+            train=str(tmp_path / "train.json"),
+            last_copy=str(tmp_path / "epoch_3.json"),
+            squad_path=str(squad_file),
+            runs=tmp_path / "runs",
+            network=NETWORK,
+            lora={"rank": 2, "alpha": 6},
+            device="CPU",
+            seq_length=384,
+            batch_size=4,
+            choosing=CHOOSING | choosing,
+            reading=READING,
+            seed=0,
+            reference_template=False,
         )
+        return mcq, reading, dict(loaded)
 
     return evaluate
 
 
 def test_multiple_choice_by_three_protocols(run):
-    mcq, reading, _ = run(["The right option is C.wren", "The right option is B", "I can't say"])
+    mcq, reading, _ = run([WREN, "The right option is B", "I can't say"])
     assert mcq["model"] == reading["model"] == "base"
-    assert set(mcq["protocols"]) == {"answer", "letter", "generation"}
+    assert list(mcq["protocols"]) == ["answer", "answer_norm", "letter", "generation"]
+    assert mcq["circular"] is None and mcq["leak"] is None
     for protocol in mcq["protocols"].values():
         assert [item["id"] for item in protocol["items"]] == [question["id"] for question in QUESTIONS]
         assert all(item["gold"] == "C" and item["order"] == "DCBA" for item in protocol["items"])
+        assert (protocol["shots"], protocol["truncated"], protocol["average"]) == (0, 0, "micro")
     generated = mcq["protocols"]["generation"]["items"]
-    assert [item["text"] for item in generated] == [
-        "The right option is C.wren",
-        "The right option is B",
-        "I can't say",
-    ]
-    assert [(item["choice"], item["correct"]) for item in generated] == [
-        ("C", True),
-        ("B", False),
-        (None, False),
-    ]
+    assert [item["text"] for item in generated] == [WREN, "The right option is B", "I can't say"]
+    found = [(item["choice"], item["correct"]) for item in generated]
+    assert found == [("C", True), ("B", False), (None, False)]
+    assert mcq["protocols"]["generation"]["stderr"] == pytest.approx(1 / 3)
     assert mcq["protocols"]["answer"]["items"][0]["correct"] is True
     letters = mcq["protocols"]["letter"]["items"]
     assert [item["choice"] for item in letters[:2]] == ["C", "B"]
 
 
+def test_only_the_chosen_protocols_are_asked(run):
+    mcq, _, _ = run(["", "", ""], protocols=["harness", "cmmlu"], shots=[0, 2], rotations=4, leak_items=5)
+    assert list(mcq["protocols"]) == ["harness", "harness_2shot"]  # no question in Chinese
+    assert mcq["circular"] is None and mcq["leak"] is None
+    assert mcq["protocols"]["harness_2shot"]["shots"] == 2
+    assert all(item["order"] == "ABCD" for item in mcq["protocols"]["harness"]["items"])
+
+
+def test_generation_does_not_depend_on_what_else_is_asked(run):
+    said = [WREN, "The right option is B", "I can't say"]
+    texts = [
+        [item["text"] for item in run(said, protocols=chosen)[0]["protocols"]["generation"]["items"]]
+        for chosen in (["generation"], ["letter", "generation"], ["answer", "generation"])
+    ]
+    # Where a scored continuation is what is written, all after it is cut, and the letter stands in it.
+    assert texts[2] == said and texts[0] == texts[1] == ["The right option is C", *said[1:]]
+
+
+def test_letters_alone_are_the_letters_of_the_answers(run):
+    said = [WREN, "The right option is B", "I can't say"]
+    both, alone = (
+        run(said, protocols=chosen)[0]["protocols"]["letter"] for chosen in (["answer", "letter"], ["letter"])
+    )
+    assert both == alone
+
+
 def test_generation_takes_a_sample(run):
-    mcq, _, _ = run(["The right option is C.wren"] * 3, items=2)
+    mcq, _, _ = run([WREN] * 3, generation={"items": 2, "max_new_tokens": 60})
     assert len(mcq["protocols"]["generation"]["items"]) == 2
     assert len(mcq["protocols"]["answer"]["items"]) == 3
+
+
+def test_rotations_are_kept_with_their_order(run):
+    mcq, _, _ = run([WREN] * 3, rotations=4)
+    circular = mcq["circular"]
+    assert (circular["questions"], circular["pinned"]) == (3, 0)
+    items = circular["answer"]["items"]
+    assert [item["order"] for item in items[:4]] == ["DCBA", "CBAD", "BADC", "ADCB"]
+    assert [item["gold"] for item in items[:4]] == ["C", "B", "A", "D"]
+    assert [item["rotation"] for item in items] == [0, 1, 2, 3] * 3
+    plain = mcq["protocols"]["answer"]["items"]
+    assert [item | {"rotation": 0} for item in plain] == items[::4]
+    # It knows the sentence of one order by heart, and that helps in no other.
+    assert [item["correct"] for item in items[:4]] != [True] * 4
+    assert len(circular["letter"]["items"]) == 12
+
+
+def test_the_leak_asks_training_questions_in_an_order_that_is_not_in_training(run):
+    known = [alpaca.shuffled_record(question, "DCBA") for question in TRAINED]
+    mcq, _, _ = run(["", "", ""], knows=known, leak_items=3)
+    leak = mcq["leak"]
+    assert leak["honest"]["answer"]["items"] == mcq["protocols"]["answer"]["items"]
+    items = leak["recipe"]["answer"]["items"]
+    assert len(items) == 3 and leak["short"] == 0
+    assert {item["id"] for item in items} <= {question["id"] for question in TRAINED}
+    assert all(item["order"] == "DCBA" and item["correct"] for item in items)
+    more, _, _ = run(["", "", ""], knows=known, leak_items=9)
+    assert len(more["leak"]["recipe"]["letter"]["items"]) == 5 and more["leak"]["short"] == 4
+
+
+def test_no_leak_item_was_too_long_or_shown_already_in_training(tmp_path):
+    questions = {question["id"]: question for question in TRAINED}
+    train = [alpaca.shuffled_record(question, "ABCD") for question in TRAINED]
+    train.append(alpaca.shuffled_record(TRAINED[0], "DCBA"))
+    io.write_json_array(tmp_path / "train", train)
+    io.write_json_array(tmp_path / "copy", [alpaca.shuffled_record(q, "DCBA") for q in TRAINED])
+    model = evaluation.Model("base", None, Processor(), characters, TEMPLATE, 2, 384, Cache())
+
+    def ids(model):
+        return {
+            r["id"] for r in evaluation.trained(model, tmp_path / "train", tmp_path / "copy", questions, 9, 0)
+        }
+
+    assert ids(model) == {question["id"] for question in TRAINED[1:]}
+    assert ids(replace(model, limit=200)) == set()
+
+
+def test_a_second_evaluation_asks_the_network_nothing(run):
+    said = [WREN, "The right option is B", "I can't say"]
+    choosing = {"rotations": 4, "leak_items": 3}
+    first_mcq, first_reading, first = run(said, **choosing)
+    again_mcq, again_reading, again = run(said, **choosing)
+    assert first["calls"] > 3 and "calls" not in again
+    assert (first_mcq, first_reading) == (again_mcq, again_reading)
+    _, _, other = run(said, adapter="adapter.safetensors", **choosing)
+    assert other["calls"] == first["calls"]
+
+
+def test_the_cache_is_named_by_all_that_decides_a_score(tmp_path):
+    adapters.save({WEIGHT: np.zeros((4, 4), np.float32)}, tmp_path / "base" / "model.safetensors")
+    adapters.save({WEIGHT: np.ones((4, 4), np.float32)}, tmp_path / "adapter")
+    base, adapter = tmp_path / "base", str(tmp_path / "adapter")
+    names = {
+        evaluation.kept(tmp_path, base, None, {"alpha": 1}, {"seq_length": 8}),
+        evaluation.kept(tmp_path, base, adapter, {"alpha": 1}, {"seq_length": 8}),
+        evaluation.kept(tmp_path, base, adapter, {"alpha": 2}, {"seq_length": 8}),
+        evaluation.kept(tmp_path, base, adapter, {"alpha": 1}, {"seq_length": 9}),
+    }
+    adapters.save({WEIGHT: np.zeros((4, 4), np.float32)}, tmp_path / "adapter")
+    names.add(evaluation.kept(tmp_path, base, adapter, {"alpha": 1}, {"seq_length": 8}))
+    assert len(names) == 5 and all(name.is_relative_to(tmp_path) for name in names)
 
 
 def test_the_adapter_is_folded_in_by_alpha_over_rank(run):

@@ -6,12 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcqlora import prompt, scoring, shuffle
-from mcqlora.scoring import Choice, Continuation, Scored
+from mcqlora import scoring
+from mcqlora.cache import Cache
+from mcqlora.scoring import Rows, Scored, Tree
+from tests.unit.networks import TINY, random_weights
 
 VOCABULARY = 7
 STOP = {0, 6}
 IDS = st.lists(st.integers(1, 5), min_size=1, max_size=12)
+TREES = st.builds(Tree, IDS, st.lists(IDS, min_size=1, max_size=4))
 
 
 @functools.cache
@@ -25,35 +28,66 @@ def after(ids):
     return next_logprobs(np.asarray(ids, np.int32).tobytes())
 
 
+def seen(rows, row, position):
+    """The text that the id at `position` sees, itself included; its places must count from 0."""
+    branches = rows.branches[row]
+    visible = [i for i in range(position + 1) if branches[i] in (0, branches[position])]
+    assert rows.places[row, visible].tolist() == list(range(len(visible)))
+    return rows.ids[row, visible].tolist()
+
+
 class Forward:
-    """A network in which every token depends on all that stand before it; remembers the shapes it was fed."""
+    """A network in which every token depends on all that it sees; remembers the shapes it was fed."""
 
-    def __init__(self):
+    def __init__(self, next_token=None):
         self.shapes = []
+        self.next_token = next_token
 
-    def __call__(self, ids, positions, targets):
-        assert ids.dtype == positions.dtype == targets.dtype == np.int32
-        assert positions.shape == targets.shape and len(ids) == len(positions)
-        self.shapes.append((ids.shape, positions.shape))
-        logprobs = np.zeros(positions.shape, np.float32)
-        choices = np.zeros(positions.shape, np.int32)
-        for row, column in np.ndindex(*positions.shape):
-            found = after(ids[row, : positions[row, column] + 1])
-            logprobs[row, column] = found[targets[row, column]]
-            choices[row, column] = found.argmax()
+    def __call__(self, rows):
+        assert isinstance(rows, Rows) and all(array.dtype == np.int32 for array in rows)
+        assert rows.ids.shape == rows.branches.shape == rows.places.shape
+        assert rows.positions.shape == rows.targets.shape and len(rows.ids) == len(rows.positions)
+        self.shapes.append((rows.ids.shape, rows.positions.shape))
+        logprobs = np.zeros(rows.positions.shape, np.float32)
+        choices = np.zeros(rows.positions.shape, np.int32)
+        for row, column in np.ndindex(*rows.positions.shape):
+            text = seen(rows, row, rows.positions[row, column])
+            if self.next_token:
+                choices[row, column] = self.next_token(text)
+            else:
+                logprobs[row, column] = after(text)[rows.targets[row, column]]
+                choices[row, column] = after(text).argmax()
         return logprobs, choices
 
 
-def score_alone(item, limit):
-    """One continuation, token by token."""
-    target = item.target[: limit - 1]
-    text = list(item.prompt[-(limit - len(target)) :])
-    logprobs, choices = [], []
-    for token in target:
-        logprobs.append(after(text)[token])
-        choices.append(after(text).argmax())
-        text.append(token)
-    return Scored(np.array(logprobs, np.float32), np.array(choices, np.int32))
+class Killed(Exception):
+    pass
+
+
+def dying(forward, calls):
+    """`forward`, until it has been called so often."""
+
+    def fed(rows):
+        if len(forward.shapes) == calls:
+            raise Killed
+        return forward(rows)
+
+    return fed
+
+
+def score_alone(tree, limit):
+    """Each continuation after its prompt, token by token."""
+    branches = [branch[:limit] for branch in tree.branches]
+    start = tree.prompt[-(limit + 1 - max(map(len, branches))) :]
+    found = []
+    for branch in branches:
+        text, logprobs, choices = list(start), [], []
+        for token in branch:
+            logprobs.append(after(text)[token])
+            choices.append(after(text).argmax())
+            text.append(token)
+        found.append(Scored(np.array(logprobs, np.float32), np.array(choices, np.int32)))
+    return found
 
 
 def generate_alone(ids, max_new_tokens, stop, limit):
@@ -68,62 +102,148 @@ def generate_alone(ids, max_new_tokens, stop, limit):
 
 def same(ours, theirs):
     assert len(ours) == len(theirs)
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(a.logprobs, b.logprobs)
-        np.testing.assert_array_equal(a.choices, b.choices)
+    for left, right in zip(ours, theirs, strict=True):
+        assert len(left) == len(right)
+        for a, b in zip(left, right, strict=True):
+            np.testing.assert_array_equal(a.logprobs, b.logprobs)
+            np.testing.assert_array_equal(a.choices, b.choices)
+
+
+@settings(max_examples=60, deadline=None)
+@given(trees=st.lists(TREES, max_size=7), batch_size=st.integers(1, 4))
+def test_every_continuation_scores_as_if_it_stood_alone(trees, batch_size):
+    same(scoring.score(Forward(), trees, batch_size, 128), [score_alone(tree, 128) for tree in trees])
 
 
 @settings(max_examples=40, deadline=None)
-@given(items=st.lists(st.builds(Continuation, IDS, IDS), max_size=7), batch_size=st.integers(1, 4))
-def test_batches_and_padding_change_no_score(items, batch_size):
-    same(scoring.score(Forward(), items, batch_size, 128), [score_alone(item, 128) for item in items])
+@given(trees=st.lists(TREES, min_size=1, max_size=5), limit=st.integers(3, 20))
+def test_long_prompts_lose_their_start_and_long_continuations_their_end(trees, limit):
+    same(scoring.score(Forward(), trees, 2, limit), [score_alone(tree, limit) for tree in trees])
 
 
-@settings(max_examples=25, deadline=None)
-@given(items=st.lists(st.builds(Continuation, IDS, IDS), min_size=1, max_size=5), limit=st.integers(8, 20))
-def test_long_prompts_lose_their_start_and_long_targets_their_end(items, limit):
-    same(scoring.score(Forward(), items, 2, limit), [score_alone(item, limit) for item in items])
+def test_fit_says_whether_the_prompt_was_cut():
+    assert scoring.fit(Tree([1, 2, 3], [[4, 5], [6]]), 4) == (Tree([1, 2, 3], [[4, 5], [6]]), False)
+    assert scoring.fit(Tree([1, 2, 3], [[4, 5], [6]]), 3) == (Tree([2, 3], [[4, 5], [6]]), True)
+    assert scoring.fit(Tree([1, 2], [[4] * 9, [6]]), 3) == (Tree([2], [[4] * 3, [6]]), True)
 
 
-def test_a_target_longer_than_the_limit():
-    item = Continuation([1, 2, 3], [4] * 40)
-    (found,) = scoring.score(Forward(), [item], 1, 16)
-    assert len(found.logprobs) == 15
-    same([found], [score_alone(item, 16)])
+def test_letters_cost_no_more_than_their_prompt():
+    layout = scoring._layout(Tree([1, 2, 3], [[4], [5], [6]]))
+    assert layout.ids == [1, 2, 3] and layout.positions == [2, 2, 2] and layout.targets == [4, 5, 6]
+
+
+def test_what_continuations_share_is_fed_once():
+    layout = scoring._layout(Tree([1, 2], [[3, 4, 5, 9], [3, 4, 6, 9]]))
+    assert layout.ids == [1, 2, 3, 4, 5, 6]
+    assert layout.branches == [0, 0, 0, 0, 1, 2]
+    assert layout.places == [0, 1, 2, 3, 4, 4]
 
 
 def test_every_batch_of_a_length_has_one_shape():
-    items = [Continuation([1] * n, [2] * (1 + n % 3)) for n in range(1, 120)]
+    trees = [Tree([k] * n, [[2] * (1 + n % 3)]) for n in range(1, 128) for k in range(1, 6)]
     forward = Forward()
-    scoring.score(forward, items, 8, 128)
-    assert {shape[0][0] for shape in forward.shapes} == {8}
-    assert {shape[0][1] for shape in forward.shapes} <= {64, 96, 128}
-    assert {shape[1] for shape in forward.shapes} == {(8, 16)}
+    scoring.score(forward, trees, 2, 250)
+    assert set(forward.shapes) == {((2, size), (2, 16)) for size in (64, 96, 128)}
 
 
-def test_one_long_target_does_not_widen_the_batches_of_the_short():
-    items = [Continuation([1] * 5, [2] * n) for n in (3, 3, 40, 3, 3)]
+def test_a_few_of_one_length_are_no_reason_to_compile():
     forward = Forward()
-    same(scoring.score(forward, items, 2, 128), [score_alone(item, 128) for item in items])
-    assert [shape[1] for shape in forward.shapes] == [(2, 16), (2, 16), (2, 64)]
+    scoring.score(forward, [Tree([1] * n, [[2]]) for n in (*range(1, 5), *range(100, 128))], 2, 128)
+    assert {shape[0] for shape in forward.shapes} == {(2, 128)}
+
+
+@pytest.mark.parametrize(("head", "shapes"), [(0.01, {(2, 128)}), (100.0, {(2, 128), (2, 16)})])
+def test_where_the_head_is_dear_wide_rows_stay_alone(head, shapes):
+    trees = [Tree([i, k], [[2]]) for i in range(2) for k in range(15)]
+    trees += [Tree([i], [[2] * 40, [3] * 40, [4] * 40]) for i in range(3)]
+    forward = Forward()
+    scoring.score(forward, trees, 2, 64, head=head)
+    assert {(2, shape[1][1]) for shape in forward.shapes} == shapes
+
+
+def test_a_batch_of_wide_rows_has_fewer_of_them():
+    """The head's logits, one row a position, are what fills the memory."""
+    forward = Forward()
+    trees = [Tree([1], [[2] * 40, [3] * 40, [4] * 40]) for _ in range(4)]
+    trees = [Tree([i], branches) for i, (_, branches) in enumerate(trees)]
+    scoring.score(forward, trees, 8, 128)
+    assert forward.shapes == [((4, 128), (4, 128))]
+
+
+def test_equal_trees_are_fed_once():
+    forward = Forward()
+    tree = Tree([1, 2], [[3], [4]])
+    same(scoring.score(forward, [tree] * 9, 2, 64), [score_alone(tree, 64)] * 9)
+    assert len(forward.shapes) == 1
 
 
 def test_nothing_to_score():
     assert scoring.score(Forward(), [], 4, 128) == []
 
 
-def test_scores_show_progress():
-    seen = []
-    items = [Continuation([1], [2])] * 5
-    scoring.score(Forward(), items, 2, 64, lambda chunks: seen.append(len(chunks)) or chunks)
-    assert seen == [3]
+TOLD = [Tree([i, 2, 3], [[4, 5], [5]]) for i in range(1, 6)] + [Tree([5] * i, [[1]]) for i in range(1, 5)]
 
 
-@settings(max_examples=40, deadline=None)
+def test_a_killed_scoring_goes_on_where_it_was(tmp_path):
+    whole = Forward()
+    expected = scoring.score(whole, TOLD, 2, 64)
+    first, second = Forward(), Forward()
+    with pytest.raises(Killed):
+        scoring.score(dying(first, 3), TOLD, 2, 64, Cache(tmp_path / "kept"))
+    with open(tmp_path / "kept", "ab") as file:
+        file.write(b'{"cut off')
+    same(scoring.score(second, TOLD, 2, 64, Cache(tmp_path / "kept")), expected)
+    assert len(first.shapes) == 3 and len(second.shapes) == len(whole.shapes) - 3
+    third = Forward()
+    same(scoring.score(third, TOLD, 2, 64, Cache(tmp_path / "kept")), expected)
+    assert third.shapes == []
+
+
+def test_a_killed_generation_goes_on_where_it_was(tmp_path):
+    prompts = [[1 + i % 5, 1 + i // 5] for i in range(12)]
+    whole = Forward()
+    expected = scoring.generate(whole, prompts, 6, STOP, 2, 64)
+    first, second = Forward(), Forward()
+    with pytest.raises(Killed):
+        scoring.generate(dying(first, 10), prompts, 6, STOP, 2, 64, Cache(tmp_path / "kept"))
+    assert scoring.generate(second, prompts, 6, STOP, 2, 64, Cache(tmp_path / "kept")) == expected
+    assert len(whole.shapes) - 10 <= len(second.shapes) < len(whole.shapes) - 6  # at most a batch was lost
+
+
+@pytest.mark.parametrize("change", [{"most": 5}, {"stop": {6}}, {"limit": 32}])
+def test_the_cache_knows_what_was_asked(tmp_path, change):
+    asked = {"most": 6, "stop": STOP, "limit": 64}
+
+    def run(forward, most, stop, limit):
+        return scoring.generate(forward, [[1, 2]], most, stop, 1, limit, Cache(tmp_path / "kept"))
+
+    run(Forward(), **asked)
+    again, other = Forward(), Forward()
+    run(again, **asked)
+    run(other, **asked | change)
+    assert again.shapes == [] and other.shapes != []
+
+
+def test_progress_counts_everything_once(tmp_path):
+    for _ in range(2):  # the second time all comes from the cache
+        told = []
+
+        def progress(total, what, told=told):
+            told.append((total, what))
+            return told.append
+
+        cache = Cache(tmp_path / "kept")
+        scoring.score(Forward(), TOLD, 2, 64, cache, progress, "choices")
+        scoring.generate(Forward(), [[1], [2], [3]], 4, STOP, 2, 64, cache, None, progress, "texts")
+        place = told.index((3, "texts"))
+        assert told[0] == (9, "choices") and sum(told[1:place]) == 9 and sum(told[place + 1 :]) == 3
+
+
+@settings(max_examples=60, deadline=None)
 @given(
     prompts=st.lists(IDS, max_size=7),
     batch_size=st.integers(1, 4),
-    most=st.integers(1, 9),
+    most=st.integers(1, 20),
     limit=st.sampled_from([8, 64]),
 )
 def test_generation_is_what_each_prompt_alone_gives(prompts, batch_size, most, limit):
@@ -132,13 +252,25 @@ def test_generation_is_what_each_prompt_alone_gives(prompts, batch_size, most, l
     assert all(len(ids) <= most and not STOP & set(ids) for ids in found)
 
 
+@settings(max_examples=40, deadline=None)
+@given(prompts=st.lists(IDS, min_size=1, max_size=4), known=st.integers(0, 30), most=st.integers(1, 20))
+def test_generation_goes_on_from_what_is_known(prompts, known, most):
+    """A start may hold the stop token that ends it, and be longer than is asked for."""
+    starts = []
+    for ids in prompts:
+        text = generate_alone(ids, known, STOP, 64)
+        ended = len(text) < known
+        starts.append([*text, int(after(ids + text).argmax())] if ended else text)
+    found = scoring.generate(Forward(), prompts, most, STOP, 2, 64, None, starts)
+    assert found == [generate_alone(ids, most, STOP, 64) for ids in prompts]
+
+
+def countdown(text):
+    return max(text[-1] - 1, 0)
+
+
 def test_generation_stops_at_each_stop_token():
-    """The network counts down."""
-
-    def forward(ids, positions, targets):
-        last = ids[np.arange(len(ids)), positions[:, 0]]
-        return None, np.maximum(last - 1, 0)[:, None].astype(np.int32)
-
+    forward = Forward(countdown)
     assert scoring.generate(forward, [[5], [3], [9]], 10, {2}, 2, 64) == [[4, 3], [], [8, 7, 6, 5, 4, 3]]
     assert scoring.generate(forward, [[5], [3], [9]], 3, {2}, 2, 64) == [[4, 3], [], [8, 7, 6]]
     assert scoring.generate(forward, [[5], [9]], 10, {7, 4}, 2, 64) == [[], [8]]
@@ -146,135 +278,54 @@ def test_generation_stops_at_each_stop_token():
 
 def test_ended_rows_make_room():
     """One long row and nine short ones, two a batch: the short ones don't wait for the long one."""
-
-    def forward(ids, positions, targets):
-        calls.append(1)
-        last = ids[np.arange(len(ids)), positions[:, 0]]
-        return None, np.maximum(last - 1, 0)[:, None].astype(np.int32)
-
-    calls = []
+    forward = Forward(countdown)
     scoring.generate(forward, [[9]] + [[2]] * 9, 50, {0}, 2, 64)
-    assert len(calls) <= 18  # 9 + 9 * 2 calls when a batch waits for its longest row five times
+    assert len(forward.shapes) <= 18  # 9 + 9 * 2 calls when a batch waits for its longest row five times
+
+
+def test_a_quotation_takes_few_passes():
+    """The network copies what it was shown, to the stop token: guesses hold."""
+    shown = [1, 2, 3, 4, 5, 1, 3, 2, 4, 1, 5, 6]
+    forward = Forward(lambda text: shown[(len(text) - len(shown) - 2) % len(shown)])
+    assert scoring.generate(forward, [[*shown, 1, 2]], 30, {6}, 1, 64) == [shown[:-1]]
+    assert len(forward.shapes) < 6
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "guessed"),
+    [
+        ([1, 2, 3, 4, 9, 1, 2, 3], 2, [4, 9]),  # after the same three
+        ([1, 2, 3, 7, 2, 3, 8, 2, 3], 9, [8, 2, 3]),  # the latest of equals, to the end
+        ([5, 1, 6, 1], 1, [6]),
+        ([1, 2, 3], 4, []),
+        ([1, 1], 0, []),
+    ],
+)
+def test_guess(text, most, guessed):
+    assert scoring.guess(text, most) == guessed
 
 
 def test_prompts_are_left_alone():
-    prompts = [[1, 2], [3]]
-    scoring.generate(Forward(), prompts, 4, STOP, 2, 64)
-    assert prompts == [[1, 2], [3]]
+    prompts, starts = [[1, 2], [3]], [[4], []]
+    scoring.generate(Forward(), prompts, 4, STOP, 2, 64, None, starts)
+    assert prompts == [[1, 2], [3]] and starts == [[4], []]
 
 
-def item(prompt_ids, candidates, gold="A", n_letter=1, name="b/s/test/0"):
-    return Choice(name, "BADC", gold, prompt_ids, candidates, n_letter)
-
-
-def scored_with(values):
-    return [Scored(np.array(row, np.float32), np.zeros(len(row), np.int32)) for row in values]
-
-
-def test_choose_by_the_whole_answer_and_by_its_letter():
-    # Candidate C has the best letter; B's text makes up for its letter.
-    scored = scored_with([[-2, -9], [-3, -1], [-1, -8], [-4, -7]])
-    protocols = scoring.choose([item([1], [[2, 3]] * 4, gold="B")], scored)
-    (answer,), (letter,) = protocols["answer"], protocols["letter"]
-    assert answer == {
-        "id": "b/s/test/0",
-        "order": "BADC",
-        "gold": "B",
-        "choice": "B",
-        "correct": True,
-        "scores": [-11.0, -4.0, -9.0, -11.0],
-    }
-    assert (letter["choice"], letter["correct"]) == ("C", False)
-    assert letter["scores"] == [-2.0, -3.0, -1.0, -4.0]
-
-
-def test_choose_counts_all_up_to_the_letter():
-    scored = scored_with([[-1, -5, -1], [-2, -1, -9], [-3, -3], [-4, -4]])
-    protocols = scoring.choose([item([1], [[2, 3]] * 4, n_letter=2)], scored)
-    assert protocols["letter"][0]["scores"] == [-6.0, -3.0, -6.0, -8.0]
-    assert protocols["letter"][0]["choice"] == "B"
-
-
-def test_the_first_of_equals_wins():
-    protocols = scoring.choose([item([1], [[2]] * 4)], scored_with([[-3], [-1], [-1], [-1]]))
-    assert protocols["answer"][0]["choice"] == "B"
-
-
-def test_four_candidates_an_item():
-    scored = scored_with([[-1], [-2], [-3], [-4], [-4], [-3], [-2], [-1]])
-    items = [item([1], [[2]] * 4, name="first"), item([1], [[2]] * 4, name="second")]
-    protocols = scoring.choose(items, scored)
-    assert [(row["id"], row["choice"]) for row in protocols["answer"]] == [("first", "A"), ("second", "D")]
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    prompts=st.lists(IDS, min_size=1, max_size=4),
-    length=st.integers(1, 6),
-    place=st.integers(0, 3),
-    wrong=st.integers(0, 5),
-)
-def test_greedy_matches_are_what_generation_writes(prompts, length, place, wrong):
-    """One candidate is greedy generation's own text, or has one id changed; the others begin like it."""
-    items = []
-    for ids in prompts:
-        text = generate_alone(ids, length, set(), 64)
-        other = [(token + 1) % VOCABULARY if i == wrong else token for i, token in enumerate(text)]
-        candidates = [[*text[:-1], (text[-1] + shift) % VOCABULARY] for shift in (2, 3, 4, 5)]
-        candidates[place] = other
-        items.append(item(ids, candidates))
-    continuations = [Continuation(i.prompt, ids) for i in items for ids in i.candidates]
-    matches = scoring.greedy_matches(items, scoring.score(Forward(), continuations, 3, 64))
-    for one, match in zip(items, matches, strict=True):
-        written = [
-            scoring.generate(Forward(), [one.prompt], len(ids), set(), 1, 64)[0] for ids in one.candidates
-        ]
-        exact = [k for k in range(4) if written[k] == one.candidates[k]]
-        assert match == (exact[0] if exact else None)
-        assert (match == place) == (wrong >= length)
-
-
-QUESTION = {
-    "id": "toy/rivers/test/0",
-    "options": [" the Ob", "the Po ", "", "A."],
-    "answer": "B",
-}
-TEMPLATE = prompt.Template(bos=1, eos=2, eoh=3, eoa=4, newline=5, pad=0)
-RECORD = {"id": QUESTION["id"], "order": "CBDA", "instruction": "Say.", "input": "Question: ?", "output": "?"}
-
-
-def characters(text):
-    return [100 + ord(character) for character in text]
-
-
-def test_choices_are_the_answers_of_the_training_rows():
-    (found,) = scoring.choices([RECORD], {QUESTION["id"]: QUESTION}, characters, TEMPLATE)
-    options, gold = shuffle.present(QUESTION, "CBDA")
-    assert found.gold == gold == "B"
-    assert found.prompt == prompt.prompt_ids(characters, TEMPLATE, "Say.", "Question: ?")
-    texts = ["The right option is A.", "The right option is B.the Po", "The right option is C.A."]
-    assert found.candidates == [*map(characters, texts), characters("The right option is D.the Ob")]
-    assert options == ["", "the Po ", "A.", " the Ob"]
-
-
-def test_the_letters_score_ends_with_the_letter():
-    (found,) = scoring.choices([RECORD], {QUESTION["id"]: QUESTION}, characters, TEMPLATE)
-    for letter, ids in zip("ABCD", found.candidates, strict=True):
-        assert ids[: found.n_letter] == characters(f"The right option is {letter}")
-
-
-def test_a_letter_that_is_one_token_with_more():
-    """A vocabulary may join the letter with its period or with text: the token counts whole."""
-
-    def joined(text):
-        for number, piece in enumerate((" A.", " B.the", " C.A.", " D.t")):
-            text = text.replace(piece, chr(0x100 + number))
-        return characters(text)
-
-    (found,) = scoring.choices([RECORD], {QUESTION["id"]: QUESTION}, joined, TEMPLATE)
-    assert [ids[found.n_letter - 1] for ids in found.candidates] == characters("\u0100\u0101\u0102\u0103")
-
-
-@pytest.mark.parametrize(("length", "sizes", "padded"), [(3, (2, 4, 8), 4), (4, (8, 4), 4), (9, (2, 8), 9)])
+@pytest.mark.parametrize(("length", "sizes", "padded"), [(3, (2, 4, 8), 4), (4, (4, 8), 4), (9, (2, 8), 16)])
 def test_padded(length, sizes, padded):
     assert scoring._padded(length, sizes) == padded
+
+
+def test_the_real_network_scores_a_tree_as_its_continuations_alone():
+    """Masks and rotary places on MindSpore, against one continuation a row, read on its own."""
+    from mcqlora import training
+
+    config = training.model_config(TINY, 32, 4, "CPU", 0, 2, None)
+    forward = scoring.load(config, "CPU", random_weights(TINY), "random")
+    trees = [Tree([1, 9, 8, 7], [[5, 6, 7, 8], [5, 9], [5, 6, 30]]), Tree([1, 40], [[3], [4]])]
+    alone = [Tree(tree.prompt, [branch]) for tree in trees for branch in tree.branches]
+    together = [found for tree in scoring.score(forward, trees, 4, 32) for found in tree]
+    for one, (other,) in zip(together, scoring.score(forward, alone, 4, 32), strict=True):
+        np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-5)
+        np.testing.assert_array_equal(one.choices, other.choices)
+    assert np.ptp([found.logprobs[0] for found in together]) > 0.1

@@ -53,6 +53,7 @@ def test_read_yields_every_question_and_marks_the_first_of_each_paragraph(tmp_pa
         "answers": ["blue", "sky blue"],
         "first": False,
         "paragraph": 0,
+        "article": 0,
     }
     assert [(row["id"], row["first"], row["paragraph"]) for row in rows] == [
         ("q0", True, 0),

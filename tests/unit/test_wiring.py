@@ -145,6 +145,22 @@ def test_corrected_has_none_of_them():
     assert wiring.evaluate(made)["reference_template"] is False
 
 
+def test_the_headline_is_one_of_the_protocols():
+    with pytest.raises(
+        UserError, match=r"^evaluate.protocol: letter, the headline, is not in .* add it there"
+    ):
+        wiring.check(settings(evaluate__protocol="letter", evaluate__protocols=["answer"]), 2)
+
+
+def test_a_split_that_leaks_needs_no_leak_items():
+    assert wiring.evaluate(settings())["choosing"]["leak_items"] > 0
+    assert wiring.evaluate(settings(split="recipe"))["choosing"]["leak_items"] == 0
+
+
+def test_the_headline_is_no_business_of_the_evaluation():
+    assert wiring.evaluate(settings()) == wiring.evaluate(settings(evaluate__protocol="letter"))
+
+
 def test_rows_are_one_longer_in_training():
     made = settings(encode__seq_length=1024)
     assert wiring.row_size(made, "train") == 1025

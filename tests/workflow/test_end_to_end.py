@@ -30,7 +30,7 @@ def test_summary_has_the_contract_s_keys(results):
         assert {"em", "f1", "n"} <= set(summary["squad"][side]["official"])
         assert {"em", "f1", "n"} <= set(summary["squad"][side]["mindformers"])
     assert summary["mcq"]["protocol"] == "answer" and 0 <= summary["mcq"]["mcnemar_p"] <= 1
-    assert set(summary["mcq"]["protocols"]) == {"answer", "letter", "generation"}
+    assert {"answer", "letter", "harness", "generation"} <= set(summary["mcq"]["protocols"])
     assert {"demo", "read", "encode", "base", "train", "evaluate"} <= set(summary["seconds"])
 
 
@@ -67,6 +67,8 @@ def test_items_are_kept_and_add_up(results):
         mcq = io.read_json(results / "evaluation" / model / "mcq.json")
         assert len(mcq["protocols"]["answer"]["items"]) == 60
         assert len(mcq["protocols"]["generation"]["items"]) == 6
+        assert len(mcq["circular"]["answer"]["items"]) == 4 * 60
+        assert len(mcq["leak"]["recipe"]["answer"]["items"]) == 8
         assert len(io.read_json(results / "evaluation" / model / "squad.json")["items"]) == 6
 
 
@@ -90,6 +92,16 @@ def test_an_export_comes_in_again_as_a_base(finished, results):
     found = adapters.read(finished / "results" / "again" / "base" / "model.safetensors")
     assert found.keys() == expected.keys()
     assert all((found[name] == expected[name]).all() for name in found)
+
+
+def test_leak_items_were_trained_on_in_another_order(results):
+    trained = {}
+    for record in io.read_json_array(results / "splits" / "train.json"):
+        trained.setdefault(record["id"], set()).add(record["order"])
+    leak = io.read_json(results / "evaluation" / "base" / "mcq.json")["leak"]
+    for item in leak["recipe"]["answer"]["items"]:
+        assert item["order"] not in trained[item["id"]]
+    assert not {item["id"] for item in leak["honest"]["answer"]["items"]} & trained.keys()
 
 
 def test_a_second_run_does_nothing_and_says_so(finished):

@@ -5,6 +5,8 @@ rule evaluate:
         adapter=adapter,
         tokenizer=rules.tokenizer.output[0],
         test=rules.split.output.test,
+        train=rules.split.output.train,
+        last_copy=rules.shuffle.output[-1],
         questions=rules.read.output.questions,
         squad=under_data(config["evaluate"]["squad"]),
     output:

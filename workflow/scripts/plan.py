@@ -6,11 +6,12 @@ from mcqlora import io, plan
 from mcqlora.cli import job
 from mcqlora.errors import UserError
 
-with job(snakemake.log[0]) as write:
+with job(snakemake.log[0]) as terminal:
     made = io.read_json(snakemake.input[0])
     free = shutil.disk_usage(".").free
     made["refusals"] = plan.refusals(made, snakemake.params.seq_length, free)
-    write(plan.table(made))
+    terminal.output.write(plan.table(made))
+    terminal.output.flush()
     if made["refusals"]:
         others = len(made["refusals"]) - 1
         raise UserError(made["refusals"][0] + (f" (and {others} more, see above)" if others else ""))

@@ -1,0 +1,149 @@
+"""Items a second: letters in one pass, batched generation, and generation one by one as the reference does.
+
+    PYTHONPATH=src .venv/bin/python bench/evaluate.py  # a random network of the demo's size
+    PYTHONPATH=src .venv/bin/python bench/evaluate.py --results results/demo --model checkpoint_5
+
+One by one: batch 1, every new id a pass over the whole text, padded to the network's length as MindFormers'
+generation pads it where it keeps no keys and values. Compilation is left out on both sides, the best of
+`--repeats` counts, and both must write the same texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mcqlora import adapters, demo, encode, io, prompt, protocols, scoring, tokenizer, training
+from mcqlora.alpaca import shuffled_record
+from mcqlora.benchmarks import read_benchmark
+
+NETWORK = {"hidden_size": 128, "num_layers": 3, "num_heads": 4, "n_kv_heads": None, "intermediate_size": 344}
+NETWORK |= {"rms_norm_eps": 1e-6, "theta": 1e4, "has_bias": True, "init_std": 0.08}
+LIMIT, BATCH, SCALING = 128, 32, 2.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, help="a finished run; default: a random network")
+    parser.add_argument("--model", default="base", help="base or checkpoint_k of that run")
+    parser.add_argument("--items", type=int, default=450)
+    parser.add_argument("--alone", type=int, default=64, help="items that are also generated one by one")
+    parser.add_argument("--max-new-tokens", type=int, default=24)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+
+    questions, records, processor, weights, network = (
+        finished(options.results, options.model) if options.results else random()
+    )
+    records = records[: options.items]
+    encoder, template = encode.SegmentEncoder(processor), prompt.from_tokenizer(processor)
+    items = protocols.recipe(records, questions, encoder, template, LIMIT)
+    letters = [protocols.letters(item) for item in items]
+    stop, most = {template.eos, template.eoa}, options.max_new_tokens
+    config = training.model_config(network, LIMIT, BATCH, "CPU", template.pad, template.eos, None)
+    forward = scoring.load(config, "CPU", weights, "bench")
+
+    def score(items):
+        return scoring.score(forward, [item.tree for item in items], BATCH, LIMIT)
+
+    def generate(items):
+        pairs = zip(items, score(items), strict=True)
+        starts = [protocols.greedy_start(item, found)[0] for item, found in pairs]
+        prompts = [item.tree.prompt for item in items]
+        return scoring.generate(forward, prompts, most, stop, BATCH, LIMIT, None, starts)
+
+    def one_by_one(items):
+        return [alone(forward, item.tree.prompt, most, stop) for item in items]
+
+    few = items[: options.alone]
+    for work in (lambda: score(letters), lambda: generate(items), lambda: one_by_one(few[:4])):
+        work()  # compiles
+    works = {
+        "letters, one pass": (score, letters),
+        "full answers, one pass": (score, items),
+        "generation, batched": (generate, items),
+        "generation, one by one": (one_by_one, few),
+    }
+    seconds = {
+        name: (timed(lambda work=work, asked=asked: work(asked), options.repeats), len(asked))
+        for name, (work, asked) in works.items()
+    }
+    same = sum(a == b for a, b in zip(generate(few), one_by_one(few), strict=True))
+    slowest = len(few) / seconds["generation, one by one"][0]
+    for name, (spent, count) in seconds.items():
+        rate = count / spent
+        print(f"{name:24} {rate:9.1f} items/s   {rate / slowest:6.1f} times   (n = {count})")
+    print(f"{'same text both ways':24} {same} of {len(few)}")
+
+
+def alone(forward: scoring.Forward, start: list[int], most: int, stop: set[int]) -> list[int]:
+    """Greedy generation as the reference does it: one prompt, a pass over the whole text for each new id."""
+    written: list[int] = []
+    while len(written) < most:
+        text = (start + written)[-LIMIT:]
+        rows = scoring.Rows(*(np.zeros((1, size), np.int32) for size in (LIMIT, LIMIT, LIMIT, 1, 1)))
+        rows.ids[0, : len(text)], rows.places[0] = text, np.arange(LIMIT)
+        rows.positions[0, 0] = len(text) - 1
+        token = int(forward(rows)[1][0, 0])
+        if token in stop:
+            break
+        written.append(token)
+    return written
+
+
+def timed(work: Callable[[], object], repeats: int) -> float:
+    """Seconds of the fastest of some repeats."""
+    found = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+def finished(results: Path, model: str):
+    questions = {question["id"]: question for question in io.read_jsonl(results / "questions.jsonl")}
+    records = list(io.read_json_array(results / "splits" / "test.json"))
+    weights = adapters.read(results / "base" / "model.safetensors")
+    if model != "base":
+        weights = adapters.merge(weights, adapters.read(results / f"adapters/{model}.safetensors"), SCALING)
+    network = io.read_json(results / "base" / "config.json")
+    return questions, records, tokenizer.load(results / "tokenizer.model"), weights, network
+
+
+def random():
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        demo.write(folder, seed=7, repeats=1)
+        tokenizer.train(demo.tokenizer_text(folder), folder / "tokenizer.model", 1200)
+        processor = tokenizer.load(folder / "tokenizer.model")
+        found, _ = read_benchmark(folder, "island_en", "mmlu", "island_en", "en")
+    network = NETWORK | {"vocab_size": processor.vocab_size()}
+    records = [shuffled_record(question, "BCDA") for question in found]
+    return {q["id"]: q for q in found}, records, processor, random_weights(network), network
+
+
+def random_weights(network: dict) -> dict[str, np.ndarray]:
+    """Weights by MindSpore's names, from the network itself so that the shapes are its own."""
+    from mindformers import MindFormerConfig
+    from mindformers.models import build_network
+
+    import mcqlora.network  # noqa: F401  (registers the network)
+
+    config = training.model_config(network, LIMIT, BATCH, "CPU", 0, 2, None)
+    arch = {"type": "InternLMForCausalLM"}
+    made = build_network(MindFormerConfig(model={"model_config": config, "arch": arch}).model)
+    generator = np.random.default_rng(0)
+    return {
+        name: generator.normal(0, network["init_std"], parameter.shape).astype(np.float32)
+        for name, parameter in made.parameters_dict().items()
+    }
+
+
+if __name__ == "__main__":
+    main()

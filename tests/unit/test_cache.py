@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from mcqlora.cache import Cache
+
+
+def test_what_was_added_is_there_again(tmp_path):
+    first = Cache(tmp_path / "runs" / "kept")
+    first.add({"a": [1.5, None], "b": []})
+    first.add({"c": {"deep": "é"}})
+    again = Cache(tmp_path / "runs" / "kept")
+    assert [again.get(key) for key in "abcd"] == [[1.5, None], [], {"deep": "é"}, None]
+
+
+def test_floats_come_back_as_they_were(tmp_path):
+    values = np.random.default_rng(0).normal(size=100).astype(np.float32)
+    Cache(tmp_path / "kept").add({"x": values.tolist()})
+    np.testing.assert_array_equal(np.array(Cache(tmp_path / "kept").get("x"), np.float32), values)
+
+
+@pytest.mark.parametrize("cut", range(1, 11))
+def test_a_line_that_is_cut_off_was_never_written(tmp_path, cut):
+    path = tmp_path / "kept"
+    cache = Cache(path)
+    cache.add({"a": 1})
+    cache.add({"b": [22]})
+    path.write_bytes(path.read_bytes()[:-cut])
+    again = Cache(path)
+    assert (again.get("a"), again.get("b")) == (1, None)
+    again.add({"c": 3})
+    last = Cache(path)
+    assert [last.get(key) for key in "abc"] == [1, None, 3]
+
+
+def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cache = Cache()
+    cache.add({"a": 1})
+    assert cache.get("a") == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_nothing_found_writes_no_line(tmp_path):
+    Cache(tmp_path / "kept").add({})
+    assert not (tmp_path / "kept").exists()

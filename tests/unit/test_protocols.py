@@ -1,0 +1,272 @@
+import numpy as np
+import pytest
+
+from mcqlora import alpaca, prompt, protocols, scoring, shuffle, subjects
+from mcqlora.errors import UserError
+from mcqlora.scoring import Scored
+
+TEMPLATE = prompt.Template(bos=1, eos=2, eoh=3, eoa=4, newline=5, pad=0)
+
+
+def characters(text):
+    """A tokenizer with a token a character."""
+    return [100 + ord(character) for character in text]
+
+
+def said(ids):
+    return "".join(chr(i - 100) for i in ids if i >= 100)
+
+
+def question(number=0, **changes):
+    return {
+        "id": f"toy/old_birds/test/{number}",
+        "benchmark": "toy",
+        "subject": "old_birds",
+        "split": "test",
+        "row": number,
+        "language": "en",
+        "question": " Which bird sings?\n",
+        "options": ["the owl ", "a wren", "gull", "lark"],
+        "answer": "B",
+    } | changes
+
+
+DEV = [
+    question(k, id=f"toy/old_birds/dev/{k}", split="dev", question=f"Bird {k}?", answer="ACD"[k])
+    for k in range(3)
+]
+ZH = {"language": "zh", "subject": "anatomy", "id": "toy/anatomy/test/0", "question": "哪种鸟会唱歌？ "}
+
+
+def branches(item):
+    return [said(branch) for branch in item.tree.branches]
+
+
+def test_recipe_items_hold_the_four_answers():
+    asked = question()
+    record = alpaca.shuffled_record(asked, "CABD")
+    (item,) = protocols.recipe([record], {asked["id"]: asked}, characters, TEMPLATE, 999)
+    assert (item.id, item.order, item.gold, item.truncated) == (asked["id"], "CABD", "C", False)
+    assert item.tree.prompt == prompt.prompt_ids(characters, TEMPLATE, record["instruction"], record["input"])
+    answers = ["A.gull", "B.the owl", "C.a wren", "D.lark"]
+    assert branches(item) == [f"The right option is {answer}" for answer in answers]
+    assert item.characters == [len(f"The right option is {answer}") for answer in answers]
+
+
+def test_letters_end_with_the_letter():
+    asked = question()
+    record = alpaca.shuffled_record(asked, "ABCD")
+    (item,) = protocols.recipe([record], {asked["id"]: asked}, characters, TEMPLATE, 999)
+    assert branches(protocols.letters(item)) == [f"The right option is {letter}" for letter in "ABCD"]
+
+
+def test_a_letter_that_is_one_token_with_more():
+    """A vocabulary may join the letter with its period or with text: the token counts whole."""
+    pieces = {" A.": 7, " B.a": 8, " C.g": 9, " D.": 10}
+
+    def joined(text):
+        for piece, number in pieces.items():
+            text = text.replace(piece, chr(0x1000 + number))
+        return characters(text)
+
+    asked = question()
+    record = alpaca.shuffled_record(asked, "ABCD")
+    (item,) = protocols.recipe([record], {asked["id"]: asked}, joined, TEMPLATE, 999)
+    index = protocols.letter_index(item.tree)
+    assert [branch[index] - 100 - 0x1000 for branch in item.tree.branches] == [7, 8, 9, 10]
+
+
+def test_the_harness_in_english():
+    (item,) = protocols.harness([question()], {}, characters, TEMPLATE, 0, 999)
+    assert item.tree.prompt[0] == TEMPLATE.bos
+    assert said(item.tree.prompt) == (
+        "The following are multiple choice questions (with answers) about old birds.\n\n"
+        "Which bird sings?\nA. the owl \nB. a wren\nC. gull\nD. lark\nAnswer:"
+    )
+    assert branches(item) == [" A", " B", " C", " D"]
+    assert (item.order, item.gold, item.truncated) == ("ABCD", "B", False)
+
+
+def test_the_harness_in_chinese():
+    (item,) = protocols.harness([question(**ZH)], {}, characters, TEMPLATE, 0, 999)
+    assert said(item.tree.prompt) == (
+        "以下是关于解剖学的单项选择题，请直接给出正确答案的选项。\n\n"
+        "哪种鸟会唱歌？\nA. the owl \nB. a wren\nC. gull\nD. lark\n答案："
+    )
+    assert branches(item) == [" A", " B", " C", " D"]
+
+
+def test_worked_examples_are_the_first_of_the_development_split():
+    examples = protocols.worked([question(), *DEV])
+    (item,) = protocols.harness([question()], examples, characters, TEMPLATE, 2, 999)
+    options = "\nA. the owl \nB. a wren\nC. gull\nD. lark\nAnswer:"
+    head, first, second, own = said(item.tree.prompt).split("\n\n")
+    assert head.endswith("old birds.") and own == f"Which bird sings?{options}"
+    assert (first, second) == (f"Bird 0?{options} A", f"Bird 1?{options} C")
+
+
+def test_a_question_is_no_example_of_itself():
+    examples = protocols.worked(DEV)
+    (item,) = protocols.harness([DEV[0]], examples, characters, TEMPLATE, 5, 9999)
+    assert [part[:7] for part in said(item.tree.prompt).split("\n\n")[1:]] == [
+        "Bird 1?",
+        "Bird 2?",
+        "Bird 0?",
+    ]
+
+
+@pytest.mark.parametrize(("room", "kept"), [(0, "012"), (-1, "12"), (-58, "2"), (-115, "")])
+def test_examples_that_do_not_fit_go_from_the_start(room, kept):
+    examples = protocols.worked(DEV)
+
+    def ask(limit):
+        (item,) = protocols.harness([question()], examples, characters, TEMPLATE, 3, limit)
+        return item
+
+    whole = ask(9999)
+    needed = len(whole.tree.prompt) + 1  # " A", without its last id
+    item = ask(needed + room)
+    shown = said(item.tree.prompt).split("\n\n")
+    assert shown[0].endswith("old birds.") and len(item.tree.prompt) + 1 <= needed + room
+    assert "".join(part[5] for part in shown[1:-1]) == kept
+    assert item.truncated == (kept != "012") and branches(item) == [" A", " B", " C", " D"]
+
+
+def test_a_prompt_too_long_without_examples_loses_its_start():
+    whole, cut = (
+        protocols.harness([question()], {}, characters, TEMPLATE, 0, limit)[0] for limit in (999, 100)
+    )
+    assert cut.truncated and cut.tree.prompt == whole.tree.prompt[-99:]
+
+
+def test_cmmlu_scores_the_bare_letters():
+    examples = protocols.worked([question(**ZH | {"id": "toy/anatomy/dev/0", "split": "dev", "answer": "D"})])
+    (item,) = protocols.cmmlu([question(**ZH)], examples, characters, TEMPLATE, [7, 8, 9, 10], 1, 999)
+    asked = "题目：哪种鸟会唱歌？ \nA. the owl \nB. a wren\nC. gull\nD. lark\n答案是："
+    head = "以下是关于解剖学的单项选择题，请直接给出正确答案的选项。\n\n"
+    assert said(item.tree.prompt) == f"{head}{asked}D\n\n{asked}"
+    assert item.tree.branches == [[7], [8], [9], [10]]
+
+
+class Pieces:
+    def __init__(self, *known):
+        self.known = ["<unk>", *known]
+
+    def piece_to_id(self, piece):
+        return self.known.index(piece) if piece in self.known else 0
+
+    def id_to_piece(self, index):
+        return self.known[index]
+
+
+def test_letter_ids():
+    assert protocols.letter_ids(Pieces("D", "A", "B", "x", "C")) == [2, 3, 5, 1]
+    with pytest.raises(UserError, match=r"no piece 'C'; take cmmlu out of evaluate\.protocols"):
+        protocols.letter_ids(Pieces("D", "A", "B"))
+
+
+def test_the_option_s_own_text():
+    (item,) = protocols.option([question()], characters, TEMPLATE, 999)
+    assert said(item.tree.prompt) == "Question: Which bird sings?\nAnswer:"
+    assert branches(item) == [" the owl ", " a wren", " gull", " lark"]
+    assert item.characters == [8, 6, 4, 4]
+    (item,) = protocols.option([question(**ZH)], characters, TEMPLATE, 999)
+    assert said(item.tree.prompt) == "问题：哪种鸟会唱歌？\n答案："
+
+
+def test_every_subject_of_cmmlu_has_its_name():
+    assert len(subjects.CHINESE) == 67 == len(set(subjects.CHINESE.values()))
+    assert subjects.chinese("world_religions") == "世界宗教"
+    assert subjects.chinese("island_birds") == "island birds"
+
+
+def test_names_and_their_worked_examples():
+    assert protocols.names(["generation", "cmmlu", "answer", "harness"], [0, 5]) == [
+        ("answer", 0),
+        ("answer_norm", 0),
+        ("harness", 0),
+        ("harness_5shot", 5),
+        ("cmmlu", 0),
+        ("cmmlu_5shot", 5),
+        ("generation", 0),
+    ]
+
+
+def test_rotations_move_every_option_through_every_letter():
+    asked = question()
+    record = alpaca.shuffled_record(asked, "BDAC")
+    four = protocols.rotations(record, asked)
+    assert [other["order"] for other in four] == ["BDAC", "DACB", "ACBD", "CBDA"]
+    assert four[0] is record
+    assert {shuffle.present(asked, other["order"])[1] for other in four} == set("ABCD")
+
+
+def test_an_option_that_refers_to_others_is_not_rotated():
+    asked = question(options=["owl", "wren", "gull", "both A and B"])
+    assert protocols.rotations(alpaca.shuffled_record(asked, "ABCD"), asked) == []
+
+
+def item(*continuations, gold="A", lengths=None):
+    tree = scoring.Tree([1], [list(ids) for ids in continuations])
+    return protocols.Item("b/s/test/0", "BADC", gold, tree, lengths or [1] * len(continuations), False)
+
+
+def scored(*values, choices=None):
+    choices = choices or [[0] * len(row) for row in values]
+    return [
+        Scored(np.array(row, np.float32), np.array(own, np.int32))
+        for row, own in zip(values, choices, strict=True)
+    ]
+
+
+def test_by_sum_by_letter_and_by_norm():
+    # C has the best letter; B's text makes up for its own; A is long, so that a character of it costs least.
+    asked = item([5, 1, 9], [5, 2, 9], [5, 3, 9], [5, 4, 9], gold="B", lengths=[30, 6, 6, 6])
+    found = scored([-1, -2, -9], [-1, -3, -1], [-1, -1, -8], [-1, -4, -7])
+    assert protocols.by_sum(asked, found) == {
+        "id": "b/s/test/0",
+        "order": "BADC",
+        "gold": "B",
+        "choice": "B",
+        "correct": True,
+        "scores": [-12.0, -5.0, -10.0, -12.0],
+    }
+    letter, norm = protocols.by_letter(asked, found), protocols.by_norm(asked, found)
+    assert (letter["choice"], letter["correct"]) == ("C", False)
+    assert letter["scores"] == [-2.0, -3.0, -1.0, -4.0]
+    assert norm["choice"] == "A" and norm["scores"] == [-0.4, -0.83333, -1.66667, -2.0]
+
+
+def test_the_first_of_equals_wins():
+    assert protocols.by_sum(item([2], [3], [4], [5]), scored([-3], [-1], [-1], [-1]))["choice"] == "B"
+
+
+@pytest.mark.parametrize(
+    ("text", "choice", "correct"),
+    [
+        ("The right option is A.owl", "A", True),
+        ("The right option is B", "B", False),
+        ("The right option is E", None, False),
+        ("", None, False),
+    ],
+)
+def test_by_text(text, choice, correct):
+    found = protocols.by_text(item([2], [3], [4], [5]), text)
+    assert (found["choice"], found["correct"], found["text"]) == (choice, correct, text)
+
+
+def test_what_greedy_generation_writes_as_far_as_the_scores_tell():
+    asked = item([2, 3, 4], [2, 5])
+    whole = scored([-1] * 3, [-1] * 2, choices=[[2, 5, 9], [2, 5]])
+    assert protocols.greedy_start(asked, whole) == ([2, 5], True)
+    parts = scored([-1] * 3, [-1] * 2, choices=[[2, 3, 9], [2, 3]])
+    assert protocols.greedy_start(asked, parts) == ([2, 3, 9], False)  # the longer of what is known
+    nothing = scored([-1] * 3, [-1] * 2, choices=[[8, 3, 9], [8, 3]])
+    assert protocols.greedy_start(asked, nothing) == ([8], False)
+
+
+def test_the_harness_standard_error():
+    values = [1, 0, 1, 1, 0]
+    expected = np.std(values, ddof=1) / np.sqrt(len(values))
+    assert protocols.standard_error(values) == pytest.approx(expected)
+    assert protocols.standard_error([True]) is None
