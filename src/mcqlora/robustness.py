@@ -25,9 +25,10 @@ def letters(items: Items, seed: int) -> dict[str, Any]:
 
     Returns:
         `{"n", "confusion": {gold: {"A".."D", "none": count}}, "recall": {letter: rate | None},
-        "rstd": {"n", "value", "low", "high"}}`, a rate being like rstd. Fractions; low and high are the ends of
-        95 % intervals (Wilson's, and for RStd the bootstrap's over questions). The standard deviation divides
-        by the number of letters that are gold anywhere.
+        "rstd": {"n", "value", "low", "high"}, "equal_p": float}`, a rate being like rstd. Fractions; low and
+        high are the ends of 95 % intervals (Wilson's, and for RStd the bootstrap's over questions). RStd
+        divides by the number of letters that are gold anywhere, and noise alone lifts it above 0: equal_p is
+        the p of equal recalls, by Pearson's chi-squared test (items taken as independent).
 
     Source: Zheng et al. 2024, https://arxiv.org/abs/2309.03882 (RStd).
 
@@ -46,7 +47,16 @@ def letters(items: Items, seed: int) -> dict[str, Any]:
     right = gold * np.array([[bool(item["correct"])] for item in items], dtype=float)
     table = statistics.cluster_sums([*gold.T, *right.T], [item["id"] for item in items])
     rstd = _measure(table, _rstd, len(items), seed)
-    return {"n": len(items), "confusion": confusion, "recall": recall, "rstd": rstd}
+    equal = _equal_p([(row[letter], sum(row.values())) for letter, row in confusion.items()])
+    return {"n": len(items), "confusion": confusion, "recall": recall, "rstd": rstd, "equal_p": equal}
+
+
+def _equal_p(rates: Sequence[tuple[int, int]]) -> float:
+    """p of "every letter has the same recall", by Pearson's chi-squared test; 1 where nothing varies."""
+    from scipy.stats import chi2_contingency
+
+    table = np.array([(right, n - right) for right, n in rates if n])
+    return float(chi2_contingency(table).pvalue) if len(table) > 1 and table.sum(axis=0).all() else 1.0
 
 
 def _rstd(sums: np.ndarray) -> np.ndarray:
@@ -71,8 +81,8 @@ def calibration(items: Items, seed: int) -> dict[str, Any] | None:
 
     Returns:
         `{"n", "ece": {"n", "value", "low", "high"}, "brier": {...}, "bins": [{"low_edge", "high_edge", "n",
-        "confidence", "accuracy", "low", "high"}, ...]}` with the bins that hold items; the intervals of ECE and
-        Brier are the bootstrap's over questions (ECE of few items is biased upwards, and so is its interval).
+        "confidence", "accuracy", "low", "high"}, ...]}` with the bins that hold items; the intervals of ECE
+        and Brier are the bootstrap's over questions (ECE of few items is biased upwards, its interval too).
 
     Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599 (ECE); Brier 1950,
     https://doi.org/10.1175/1520-0493(1950)078%3C0001:VOFEIT%3E2.0.CO;2.
@@ -140,5 +150,7 @@ def circular(items: Items) -> dict[str, Any]:
 
 
 def _measure(table: np.ndarray, statistic: statistics.Statistic, n: int, seed: int) -> dict[str, Any]:
+    """A statistic of column sums and its bootstrap interval, widened to the value where noise lifts it."""
+    value = float(statistic(table.sum(axis=0)))
     low, high = statistics.percentiles(statistics.bootstrap(table, statistic, seed))
-    return {"n": n, "value": float(statistic(table.sum(axis=0))), "low": low, "high": high}
+    return {"n": n, "value": value, "low": min(low, value), "high": max(high, value)}
