@@ -22,6 +22,7 @@ Rows = Sequence[Mapping[str, Any]]
 SIDES: tuple[Style, ...] = (("base", BLUE, "o"), ("tuned", ORANGE, "s"))
 CHANCE = 25.0  # percent
 _MANY = 40  # more categories than this go into two columns
+_MANY_STEPS = 100  # more steps than this are drawn as means
 
 
 def loss_curve(history: Rows, path: io.PathLike, checkpoints: Rows = (), **options: Any) -> None:
@@ -35,13 +36,13 @@ def loss_curve(history: Rows, path: io.PathLike, checkpoints: Rows = (), **optio
     title = _loss_title(valid, train)
     if not train and not valid:
         return canvas.note(path, title, "The training's history holds no loss.", **options)
-    with canvas.drawing(path, 7.0, 3.7, title, **options) as drawn:
+    with canvas.drawing(path, 7.0, 3.85, title, **options) as drawn:
         axes = drawn.axes(0.7, 0.55, 6.1, 2.9)
         if train:
             label = f"training loss ({_count(train, 'step')})"
-            if len(train) > 200:
-                axes.plot(*zip(*train, strict=True), color=BLUE, alpha=0.25, linewidth=0.6)
-                width = math.ceil(len(train) / 100)
+            if len(train) > _MANY_STEPS:
+                axes.plot(*zip(*train, strict=True), color=BLUE, alpha=0.3, linewidth=0.6)
+                width = math.ceil(len(train) / 50)
                 train = [_mean(train[i : i + width]) for i in range(0, len(train), width)]
                 label += f", mean of each {width}"
             axes.plot(*zip(*train, strict=True), color=BLUE, linewidth=1.5, label=label)
@@ -56,7 +57,7 @@ def loss_curve(history: Rows, path: io.PathLike, checkpoints: Rows = (), **optio
         axes.set_xlabel("optimizer step" + (" (dotted: checkpoints)" if checkpoints else ""))
         axes.set_ylabel("loss (nats a token)")
         _spread(axes, [loss for _, loss in (*train, *valid)])
-        axes.legend(loc="upper right", frameon=True, framealpha=1, edgecolor="none")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.05), ncols=2, borderaxespad=0)
     return None
 
 
@@ -198,8 +199,8 @@ def reliability(whole: Mapping[str, Any], path: io.PathLike, **options: Any) -> 
     base, tuned = (100 * parts[side]["ece"]["value"] for side in summary.SIDES)
     n = parts["tuned"]["n"]
     title = f"Calibration error {tuned:.1f} points tuned, {base:.1f} base (ECE, {BINS} bins, n = {n:,})"
-    size, left, gap = 2.5, 0.65, 0.6
-    with canvas.drawing(path, left + 2 * size + gap + 0.3, size + 1.8, title, **options) as drawn:
+    size, left, gap, label = 2.5, 0.65, 0.6, report.protocol_label(name)
+    with canvas.drawing(path, left + 2 * size + gap + 0.3, size + 1.9, title, **options) as drawn:
         for i, (side, color, marker) in enumerate(SIDES):
             part, start = parts[side], left + i * (size + gap)
             axes = drawn.axes(start, 1.3, size, size)
@@ -210,7 +211,9 @@ def reliability(whole: Mapping[str, Any], path: io.PathLike, **options: Any) -> 
                 axes.plot(x, y, color=color, marker=marker, markersize=5, clip_on=False)
             axes.set(xlim=(0, 100), ylim=(0, 100), xticks=_QUARTERS, yticks=_QUARTERS, xticklabels=[])
             axes.set_ylabel("accuracy (%)")
-            words = f"{side}: ECE {_interval(part['ece'], 100)}\nBrier {_interval(part['brier'], 1, 3)}"
+            words = (
+                f"{side}, {label}\nECE {_interval(part['ece'], 100)}\nBrier {_interval(part['brier'], 1, 3)}"
+            )
             axes.set_title(words, fontsize=8, loc="left")
             _bars(drawn.axes(start, 0.5, size, 0.65), part["bins"], color)
     return None
@@ -347,7 +350,7 @@ def _heat(
     for y, row in enumerate(values):
         for x, value in enumerate(row):
             if not math.isnan(value):
-                color = "black" if value > 60 else "white"  # the map is dark below
+                color = "black" if value > 50 else "white"  # the map is dark below
                 style = {"ha": "center", "va": "center_baseline", "fontsize": size - 1, "color": color}
                 axes.text(x + 0.5, y + 0.5, f"{value:.0f}", **style)
     axes.set_ylim(len(values), 0)

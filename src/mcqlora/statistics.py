@@ -161,9 +161,12 @@ def paired_bootstrap(
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of `diff` (tuned - base an item), resampling whole clusters.
+    """Percentile bootstrap interval of the mean of `diff` (tuned - base an item, in -1..1), resampling whole
+    clusters.
 
-    The order of the items doesn't matter; the same seed gives the same interval.
+    The order of the items doesn't matter; the same seed gives the same interval. Where all differences are
+    equal resampling can't tell how rare others are: the interval is then as far from the mean as Wilson's of
+    0 in as many clusters.
 
     Raises:
         ValueError: `diff` is empty.
@@ -172,6 +175,9 @@ def paired_bootstrap(
     if len(diff) == 0:
         raise ValueError("no differences to resample")
     table = cluster_sums([diff, np.ones(len(diff))], clusters)
+    if np.ptp(diff) == 0:
+        rare = wilson(0, len(table), confidence)[1]
+        return max(-1.0, float(diff[0]) - rare), min(1.0, float(diff[0]) + rare)
     return percentiles(
         bootstrap(table, lambda sums: sums[..., 0] / sums[..., 1], seed, resamples), confidence
     )
@@ -187,10 +193,10 @@ def kept_share(
 ) -> dict[str, Any]:
     """Did tuning keep at least `share` of the base's score? A one-sided paired bootstrap of tuned / base.
 
-    `confidence` of the result is 1 - (1 + resamples whose ratio is below `share`) / (1 + resamples). The
-    verdict is "kept" where it reaches the asked confidence, "lost" where the opposite does, else "undecided".
-    Never "kept" on fewer than log(1 - confidence) / log(share) clusters (29) with any base score: all of so
-    few may be kept by chance. "untestable" when the base scores nothing.
+    `confidence` of the result is 1 - (1 + resamples whose ratio is below `share`) / (1 + resamples), but at
+    most 1 - share^k, k being the clusters with any base score: all of few may be kept by chance, which
+    resampling can't tell. The verdict is "kept" where it reaches the asked confidence (so never on fewer than
+    29), "lost" where the opposite does, else "undecided"; "untestable" when the base scores nothing.
 
     Returns:
         `{"share", "value" (the ratio), "low", "high" (two-sided), "lower" (one-sided bound), "confidence",
@@ -213,13 +219,17 @@ def kept_share(
     sums = bootstrap(table, lambda sums: np.moveaxis(sums, -1, 0), seed)
     reached = int(np.sum(sums[1] >= share * sums[0] - 1e-9))
     resamples = sums.shape[1]
-    sure = 1 - (1 + resamples - reached) / (1 + resamples)
+    scoring = int(np.sum(table[:, 0] > 0))
+    sure = min(1 - (1 + resamples - reached) / (1 + resamples), 1 - share**scoring)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = sums[1] / sums[0]
         bounds = (*percentiles(ratios, confidence), float(np.quantile(ratios, 1 - confidence)))
-    enough = np.sum(table[:, 0] > 0) >= math.log(1 - confidence) / math.log(share)
+    if bounds[0] == bounds[1]:
+        # Nothing varies: as far down as a loss may be that none of so many clusters shows.
+        low, lower = (bounds[0] * part ** (1 / scoring) for part in ((1 - confidence) / 2, 1 - confidence))
+        bounds = (low, bounds[1], lower)
     verdict = "undecided"
-    if sure >= confidence and enough:
+    if sure >= confidence:
         verdict = "kept"
     elif (1 + reached) / (1 + resamples) <= 1 - confidence:
         verdict = "lost"

@@ -260,9 +260,9 @@ def _changes(pairs: Pairs) -> tuple[list[int], list[str]]:
     return diff, [left["id"] for left, _ in pairs]
 
 
-def _difference(diff: Sequence[float], clusters: Sequence[Hashable], seed: int) -> Json:
-    low, high = statistics.paired_bootstrap(diff, seed, clusters)
-    return {"value": sum(diff) / len(diff), "low": low, "high": high}
+def _difference(diff: Sequence[float], clusters: Sequence[Hashable], seed: int, scale: float = 1.0) -> Json:
+    ends = (sum(diff) / len(diff), *statistics.paired_bootstrap(diff, seed, clusters))
+    return {name: scale * value for name, value in zip(("value", "low", "high"), ends, strict=True)}
 
 
 def _compare(items: Mapping[str, Items], name: str, seed: int) -> Json:
@@ -451,9 +451,9 @@ def _kept(pairs: Pairs, scorer: str, key: str, seed: int) -> tuple[Json | None, 
         return None, None
     base, tuned = ([pair[side][scorer][key] for pair in scored] for side in (0, 1))
     paragraphs = [_paragraph(left) for left, _ in scored]
-    points = [100 * (right - left) for left, right in zip(base, tuned, strict=True)]
+    diff = [right - left for left, right in zip(base, tuned, strict=True)]
     kept = statistics.kept_share(base, tuned, seed, paragraphs, KEPT, 1 - ALPHA)
-    return _difference(points, paragraphs, seed), kept
+    return _difference(diff, paragraphs, seed, scale=100), kept
 
 
 def _paragraph(item: Mapping[str, Any]) -> Hashable:

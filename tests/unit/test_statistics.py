@@ -119,7 +119,9 @@ def test_bootstrap_depends_on_the_seed_and_not_on_the_order():
     assert statistics.paired_bootstrap(diff, 3) == statistics.paired_bootstrap(diff[::-1], 3)
     first, second = (statistics.paired_bootstrap(generator().normal(size=50), seed) for seed in (3, 4))
     assert first != second
-    assert statistics.paired_bootstrap([0.0] * 9, 3) == (0.0, 0.0)
+    rare = statistics.wilson(0, 9)[1]
+    assert statistics.paired_bootstrap([0.0] * 9, 3) == (-rare, rare)
+    assert statistics.paired_bootstrap([1.0] * 9, 3) == (1 - rare, 1.0)
     with pytest.raises(ValueError, match="no differences"):
         statistics.paired_bootstrap([], 3)
 
@@ -163,7 +165,18 @@ def test_the_verdict_on_what_was_kept(lost, n, verdict):
     result = statistics.kept_share(base, tuned, seed=1)
     assert (result["verdict"], result["value"]) == (verdict, (n - lost) / n)
     assert result["low"] <= result["lower"] <= result["value"] <= result["high"]
-    assert (result["confidence"] >= 0.95) == (verdict == "kept" or lost == 0)
+    assert (result["confidence"] >= 0.95) == (verdict == "kept")
+
+
+def test_nothing_lost_of_few_is_no_certainty():
+    result = statistics.kept_share(np.ones(40), np.ones(40), seed=1)
+    assert result["confidence"] == pytest.approx(1 - 0.9**40)
+    # The exact one-sided bound of 0 lost in 40, and the two-sided one.
+    assert result["lower"] == pytest.approx(
+        1 - scipy.stats.binomtest(0, 40, alternative="less").proportion_ci().high
+    )
+    assert result["low"] == pytest.approx(1 - scipy.stats.binomtest(0, 40).proportion_ci().high)
+    assert result["high"] == 1.0
 
 
 def test_the_confidence_is_that_of_the_binomial_when_the_base_is_always_right():

@@ -47,7 +47,8 @@ def test_summary_holds_every_number():
     assert found["training"]["valid_loss"] == [[50, 1.5], [100, 1.25]]
     assert found["squad"]["base"]["official"]["em"] == 50.0
     assert found["squad"]["base"]["mindformers"]["n"] == 10
-    assert found["squad"]["difference"]["official"]["f1"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    rare = 100 * statistics.wilson(0, 30)[1]
+    assert found["squad"]["difference"]["official"]["f1"] == {"value": 0.0, "low": -rare, "high": rare}
     assert found["contest_score"] == pytest.approx(0.3 * (1 - 0.0229) + 0.7 * 0.9)
     assert found["contest"]["n"] == 40
     assert found["contest"]["high"] - found["contest"]["low"] == pytest.approx(0.7 * (high - low))
