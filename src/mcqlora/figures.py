@@ -1,64 +1,48 @@
-"""The report's figures: SVG, the same bytes from the same numbers.
+"""The report's figures, from what `summary.build` made: SVG, the same bytes from the same numbers.
 
-Text stays text (the viewer's fonts draw it, Chinese too), so margins come from an estimate of its width, not
-from a font here.
+Each takes `path`, of the SVG; `leaked`, to stamp it; and `source`, the SHA-256 of each file behind it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io as streams
 import math
-import unicodedata
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mcqlora import io, report
+from mcqlora import canvas, io, report, summary
+from mcqlora.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, Canvas
+from mcqlora.robustness import BINS, LETTERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, told apart with any colour vision: https://jfly.uni-koeln.de/color/
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#767676"
-STYLES = (("base", BLUE, "o", -0.17), ("tuned", ORANGE, "s", +0.17))  # the shift is in rows, downwards
+Style = tuple[str, str, str]  # label (and key of a row), colour, marker
+Rows = Sequence[Mapping[str, Any]]
+
+SIDES: tuple[Style, ...] = (("base", BLUE, "o"), ("tuned", ORANGE, "s"))
 CHANCE = 25.0  # percent
-
-_STYLE = {
-    "svg.hashsalt": "mcqlora",
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.family": "sans-serif",
-    "font.size": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-}
 _MANY = 40  # more categories than this go into two columns
-_INCH = 72.0  # points
-_EM = 0.62  # mean width of a Latin character by its height, of a wide sans-serif
+_MANY_STEPS = 100  # more steps than this are drawn as means
 
 
-def loss_curve(
-    history: Sequence[Mapping[str, Any]], path: io.PathLike, checkpoints: Sequence[Mapping[str, Any]] = ()
-) -> None:
+def loss_curve(history: Rows, path: io.PathLike, checkpoints: Rows = (), **options: Any) -> None:
     """Training and validation loss by optimizer step.
 
     Args:
         history: rows `{"step", "train_loss"?, "valid_loss"?}`; None and NaN count as absent.
-        path: of the SVG.
         checkpoints: `{"name", "step"}`, marked by a vertical line each.
     """
-    train, valid = (report.losses(history, key) for key in ("train_loss", "valid_loss"))
-    with _figure(7.0, 4.0) as (figure, save):
-        axes = figure.subplots()
-        figure.subplots_adjust(left=0.1, right=0.97, top=0.84, bottom=0.13)
+    train, valid = (summary.losses(history, key) for key in ("train_loss", "valid_loss"))
+    title = _loss_title(valid, train)
+    if not train and not valid:
+        return canvas.note(path, title, "The training's history holds no loss.", **options)
+    with canvas.drawing(path, 7.0, 3.85, title, **options) as drawn:
+        axes = drawn.axes(0.7, 0.55, 6.1, 2.9)
         if train:
             label = f"training loss ({_count(train, 'step')})"
-            if len(train) > 200:
-                axes.plot(*zip(*train, strict=True), color=BLUE, alpha=0.25, linewidth=0.6)
-                width = math.ceil(len(train) / 100)
+            if len(train) > _MANY_STEPS:
+                axes.plot(*zip(*train, strict=True), color=BLUE, alpha=0.3, linewidth=0.6)
+                width = math.ceil(len(train) / 50)
                 train = [_mean(train[i : i + width]) for i in range(0, len(train), width)]
                 label += f", mean of each {width}"
             axes.plot(*zip(*train, strict=True), color=BLUE, linewidth=1.5, label=label)
@@ -67,201 +51,371 @@ def loss_curve(
             axes.plot(*zip(*valid, strict=True), color=ORANGE, marker="s", markersize=4, label=label)
         for checkpoint in checkpoints:
             axes.axvline(checkpoint["step"], color=GREY, linewidth=0.7, linestyle=":", zorder=0)
-            axes.annotate(
-                checkpoint["name"].removeprefix("checkpoint_"),
-                (checkpoint["step"], 1.0),
-                xycoords=("data", "axes fraction"),
-                ha="center",
-                va="bottom",
-                fontsize=8,
-                color=GREY,
-            )
+            place = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
+            name = checkpoint["name"].removeprefix("checkpoint_")
+            axes.annotate(name, (checkpoint["step"], 1.0), **place, fontsize=8, color=GREY)
         axes.set_xlabel("optimizer step" + (" (dotted: checkpoints)" if checkpoints else ""))
         axes.set_ylabel("loss (nats a token)")
-        if train or valid:
-            axes.legend(loc="upper right", frameon=True, framealpha=1, edgecolor="none")
-        _title(figure, _loss_title(valid, train))
-        save(path)
+        _spread(axes, [loss for _, loss in (*train, *valid)])
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.05), ncols=2, borderaxespad=0)
+    return None
 
 
-def accuracy_by_category(rows: Sequence[Mapping[str, Any]], path: io.PathLike, leaked: bool = False) -> None:
+def category_forest(rows: Rows, path: io.PathLike, **options: Any) -> None:
     """Accuracy of base and tuned by category with Wilson intervals, the best tuned category on top.
 
     Args:
-        rows: `{"category", "n", "base": (correct, low, high), "tuned": (correct, low, high)}`, intervals as
-            fractions, as from `report.categories`.
-        path: of the SVG.
-        leaked: stamp the title.
+        rows: of `summary.categories`.
     """
     rows = sorted(rows, key=lambda row: (-row["tuned"][0] / row["n"], row["category"]))
-    columns = 2 if len(rows) > _MANY else 1
-    height = max(1, math.ceil(len(rows) / columns))
-    size = 7.0 if columns == 2 else 9.0
-    labels = [f"{row['category']} ({row['n']:,})" for row in rows]
-    points = [{side: _percent(row["n"], *row[side]) for side in report.SIDES} for row in rows]
-    label_inches = max([_text_points(label, size) for label in labels], default=0) / _INCH + 0.15
-    plot_inches, top, bottom = 2.6 if columns == 2 else 4.2, 0.72, 0.5
-    column = label_inches + plot_inches + 0.25
-    total = top + bottom + height * size * 1.9 / _INCH
-    title = _category_title(rows, leaked)
-    width = max(column * columns, _text_points(title, 10.0) / _INCH)
-    with _figure(width, total) as (figure, save):
-        for i in range(columns):
-            frame = (i * column + label_inches, bottom, plot_inches, total - top - bottom)
-            part = slice(i * height, (i + 1) * height)
-            axes = _forest(figure, frame, labels[part], points[part], height, size)
+    columns = _Columns([f"{row['category']} ({row['n']:,})" for row in rows], 2.6, 4.2)
+    points = [
+        {
+            side: tuple(100 * part for part in (row[side][0] / row["n"], *row[side][1:]))
+            for side in summary.SIDES
+        }
+        for row in rows
+    ]
+    title = _category_title(rows)
+    with canvas.drawing(path, columns.width, columns.height + 0.9, title, **options) as drawn:
+        for part, frame in columns.parts(0.5):
+            axes = _forest(drawn.axes(*frame), columns.labels[part], points[part], SIDES, columns.size)
             axes.axvline(CHANCE, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
-            axes.set_xlabel("accuracy, 95 % interval; dashed: chance", fontsize=size)
-        _legend(figure)
-        _title(figure, title)
-        save(path)
+            axes.set_xlabel("accuracy, 95 % interval; dashed: chance", fontsize=columns.size)
+        drawn.legend(SIDES, 0.12, columns.height + 0.62)
 
 
-def base_against_tuned(summary: Mapping[str, Any], path: io.PathLike) -> None:
-    """Every protocol's accuracy and every SQuAD score, base against tuned, with 95 % intervals.
+def category_heatmap(
+    table: Mapping[str, Mapping[str, Any]], tuned: str, path: io.PathLike, **options: Any
+) -> None:
+    """Accuracy of every model in every category, the best category of `tuned` on top.
 
     Args:
-        summary: of `report.summary`.
-        path: of the SVG.
+        table: of `summary.accuracy_by_model`.
     """
-    chosen, scores = _protocol_rows(summary["mcq"]["protocols"]), _squad_rows(summary["squad"])
-    labels = [label for label, _ in chosen + scores]
-    label_inches = max(_text_points(label, 9.0) for label in labels) / _INCH + 0.15
-    title = _comparison_title(summary)
-    width, top, bottom = max(label_inches + 5.0, _text_points(title, 10.0) / _INCH), 0.72, 0.5
-    total = top + bottom + 0.5 * len(labels)
-    with _figure(width, total) as (figure, save):
-        frame = (label_inches, bottom, 4.2, total - top - bottom)
-        axes = _forest(figure, frame, labels, [row for _, row in chosen + scores], len(labels), 9.0)
+    models = list(dict.fromkeys(model for row in table.values() for model in row))
+    shares = {
+        name: [
+            100 * row[model]["correct"] / row[model]["n"] if model in row else math.nan for model in models
+        ]
+        for name, row in table.items()
+    }
+    names = sorted(table, key=lambda name: (-shares[name][models.index(tuned)], name))
+    counts = [max(cell["n"] for cell in table[name].values()) for name in names]
+    labels = [f"{name} ({n:,})" for name, n in zip(names, counts, strict=True)]
+    columns = _Columns(labels, 0.36 * len(models), 0.5 * len(models))
+    title = f"Accuracy of {len(models)} models in {len(names)} categories (%, n = {sum(counts):,} a model)"
+    heads = [model.removeprefix("checkpoint_") + ("*" if model == tuned else "") for model in models]
+    with canvas.drawing(path, columns.width, columns.height + 1.25, title, **options) as drawn:
+        for part, frame in columns.parts(0.75):
+            values = [shares[name] for name in names[part]]
+            _heat(drawn.axes(*frame), values, labels[part], heads, columns.size)
+        _colorbar(drawn, columns.left, columns.plot, "accuracy (%)")
+        words = "base, and checkpoints by number (* tuned); in parentheses the number of questions"
+        drawn.text(0.12, columns.height + 1.1, words, fontsize=8, color=GREY)
+
+
+def base_against_tuned(whole: Mapping[str, Any], path: io.PathLike, **options: Any) -> None:
+    """Every score of base and tuned, with 95 % intervals: protocols, rotations, reading.
+
+    Args:
+        whole: of `summary.build`.
+    """
+    chosen: list[tuple[str, dict[str, Any]]] = []  # scores whose chance is a quarter
+    others: list[tuple[str, dict[str, Any]]] = []
+    for task in (task for task in whole["tasks"] if task["task"] != "gap"):
+        rates = {side: task["models"].get(model) for side, model in report.sides(whole).items()}
+        if any(rates.values()):
+            n = next(rate["n"] for rate in reversed(rates.values()) if rate)
+            part = chosen if task["task"] in ("mcq", "circular", "recipe") else others
+            points = {side: rate and _ends(rate) for side, rate in rates.items()}
+            part.append((f"{report.task_label(task)} (n = {n:,})", points))
+    labels, rows = zip(*chosen, *others, strict=True)
+    left, height = _margin(labels), 0.42 * len(rows)
+    mcq = whole["mcq"]
+    base, tuned = (100 * mcq[side]["accuracy"] for side in summary.SIDES)
+    name = report.protocol_label(mcq["protocol"]).capitalize()
+    title = f"{name}: {tuned:.1f} % tuned, {base:.1f} % base (n = {mcq['tuned']['n']:,})"
+    with canvas.drawing(path, left + 5.0, height + 0.9, title, **options) as drawn:
+        axes = _forest(drawn.axes(left, 0.5, 4.2, height), labels, rows, SIDES)
         axes.vlines(CHANCE, -0.5, len(chosen) - 0.5, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
-        axes.axhline(len(chosen) - 0.5, color=GREY, linewidth=0.5)
+        if others:
+            axes.axhline(len(chosen) - 0.5, color=GREY, linewidth=0.5)
         axes.set_xlabel("score, 95 % interval; dashed: chance")
-        for y, (_, row) in enumerate(chosen + scores):
-            _values(axes, y, row)
-        _legend(figure)
-        _title(figure, title)
-        save(path)
+        for y, points in enumerate(rows):
+            for (side, color, _), shift in zip(SIDES, _shifts(SIDES), strict=True):
+                if points[side] is not None:
+                    _beside(axes, y + shift, f"{points[side][0]:.1f} %", color)
+        drawn.legend(SIDES, 0.12, height + 0.62)
+
+
+def letter_confusion(whole: Mapping[str, Any], path: io.PathLike, **options: Any) -> None:
+    """Right letter against chosen letter, base and tuned, by the headline and by the letter alone."""
+    found = whole["robustness"]
+    names = [
+        name
+        for name in dict.fromkeys((whole["mcq"]["protocol"], "letter"))
+        if all(name in found[side] for side in summary.SIDES)
+    ]
+    tables = {(name, side): found[side][name] for name in names for side in summary.SIDES}
+    unread = any(row["none"] for part in tables.values() for row in part["confusion"].values())
+    heads = [*LETTERS, *(["none"] if unread else [])]
+    base, tuned = (tables[names[0], side]["rstd"] for side in summary.SIDES)
+    title = (
+        f"Recall differs between letters by {100 * tuned['value']:.1f} points tuned, "
+        f"{100 * base['value']:.1f} base (RStd, n = {tuned['n']:,})"
+    )
+    cell, left, gap = 0.44, 0.95, 1.2
+    wide, high = cell * len(heads), cell * len(LETTERS)
+    block = high + 0.95  # with its two lines of title and the heads
+    with canvas.drawing(
+        path, left + 2 * wide + gap + 0.9, block * len(names) + 0.75, title, **options
+    ) as drawn:
+        for (name, side), part in tables.items():
+            across = list(summary.SIDES).index(side)
+            down = len(names) - 1 - names.index(name)
+            axes = drawn.axes(left + across * (wide + gap), 0.85 + down * block, wide, high)
+            counts = [[part["confusion"][gold][head] for head in heads] for gold in LETTERS]
+            totals = [sum(row) for row in counts]
+            shares = [
+                [100 * value / max(1, total) for value in row]
+                for row, total in zip(counts, totals, strict=True)
+            ]
+            golds = [f"{gold} ({total:,})" for gold, total in zip(LETTERS, totals, strict=True)]
+            _heat(axes, shares, golds, heads, 8.0)
+            axes.set_ylabel("right letter (n)", fontsize=8)
+            words = f"{side}, {report.protocol_label(name)}\nRStd {_interval(part['rstd'], 100)}"
+            axes.set_title(words, fontsize=8, loc="left", pad=18)
+        _colorbar(drawn, left, wide, "% of the right letter's questions, by chosen letter")
+
+
+def reliability(whole: Mapping[str, Any], path: io.PathLike, **options: Any) -> None:
+    """Accuracy by the model's own probability, base and tuned, with the number of questions in each bin."""
+    name = report.calibrated(whole)
+    if name is None:
+        text = "No protocol of this run gives probabilities of the options."
+        return canvas.note(path, "Calibration not measured", text, **options)
+    parts = {side: whole["robustness"][side][name]["calibration"] for side in summary.SIDES}
+    base, tuned = (100 * parts[side]["ece"]["value"] for side in summary.SIDES)
+    n = parts["tuned"]["n"]
+    title = f"Calibration error {tuned:.1f} points tuned, {base:.1f} base (ECE, {BINS} bins, n = {n:,})"
+    size, left, gap, label = 2.5, 0.65, 0.6, report.protocol_label(name)
+    with canvas.drawing(path, left + 2 * size + gap + 0.3, size + 1.9, title, **options) as drawn:
+        for i, (side, color, marker) in enumerate(SIDES):
+            part, start = parts[side], left + i * (size + gap)
+            axes = drawn.axes(start, 1.3, size, size)
+            axes.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, linestyle="--")
+            for row in part["bins"]:
+                x, y, low, high = (100 * row[key] for key in ("confidence", "accuracy", "low", "high"))
+                axes.plot([x, x], [low, high], color=color, alpha=0.7)
+                axes.plot(x, y, color=color, marker=marker, markersize=5, clip_on=False)
+            axes.set(xlim=(0, 100), ylim=(0, 100), xticks=_QUARTERS, yticks=_QUARTERS, xticklabels=[])
+            axes.set_ylabel("accuracy (%)")
+            words = (
+                f"{side}, {label}\nECE {_interval(part['ece'], 100)}\nBrier {_interval(part['brier'], 1, 3)}"
+            )
+            axes.set_title(words, fontsize=8, loc="left")
+            _bars(drawn.axes(start, 0.5, size, 0.65), part["bins"], color)
+    return None
+
+
+def leak_gap(whole: Mapping[str, Any], path: io.PathLike, **options: Any) -> None:
+    """Honest score and the recipe's, of base and every checkpoint, with the gap between them."""
+    leak = whole["leak"]
+    if not leak["gap"]:
+        return canvas.note(path, "Leak gap not measured", report.no_gap(whole), **options)
+    models = {model: part for model, part in leak["models"].items() if part["gap"]}
+    labels = [f"{model} (tuned)" if model == whole["tuned"] else model for model in models]
+    rows = [{style[0]: _ends(part[style[0]]) for style in _SCORES} for part in models.values()]
+    left, height = _margin(labels), 0.36 * len(rows)
+    n = " + ".join(f"{leak[key]['n']:,}" for key in ("honest", "recipe"))
+    gap = _interval(leak["gap"], 100, 1, "+")
+    title = f"Leak gap of tuned: {gap} points (n = {n})"
+    with canvas.drawing(path, left + 6.3, height + 0.9, title, **options) as drawn:
+        axes = _forest(drawn.axes(left, 0.5, 4.2, height), labels, rows, _SCORES)
+        axes.axvline(CHANCE, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
+        label = report.protocol_label(leak["protocol"])
+        axes.set_xlabel(f"accuracy ({label}), 95 % interval; dashed: chance")
+        for y, part in enumerate(models.values()):
+            _beside(axes, y, f"gap {_interval(part['gap'], 100, 1, '+')}", "black")
+        words = ("unseen questions", "training questions in another order")
+        styles = [(word, *style[1:]) for word, style in zip(words, _SCORES, strict=True)]
+        drawn.legend(styles, 0.12, height + 0.62)
+    return None
+
+
+def draw(
+    whole: Mapping[str, Any],
+    training: Mapping[str, Any],
+    mcq: Mapping[str, Any],
+    paths: Mapping[str, io.PathLike],
+) -> None:
+    """Draw every figure of the report.
+
+    Args:
+        whole: of `summary.build`.
+        training: with "history" and "checkpoints".
+        mcq: mcq.json by model.
+        paths: of "loss", "forest", "heatmap", "comparison", "letters", "reliability" and "leak".
+    """
+    protocol = whole["mcq"]["protocol"]
+    compared = list(report.sides(whole).values())
+
+    def about(models: Iterable[str], *kinds: str) -> dict[str, Any]:
+        names = [f"evaluation/{model}/{kind}.json" for model in models for kind in kinds]
+        return options(names)
+
+    def options(names: Iterable[str]) -> dict[str, Any]:
+        known = {
+            name.removeprefix("evaluation/"): whole["inputs"][name]
+            for name in names
+            if name in whole["inputs"]
+        }
+        return {"leaked": whole["leaked"], "source": known}
+
+    history, checkpoints = training["history"], training["checkpoints"]
+    loss_curve(history, paths["loss"], checkpoints, **options(["training/training.json"]))
+    pair, every = about(compared, "mcq"), about(mcq, "mcq")
+    category_forest(whole["mcq"]["categories"]["rows"], paths["forest"], **pair)
+    table = summary.accuracy_by_model(mcq, protocol)
+    category_heatmap(table, whole["tuned"], paths["heatmap"], **every)
+    base_against_tuned(whole, paths["comparison"], **about(compared, "mcq", "squad"))
+    letter_confusion(whole, paths["letters"], **pair)
+    reliability(whole, paths["reliability"], **pair)
+    leak_gap(whole, paths["leak"], **every)
 
 
 # Parts of a figure
 
+_QUARTERS = (0, 25, 50, 75, 100)
+_SCORES: tuple[Style, ...] = (("honest", GREEN, "o"), ("recipe", PURPLE, "^"))
 
-@contextlib.contextmanager
-def _figure(width: float, height: float) -> Iterator[tuple[Figure, Any]]:
-    """A figure of `width` x `height` inches in this module's style, and the function that writes it."""
-    import matplotlib
-    from matplotlib.figure import Figure
 
-    def save(path: io.PathLike) -> None:
-        stream = streams.BytesIO()
-        with warnings.catch_warnings():
-            # Chinese labels are the viewer's font's to draw, not that of this machine.
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-            figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-        io.write_bytes(path, stream.getvalue())
+class _Columns:
+    """Rows with long labels in one column, or in two where they are many; all in inches."""
 
-    with matplotlib.rc_context():
-        # From the defaults, so that no matplotlibrc of the user changes the bytes.
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
-        # Without pyplot there is no backend, no window and no global state.
-        figure = Figure(figsize=(width, height))
-        yield figure, save
+    def __init__(self, labels: Sequence[str], narrow: float, wide: float):
+        self.labels = labels
+        self.count = 2 if len(labels) > _MANY else 1
+        self.rows = max(1, math.ceil(len(labels) / self.count))
+        self.size = 7.0 if self.count == 2 else 9.0  # of the font
+        self.plot = narrow if self.count == 2 else wide
+        self.left = _margin(labels, self.size)
+        self.height = self.rows * self.size * 1.9 / 72
+        self.width = self.count * (self.left + self.plot + 0.25)
+
+    def parts(self, bottom: float) -> Iterator[tuple[slice, tuple[float, float, float, float]]]:
+        """Which rows stand in a column, and where its plot is; a shorter one ends further up."""
+        for i in range(self.count):
+            part = slice(i * self.rows, min((i + 1) * self.rows, len(self.labels)))
+            height = self.height * (part.stop - part.start) / self.rows
+            left = i * (self.left + self.plot + 0.25) + self.left
+            yield part, (left, bottom + self.height - height, self.plot, height)
 
 
 def _forest(
-    figure: Figure,
-    frame: tuple[float, float, float, float],
-    labels: Sequence[str],
-    rows: Sequence[Mapping[str, Any]],
-    height: int,
-    size: float,
+    axes: Axes, labels: Sequence[str], rows: Rows, styles: Sequence[Style], size: float = 9.0
 ) -> Axes:
-    """Points with intervals on 0 to 100 %, a row each from the top, base above tuned.
+    """Points with intervals on 0 to 100 %, a row each from the top, a style beside the other.
 
-    `frame` is left, bottom, width and height in inches, room for `height` rows of font `size`. A row's side
-    is (score, low, high) in percent, or None.
+    A row's value of a style is (score, low, high) in percent, or None.
     """
-    inches = figure.get_size_inches().tolist() * 2
-    axes = figure.add_axes([part / whole for part, whole in zip(frame, inches, strict=True)])
     for y in range(1, len(rows), 2):
         axes.axhspan(y - 0.5, y + 0.5, color="#f3f3f3", linewidth=0, zorder=-1)  # leads the eye to the label
     for y, row in enumerate(rows):
-        for name, color, marker, shift in STYLES:
+        for (name, color, marker), shift in zip(styles, _shifts(styles), strict=True):
             if row[name] is not None:
                 score, low, high = row[name]
                 axes.plot([low, high], [y + shift] * 2, color=color, linewidth=size / 7, alpha=0.7)
                 # Unclipped: a point at 100 % is drawn whole.
                 axes.plot(score, y + shift, color=color, marker=marker, markersize=size / 2.2, clip_on=False)
     axes.set_yticks(range(len(rows)), labels, fontsize=size)
-    axes.set_ylim(height - 0.5, -0.5)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 100)
-    ticks = (0, 25, 50, 75, 100)
-    axes.set_xticks(ticks, [f"{tick} %" for tick in ticks], fontsize=size)
+    axes.set_xticks(_QUARTERS, [f"{tick} %" for tick in _QUARTERS], fontsize=size)
     axes.tick_params(axis="y", length=0)
     return axes
 
 
-def _values(axes: Axes, y: int, row: Mapping[str, Any]) -> None:
-    """The row's scores in figures, right of the plot."""
-    for name, color, _, shift in STYLES:
-        if row[name] is not None:
-            place, coordinates = (1.03, y + shift), ("axes fraction", "data")
-            axes.annotate(
-                f"{row[name][0]:.1f} %", place, xycoords=coordinates, va="center", color=color, fontsize=8
-            )
+def _shifts(styles: Sequence[Style]) -> list[float]:
+    """Where the styles stand in a row, in rows downwards from its middle."""
+    return [0.34 * (i - (len(styles) - 1) / 2) for i in range(len(styles))]
 
 
-def _legend(figure: Figure) -> None:
-    from matplotlib.lines import Line2D
+def _heat(
+    axes: Axes, values: Sequence[Sequence[float]], labels: Sequence[str], heads: Sequence[str], size: float
+) -> None:
+    """Percentages as colours and figures, a row each from the top, `heads` above the columns."""
+    axes.pcolormesh(values, cmap=_HEAT, vmin=0, vmax=100, edgecolors="white", linewidth=0.5)
+    for y, row in enumerate(values):
+        for x, value in enumerate(row):
+            if not math.isnan(value):
+                color = "black" if value > 50 else "white"  # the map is dark below
+                style = {"ha": "center", "va": "center_baseline", "fontsize": size - 1, "color": color}
+                axes.text(x + 0.5, y + 0.5, f"{value:.0f}", **style)
+    axes.set_ylim(len(values), 0)
+    axes.set_yticks([y + 0.5 for y in range(len(labels))], labels, fontsize=size)
+    axes.set_xticks([x + 0.5 for x in range(len(heads))], heads, fontsize=size)
+    axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
+    axes.spines[:].set_visible(False)
 
-    handles = [Line2D([], [], color=color, marker=marker, label=name) for name, color, marker, _ in STYLES]
-    corner = (0.0, 1 - 0.33 / figure.get_figheight())
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=corner, ncols=2, borderaxespad=0.2)
+
+def _colorbar(drawn: Canvas, left: float, width: float, label: str) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    axes = drawn.axes(left, 0.42, width, 0.1)
+    bar = drawn.figure.colorbar(ScalarMappable(Normalize(0, 100), _HEAT), axes, orientation="horizontal")
+    bar.solids.set(rasterized=False, edgecolor="face")  # else a viewer shows the seams
+    axes.set_xticks(_QUARTERS, _QUARTERS, fontsize=7)
+    axes.set_xlabel(label, fontsize=8, loc="left")
 
 
-def _title(figure: Figure, text: str) -> None:
-    width, height = figure.get_size_inches()
-    figure.text(0.12 / width, 1 - 0.12 / height, text, fontsize=10, va="top", ha="left", weight="bold")
+def _bars(axes: Axes, bins: Rows, color: str) -> None:
+    """The number of items in each bin."""
+    middles = [50 * (row["low_edge"] + row["high_edge"]) for row in bins]
+    counts = [row["n"] for row in bins]
+    axes.bar(middles, counts, width=88 / BINS, color=color, alpha=0.6)
+    for x, count in zip(middles, counts, strict=True):
+        axes.annotate(f"{count:,}", (x, count), ha="center", va="bottom", fontsize=6)
+    axes.set(xlim=(0, 100), ylim=(0, 1.35 * max(counts)), xticks=_QUARTERS, yticks=[])
+    axes.set_xlabel("probability of the chosen option (%)", fontsize=8)
+    axes.set_ylabel("n")
 
 
-def _text_points(text: str, size: float) -> float:
-    """Estimated width in points; a Chinese, Japanese or Korean character is as wide as it is high."""
-    return size * sum(1.0 if unicodedata.east_asian_width(char) in "WF" else _EM for char in text)
+def _beside(axes: Axes, y: float, text: str, color: str) -> None:
+    """Text in row `y`, right of the plot."""
+    place = (1.03, y)
+    axes.annotate(text, place, xycoords=("axes fraction", "data"), va="center", color=color, fontsize=8)
 
 
 # Rows and titles, computed from the numbers
 
-
-def _percent(n: int, correct: int, low: float, high: float) -> tuple[float, float, float]:
-    return 100 * (correct / n), 100 * low, 100 * high
+_HEAT = "viridis"  # one scale with any colour vision, dark to light
 
 
-def _protocol_rows(protocols: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    return [
-        (
-            f"{name} (n = {part['tuned']['n']:,})",
-            {
-                side: tuple(100 * part[side][key] for key in ("accuracy", "low", "high"))
-                for side in report.SIDES
-            },
-        )
-        for name, part in protocols.items()
-    ]
+def _margin(labels: Sequence[str], size: float = 9.0) -> float:
+    return max((canvas.text_inches(label, size) for label in labels), default=0.0) + 0.15
 
 
-def _squad_rows(squad: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    rows = []
-    measured = [squad[side] for side in report.SIDES if squad[side]]
-    for scorer in report.SCORERS if measured else ():
-        n = measured[0][scorer]["n"]
-        for key in ("em", "f1") if n else ():
-            keys = (key, f"{key}_low", f"{key}_high")
-            sides = {
-                side: squad[side] and tuple(squad[side][scorer][key] for key in keys) for side in report.SIDES
-            }
-            rows.append((f"SQuAD {scorer} {key.upper()} (n = {n:,})", sides))
-    return rows
+def _ends(rate: Mapping[str, float]) -> tuple[float, ...]:
+    return tuple(100 * rate[key] for key in ("value", "low", "high"))
+
+
+def _interval(measure: Mapping[str, Any], scale: float, digits: int = 1, sign: str = "") -> str:
+    value, low, high = (f"{scale * measure[key]:{sign}.{digits}f}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def _spread(axes: Axes, losses: Sequence[float]) -> None:
+    """A logarithmic axis where a steep beginning would press all that follows into one line."""
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    if min(losses) > 0 and max(losses) / min(losses) > 5:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _mean(pairs: Sequence[Sequence[float]]) -> tuple[float, float]:
@@ -285,17 +439,8 @@ def _loss_title(valid: Sequence[Sequence[float]], train: Sequence[Sequence[float
     return f"{name} loss {change}; lowest {lowest:.3f} at step {step:,}"
 
 
-def _category_title(rows: Sequence[Mapping[str, Any]], leaked: bool) -> str:
+def _category_title(rows: Rows) -> str:
     better = sum(row["tuned"][0] > row["base"][0] for row in rows)
     worse = sum(row["tuned"][0] < row["base"][0] for row in rows)
     n = sum(row["n"] for row in rows)
-    stamp = "LEAKED: tuned" if leaked else "Tuned"
-    return f"{stamp} above base in {better} of {len(rows)} categories, below in {worse} (n = {n:,})"
-
-
-def _comparison_title(summary: Mapping[str, Any]) -> str:
-    mcq = summary["mcq"]
-    base, tuned = (100 * mcq[side]["accuracy"] for side in report.SIDES)
-    name = f"LEAKED: {mcq['protocol']}" if summary["leaked"] else mcq["protocol"].capitalize()
-    n = mcq["tuned"]["n"]
-    return f"{name} accuracy {tuned:.1f} % tuned, {base:.1f} % base (n = {n:,})"
+    return f"Tuned above base in {better} of {len(rows)} categories, below in {worse} (n = {n:,})"

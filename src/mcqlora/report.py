@@ -1,491 +1,444 @@
-"""Every stage's numbers gathered into summary.json, and the one-page report made from it."""
+"""report.md, one page: the verdicts computed from summary.json, then the tables and figures behind them."""
 
 from __future__ import annotations
 
-import csv
-import math
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from pathlib import Path
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-from mcqlora import statistics
-from mcqlora.errors import UserError
+from mcqlora.canvas import HASH
+from mcqlora.robustness import BINS
+from mcqlora.summary import ALPHA, BASE, KEPT, METRICS, SCORERS, SIDES, TUNED
 
-BASE, TUNED = SIDES = ("base", "tuned")
-SCORERS = ("official", "mindformers")
-ALPHA = 0.05
+Summary = Mapping[str, Any]
 
-Json = dict[str, Any]
-Items = Sequence[Mapping[str, Any]]  # of mcq.json or squad.json
-Pairs = list[tuple[Mapping[str, Any], Mapping[str, Any]]]  # the same item of base and tuned
+_PROTOCOLS = {
+    "answer": "full answer",
+    "letter": "letter",
+    "option": "option text",
+    "harness": "lm-evaluation-harness",
+    "cmmlu": "CMMLU's own",
+    "generation": "generation",
+}
+_TASKS = {
+    "mcq": "{}",
+    "circular": "{}, all four rotations",
+    "all_right": "{}, right in all four",
+    "recipe": "{}, training questions again",
+    "gap": "{}, leak gap",
+}
+_SCORERS = {"official": "official", "mindformers": "MindFormers"}
+_METRICS = {"em": "EM", "f1": "F1"}
+_VERDICTS = {"kept": "kept", "lost": "not kept", "undecided": "not decided", "untestable": "can't be told"}
 
+_METHODS = f"""\
+Intervals are 95 %: Wilson's for a rate, at the effective number of independent questions (paragraphs for
+SQuAD); Newcombe's for the leak gap; the paired bootstrap's, drawing whole questions or paragraphs, for all
+else. Holm adjusts p over the protocols, over the categories, and over all pairs of models. The difference
+found with a probability of 80 % is (z(0.975) + z(0.8)) times the standard error of the paired difference
+([Miller 2024](https://arxiv.org/abs/2411.00640)).
 
-def summary(
-    *,
-    run: str,
-    recipe: str,
-    leaked: bool,
-    questions: Mapping[str, Any],
-    splits: Mapping[str, int],
-    parameters: Mapping[str, Any],
-    training: Mapping[str, Any],
-    mcq: Mapping[str, Mapping[str, Any]],
-    squad: Mapping[str, Mapping[str, Any]],
-    seconds: Mapping[str, float],
-    tuned: str | None = None,
-    protocol: str = "answer",
-    seed: int = 0,
-) -> Json:
-    """Build summary.json from what the stages wrote.
-
-    Args:
-        leaked: the test questions were trained on; the report then says so on its first line.
-        questions: `{"read", "kept": int, "dropped": {reason: count}}`.
-        splits: number of records of "train", "valid" and "test".
-        parameters: `{"trainable", "total": int, "ratio": float}`.
-        training: `{"steps", "workers", "tokens", "useful_token_fraction", "history", "checkpoints"}`; history
-            holds `{"step", "train_loss"?, "valid_loss"?}`, checkpoints one or more `{"name", "step"}`.
-        mcq: mcq.json by model name, "base" among them.
-        squad: squad.json by model name; may lack any model.
-        seconds: wall-clock seconds by stage, see `seconds_by_stage`.
-        tuned: the checkpoint compared with the base; by default the one of the lowest validation loss (never
-            the best on the test questions), else the last.
-        protocol: the one whose accuracy is the headline.
-        seed: of the bootstrap intervals.
-
-    Accuracies and ratios are fractions, SQuAD's em and f1 percent, `low` and `high` the ends of a 95 %
-    interval.
-
-    Raises:
-        UserError: an evaluation is missing, or two models answered different items.
-    """
-    checkpoints = _checkpoints(training, mcq, protocol)
-    best = best_checkpoint(checkpoints)
-    tuned = tuned or best or checkpoints[-1]["name"]
-    for model in (BASE, tuned):
-        if model not in mcq:
-            raise UserError(f"evaluation/{model}/mcq.json: not given; evaluate {model} before the report")
-        if not _items(mcq[model], protocol):
-            known = ", ".join(mcq[model]["protocols"])
-            raise UserError(
-                f"evaluation/{model}/mcq.json: no {protocol!r} items; choose a protocol of {known}"
-            )
-    protocols = _protocols(mcq[BASE], mcq[tuned], tuned, seed)
-    headline = protocols[protocol]
-    base_items, tuned_items = _items(mcq[BASE], protocol), _items(mcq[tuned], protocol)
-    rows = categories(base_items, tuned_items)
-    ratio, accuracy = parameters["ratio"], headline[TUNED]["accuracy"]
-    return {
-        "run": run,
-        "recipe": recipe,
-        "leaked": leaked,
-        "tuned": tuned,
-        "best": best,
-        "questions": {key: questions[key] for key in ("read", "kept", "dropped")},
-        "splits": {key: splits[key] for key in ("train", "valid", "test")},
-        "parameters": {key: parameters[key] for key in ("trainable", "total", "ratio")},
-        "training": {key: training[key] for key in ("steps", "workers", "tokens", "useful_token_fraction")}
-        | {"valid_loss": losses(training["history"], "valid_loss")},
-        "checkpoints": checkpoints,
-        "mcq": {"protocol": protocol}
-        | headline
-        | {
-            "categories": _category_counts(rows),
-            "benchmarks": _benchmarks(base_items, tuned_items, rows, seed),
-            "protocols": protocols,
-        },
-        "squad": _squad(squad, tuned, seed),
-        "seconds": dict(seconds),
-        "contest_score": contest_score(ratio, accuracy),
-    }
+RStd is the standard deviation of the letters' recalls; a chi-squared test asks whether they are equal. The
+probability of an option is the softmax of the four scores; ECE has {BINS} bins of equal width, Brier is
+summed over the four options (a blind guesser's: 0.75). What was retained is the ratio of the scores, tuned
+to base: kept when it is at least {KEPT} with a confidence of 95 % (one-sided paired bootstrap), not kept
+when it is below as surely."""
 
 
-def contest_score(ratio: float, accuracy: float) -> float:
-    """0.3 (1 - 10 ratio) + 0.7 accuracy; `ratio` = trainable / all parameters, both fractions."""
-    return 0.3 * (1 - 10 * ratio) + 0.7 * accuracy
+def protocol_label(name: str) -> str:
+    """A protocol's name in words: "harness_5shot" is "lm-evaluation-harness, 5-shot"."""
+    stem, norm, shots = re.fullmatch(r"(.+?)(_norm)?(?:_(\d+)shot)?", name).groups()
+    return (
+        _PROTOCOLS.get(stem, stem) + (" per character" if norm else "") + (f", {shots}-shot" if shots else "")
+    )
 
 
-def losses(history: Iterable[Mapping[str, Any]], key: str) -> list[list[float]]:
-    """`[[step, loss], ...]` of the rows that hold `key`; None and NaN (an empty CSV cell) count as absent."""
+def task_label(task: Mapping[str, Any]) -> str:
+    """A row of `summary["tasks"]` in words."""
+    if task["task"] == "squad":
+        return _score_label(*task["detail"].split())
+    return _TASKS[task["task"]].format(protocol_label(task["detail"]))
+
+
+def sides(summary: Summary) -> dict[str, str]:
+    """Side -> model name."""
+    return {BASE: BASE, TUNED: summary["tuned"]}
+
+
+def calibrated(summary: Summary) -> str | None:
+    """The protocol whose calibration is shown: the headline if it has one, else the first that has."""
+    found = [
+        name
+        for name, part in summary["robustness"][TUNED].items()
+        if part["calibration"] and summary["robustness"][BASE].get(name, {}).get("calibration")
+    ]
+    headline = summary["mcq"]["protocol"]
+    return headline if headline in found else next(iter(found), None)
+
+
+def no_gap(summary: Summary) -> str:
+    """Why there is no leak gap."""
+    if summary["leaked"]:
+        return "The split itself leaks: no unseen questions were held out to compare with."
+    return "Not run: no training questions were asked again (evaluate.leak_items)."
+
+
+def verdicts(summary: Summary) -> list[str]:
+    """The report's first lines: what was learnt, leak, retained ability, contest score, robustness."""
+    first = [_learnt(summary) + "[^mcq]", _leak(summary) + "[^leak]"]
     return [
-        [int(row["step"]), float(row[key])]
-        for row in history
-        if row.get(key) is not None and not math.isnan(float(row[key]))
+        *(reversed(first) if summary["leaked"] else first),
+        _retained(summary) + ("[^squad]" if summary["squad"]["retained"] else ""),
+        _contest(summary) + "[^contest]",
+        _robust(summary) + "[^mcq]",
     ]
 
 
-def best_checkpoint(checkpoints: Iterable[Mapping[str, Any]]) -> str | None:
-    """Name of the checkpoint (`{"name", "valid_loss": float | None}`) of the lowest validation loss.
-
-    The earliest of equals; None if none has a loss.
-    """
-    measured = [row for row in checkpoints if row["valid_loss"] is not None]
-    return min(measured, key=lambda row: row["valid_loss"])["name"] if measured else None
-
-
-def categories(base: Items, tuned: Items) -> list[Json]:
-    """Rows for `figures.accuracy_by_category`, sorted by category, from one protocol's items of two models.
-
-    Each is `{"category": "benchmark/subject", "n": int, "base": (correct, low, high), "tuned": (...),
-    "mcnemar_p": float}` with the Wilson interval as fractions.
-
-    Raises:
-        UserError: the models answered different items.
-    """
-    groups: dict[str, Pairs] = defaultdict(list)
-    for pair in _pairs(base, tuned, "mcq.json"):
-        groups[pair[0]["id"].rsplit("/", 2)[0]].append(pair)
-    rows = []
-    for category, pairs in sorted(groups.items()):
-        both = [_rate([pair[side] for pair in pairs]) for side in (0, 1)]
-        rows.append(
-            {"category": category, "n": len(pairs)}
-            | {
-                name: (rate["correct"], rate["low"], rate["high"])
-                for name, rate in zip(SIDES, both, strict=True)
-            }
-            | {"mcnemar_p": _sign_test(pairs)}
-        )
-    return rows
-
-
-def seconds_by_stage(paths: Iterable[str | Path], root: str | Path) -> dict[str, float]:
-    """Wall-clock seconds by stage from Snakemake benchmark files under `root`, the jobs of a stage added up.
-
-    A stage is `root/<stage>.tsv` or all of `root/<stage>/`; of repeated runs in one file the mean counts.
-
-    Raises:
-        UserError: a file is missing or is no benchmark file.
-    """
-    total: dict[str, float] = defaultdict(float)
-    for path in sorted(map(Path, paths)):
-        try:
-            with open(path, encoding="utf-8", newline="") as file:
-                runs = [float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]
-            total[path.relative_to(root).parts[0].removesuffix(".tsv")] += sum(runs) / len(runs)
-        except (OSError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-            raise UserError(
-                f"{path}: no Snakemake benchmark file under {root}; delete it and run again"
-            ) from error
-    return {stage: round(value, 2) for stage, value in sorted(total.items())}
-
-
-def verdicts(summary: Mapping[str, Any]) -> list[str]:
-    """The report's first lines, from the numbers: leak, gain by each protocol, retained ability."""
-    return [_leak_line(summary), _gain_line(summary), *_other_protocols(summary), _retained_line(summary)]
-
-
-def markdown(
-    summary: Mapping[str, Any],
-    figures: Mapping[str, str] | None = None,
-    inputs: Mapping[str, str] | None = None,
-) -> str:
-    """report.md: the verdicts, then the tables behind them.
+def markdown(summary: Summary, figures: Mapping[str, str] | None = None) -> str:
+    """report.md.
 
     Args:
-        summary: of `summary`.
-        figures: title -> path relative to report.md.
-        inputs: name -> hex SHA-256 of each file the numbers were made from.
+        summary: of `summary.build`.
+        figures: path relative to report.md of "loss", "heatmap", "forest", "comparison", "letters",
+            "reliability" and "leak"; what is missing is left out.
     """
-    mcq = summary["mcq"]
     stamp = ["> **LEAKED** - don't quote the accuracies below.", ""]
+    shown = figures or {}
     parts = [
-        f"# {summary['run']}: {summary['tuned']} against the base",
+        f"# {summary['run']}: {summary['tuned']} against its base",
         "",
         *(stamp if summary["leaked"] else []),
         *(f"- {line}" for line in verdicts(summary)),
         "",
-        "## Multiple choice",
+        _which(summary),
         "",
-        *_table(
-            ["protocol", "n", "base", "tuned", "difference", "McNemar p", "p (Holm)"],
-            [_protocol_row(name, part) for name, part in _comparisons(mcq)],
-        ),
+        *_image(shown, "loss", "Training and validation loss"),
+        "## Base against tuned",
+        "",
+        *_protocol_table(summary["mcq"]),
         "",
         *_notes(summary),
         "",
+        *_image(shown, "comparison", "Base against tuned"),
+        "## Every checkpoint, every task",
+        "",
+        *_task_table(summary),
+        "",
+        *_image(shown, "heatmap", "Accuracy by category and model"),
+        *_image(shown, "forest", "Accuracy by category, base against tuned"),
+        "## Letters and confidence",
+        "",
+        *_robustness_table(summary),
+        "",
+        *_image(shown, "letters", "Right letter against chosen letter"),
+        *_image(shown, "reliability" if calibrated(summary) else "", "Reliability"),
+        "## Leak",
+        "",
+        *_leak_table(summary),
+        "",
+        *_image(shown, "leak" if summary["leak"]["gap"] else "", "Leak gap"),
         "## Retained ability: SQuAD v1.1",
         "",
         *_squad_table(summary["squad"]),
         "",
-        "## Checkpoints",
-        "",
-        *_table(
-            ["checkpoint", "step", f"validation loss (n = {summary['splits']['valid']:,})", "accuracy"],
-            [_checkpoint_row(row, summary) for row in summary["checkpoints"]],
-        ),
-        "",
-        *(line for title, path in (figures or {}).items() for line in (f"![{title}]({path})", "")),
         "## How it was made",
         "",
         *_table(["", ""], _made(summary)),
         "",
-        "Intervals are 95 %: Wilson's at the effective number of independent questions for a rate, "
-        "the paired bootstrap for a difference.",
+        _METHODS,
+        "",
+        *_footnotes(summary),
     ]
-    if inputs:
-        rows = [[name, f"`{value}`"] for name, value in sorted(inputs.items())]
-        parts += ["", "## Made from", "", *_table(["input", "SHA-256"], rows)]
     return "\n".join(parts) + "\n"
 
 
-# Numbers
+# Verdicts
 
 
-def _items(scores: Mapping[str, Any], protocol: str) -> list[Json]:
-    return scores["protocols"].get(protocol, {"items": []})["items"]
+def _learnt(summary: Summary) -> str:
+    mcq = summary["mcq"]
+    scores = (
+        f"{_rate(mcq[TUNED])} tuned against {_rate(mcq[BASE])} base ({protocol_label(mcq['protocol'])}), "
+        f"{_points(mcq['difference'])}, n = {_n(mcq[TUNED])}, exact McNemar {_p(mcq['mcnemar_p'])}."
+    )
+    if summary["leaked"]:
+        return f"**Learnt: can't be told**, the test questions were trained on: {scores}"
+    word = _direction(mcq["difference"], mcq["mcnemar_p"])
+    head = {1: "**Learnt: yes**", -1: "**Learnt: no, tuned is worse**", 0: "**Learnt: not shown**"}[word]
+    line = f"{head}, on unseen questions: {scores}"
+    if word == 0:
+        smallest = mcq["minimum_detectable_difference"]
+        line += f" A difference under {100 * smallest['value']:.1f} points would likely be missed."
+    return line
 
 
-def _checkpoints(training: Mapping[str, Any], mcq: Mapping[str, Any], protocol: str) -> list[Json]:
-    valid = dict(losses(training["history"], "valid_loss"))
-    rows = []
-    for checkpoint in training["checkpoints"]:
-        name, step = checkpoint["name"], checkpoint["step"]
-        items = _items(mcq[name], protocol) if name in mcq else []
-        rate = _rate(items) if items else None
-        rows.append({"name": name, "step": step, "valid_loss": valid.get(step), "mcq": rate})
-    return rows
+def _direction(difference: Mapping[str, float], p: float) -> int:
+    """1 better, -1 worse, 0 when neither is shown."""
+    value = difference["value"]
+    return 0 if p >= ALPHA or value == 0 else 1 if value > 0 else -1
 
 
-def _rate(items: Items) -> Json:
-    """Accuracy of the items (one or more); `questions` counts the independent ones: orders of one are not."""
-    correct, questions = [bool(item["correct"]) for item in items], [item["id"] for item in items]
-    low, high = statistics.interval(correct, questions)
-    n, right = len(items), sum(correct)
-    rate = {"n": n, "questions": len(set(questions)), "correct": right, "accuracy": right / n}
-    return rate | {"low": low, "high": high}
-
-
-def _pairs(base: Items, tuned: Items, name: str) -> Pairs:
-    """Each item of `base` with the same item of `tuned`, sorted; an item is a question in an option order."""
-    left, right = ({(item["id"], item.get("order")): item for item in items} for items in (base, tuned))
-    if left.keys() != right.keys() or len(left) != len(base) or len(right) != len(tuned):
-        odd = min((key[0] for key in left.keys() ^ right.keys()), default="an item given twice")
-        raise UserError(
-            f"evaluation/{name}: base and tuned answered different items ({len(base)} and {len(tuned)}; "
-            f"e.g. {odd}); delete both evaluations and run again"
-        )
-    if not left:
-        raise UserError(f"evaluation/{name}: no items; evaluate at least one question")
-    return [(left[key], right[key]) for key in sorted(left, key=lambda key: (key[0], key[1] or ""))]
-
-
-def _sign_test(pairs: Pairs) -> float:
-    """McNemar's exact p over questions: of one in several orders the number of right answers counts."""
-    totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for pair in pairs:
-        for side in (0, 1):
-            totals[pair[0]["id"]][side] += bool(pair[side]["correct"])
-    base, tuned = zip(*totals.values(), strict=True)
-    return statistics.mcnemar_exact(base, tuned)
-
-
-def _compare(base: Items, tuned: Items, name: str, seed: int) -> Json:
-    pairs = _pairs(base, tuned, name)
-    diff = [int(right["correct"]) - int(left["correct"]) for left, right in pairs]
-    sides = {
-        side: _rate(items) | {"unparsed": sum(item["choice"] is None for item in items)}
-        for side, items in ((BASE, base), (TUNED, tuned))
-    }
-    return sides | {
-        "difference": _difference(diff, [left["id"] for left, _ in pairs], seed),
-        "mcnemar_p": _sign_test(pairs),
-    }
-
-
-def _difference(diff: Sequence[float], clusters: Sequence[Hashable], seed: int) -> Json:
-    low, high = statistics.paired_bootstrap(diff, seed, clusters)
-    return {"value": sum(diff) / len(diff), "low": low, "high": high}
-
-
-def _protocols(base: Mapping[str, Any], tuned: Mapping[str, Any], model: str, seed: int) -> Json:
-    """The comparison by every protocol that both models have items of, p also adjusted for their number."""
-    parts = {
-        name: _compare(_items(base, name), _items(tuned, name), f"{model}/mcq.json, {name}", seed)
-        for name in tuned["protocols"]
-        if _items(base, name) and _items(tuned, name)
-    }
-    adjusted = statistics.holm([part["mcnemar_p"] for part in parts.values()])
-    return {name: parts[name] | {"mcnemar_p_holm": p} for name, p in zip(parts, adjusted, strict=True)}
-
-
-def _category_counts(rows: Sequence[Json]) -> Json:
-    """How many categories changed, each tested alone and the p values adjusted for their number."""
-    adjusted = statistics.holm([row["mcnemar_p"] for row in rows])
-    changed = [row for row, p in zip(rows, adjusted, strict=True) if p < ALPHA]
-    better = [row["category"] for row in changed if row[TUNED][0] > row[BASE][0]]
-    worse = [row["category"] for row in changed if row[TUNED][0] < row[BASE][0]]
-    return {"n": len(rows), "better": better, "worse": worse}
-
-
-def _benchmarks(base: Items, tuned: Items, rows: Sequence[Json], seed: int) -> Json:
-    """The comparison of each benchmark alone; `macro` is the mean over its categories, as CMMLU reports."""
-    result = {}
-    for name in sorted({row["category"].split("/")[0] for row in rows}):
-        inside = [row for row in rows if row["category"].startswith(f"{name}/")]
-        both = ([item for item in items if item["id"].startswith(f"{name}/")] for items in (base, tuned))
-        macro = {side: sum(row[side][0] / row["n"] for row in inside) / len(inside) for side in SIDES}
-        result[name] = _compare(*both, name, seed) | {"categories": len(inside), "macro": macro}
-    return result
-
-
-def _squad(squad: Mapping[str, Mapping[str, Any]], tuned: str, seed: int) -> Json:
-    sides = {side: squad.get(model) for side, model in ((BASE, BASE), (TUNED, tuned))}
-    result: Json = {
-        side: {scorer: _squad_scores(scores, scorer) for scorer in SCORERS} if scores else None
-        for side, scores in sides.items()
-    }
-    result["difference"] = None
-    if all(sides.values()):
-        pairs = _pairs(sides[BASE]["items"], sides[TUNED]["items"], f"{tuned}/squad.json")
-        result["difference"] = {
-            scorer: {key: _squad_difference(pairs, scorer, key, seed) for key in ("em", "f1")}
-            for scorer in SCORERS
-        }
-    return result
-
-
-def _squad_scores(scores: Mapping[str, Any], scorer: str) -> Json:
-    """The scorer's em, f1 and n as evaluated, with their intervals in percent."""
-    items = [item for item in scores["items"] if item[scorer]]
-    paragraphs = [_paragraph(item) for item in items]
-    result = {key: scores[scorer][key] for key in ("em", "f1", "n")}
-    for key in ("em", "f1"):
-        ends = statistics.interval([item[scorer][key] for item in items], paragraphs)
-        result |= {f"{key}_{end}": 100 * value for end, value in zip(("low", "high"), ends, strict=True)}
-    return result
-
-
-def _squad_difference(pairs: Pairs, scorer: str, key: str, seed: int) -> Json | None:
-    scored = [(left, right) for left, right in pairs if left[scorer] and right[scorer]]
-    if not scored:
-        return None
-    diff = [100 * (right[scorer][key] - left[scorer][key]) for left, right in scored]
-    return _difference(diff, [_paragraph(left) for left, _ in scored], seed)
-
-
-def _paragraph(item: Mapping[str, Any]) -> Hashable:
-    """What a SQuAD item is clustered by: its paragraph if the evaluation kept it, else itself."""
-    return item.get("paragraph", item["id"])
-
-
-# Words
-
-
-def _leak_line(summary: Mapping[str, Any]) -> str:
-    n = f"n = {summary['mcq']['tuned']['questions']:,}"
+def _leak(summary: Summary) -> str:
+    leak, n = summary["leak"], summary["mcq"][TUNED]["questions"]
     if summary["leaked"]:
         return (
-            f"**LEAKED**: the test ({n}) re-orders questions of the training set; accuracy measures memory."
+            f"**LEAKED**: the test (n = {n:,}) re-orders questions of the training set; accuracy measures "
+            "memory."
         )
-    return f"**Not leaked**: no test question ({n}), nor a duplicate of one, was trained on."
-
-
-def _gain_line(summary: Mapping[str, Any]) -> str:
-    mcq = summary["mcq"]
-    questions = "on questions it was trained on" if summary["leaked"] else "on unseen questions"
-    word, scores = _verdict(mcq["difference"], mcq["mcnemar_p"]), _scores(mcq)
-    if word == "neither":
-        # At the end of the interval nearest to one half, where a difference is hardest to see.
-        rate = min(max(0.5, mcq[BASE]["low"]), mcq[BASE]["high"])
-        smallest = 100 * statistics.minimum_detectable_difference(mcq[BASE]["questions"], rate)
-        return (
-            f"**No difference shown** between tuned and base {questions} ({mcq['protocol']} protocol): "
-            f"{scores}. With this n a difference under about {smallest:.1f} points would likely be missed."
-        )
-    verb = {"better": "beats", "worse": "is worse than"}[word]
-    return f"**Tuned {verb} base** {questions} ({mcq['protocol']} protocol): {scores}."
-
-
-def _other_protocols(summary: Mapping[str, Any]) -> list[str]:
-    words = {"better": "tuned is better", "worse": "tuned is worse", "neither": "no difference shown"}
-    lines = []
-    for name, part in summary["mcq"]["protocols"].items():
-        if name != summary["mcq"]["protocol"]:
-            word = words[_verdict(part["difference"], part["mcnemar_p"])]
-            lines.append(f"By {name}: {word}: {_scores(part)}.")
-    return lines
-
-
-def _verdict(difference: Mapping[str, float], p: float) -> str:
-    if p >= ALPHA or difference["value"] == 0:
-        return "neither"
-    return "better" if difference["value"] > 0 else "worse"
-
-
-def _scores(part: Mapping[str, Any]) -> str:
+    head = f"**Leak: none**, no test question (n = {n:,}), nor a duplicate of one, was trained on."
+    if not leak["gap"]:
+        return f"{head} What a leak would add is not known. {no_gap(summary)}"
+    base = leak["models"][BASE]["gap"]
+    beside = f"; base {_span(base, sign='+')}, n = {base['n']:,}" if base else ""
     return (
-        f"{_percent(part['tuned'])} against {_percent(part[BASE])}, {_points(part['difference'])}, "
-        f"n = {_n(part['tuned'])}, exact McNemar {_p(part['mcnemar_p'])}"
+        f"{head} Asked training questions in another order it scores {_percent(leak['recipe'])} "
+        f"(n = {leak['recipe']['n']:,}) against {_percent(leak['honest'])} (n = {leak['honest']['n']:,}): "
+        f"a leak would add {_span(leak['gap'], sign='+')} points{beside}."
     )
 
 
-def _retained_line(summary: Mapping[str, Any]) -> str:
+def _retained(summary: Summary) -> str:
     squad = summary["squad"]
-    if squad["difference"] is None:
+    if squad["retained"] is None:
         missing = " and ".join(side for side in SIDES if squad[side] is None)
-        return f"**Retained ability not measured**: no SQuAD score of {missing}."
-    base, tuned = squad[BASE]["official"], squad[TUNED]["official"]
-    change = squad["difference"]["official"]["f1"]
-    if base["f1"] == 0 and tuned["f1"] == 0:
-        return (
-            f"**Retained ability can't be told**: base and tuned both score 0 on SQuAD (n = {base['n']:,})."
-        )
-    word = "no change shown"
-    if change["high"] < 0:
-        word = "lost"
-    elif change["low"] > 0:
-        word = "gained"
+        return f"**Retained ability: not measured**, no SQuAD score of {missing}."
+    parts = {
+        (scorer, key): squad["retained"][scorer][key]
+        for scorer in SCORERS
+        for key in METRICS
+        if squad["retained"][scorer][key]
+    }
+    chief = parts.pop(("official", "f1"))
+    base, tuned = (squad[side]["official"]["f1"] for side in SIDES)
+    head = f"**Retained ability, at least {100 * KEPT:.0f} %: {_VERDICTS[chief['verdict']]}**"
+    scores = f"SQuAD official F1 {tuned:.1f} against {base:.1f}, n = {chief['n']:,}"
+    others = "; ".join(
+        f"{_SCORERS[name]} {_METRICS[key]} {_VERDICTS[part['verdict']]}"
+        for (name, key), part in parts.items()
+    )
+    if chief["value"] is None:
+        return f"{head}, the base scores nothing: {scores}; {others}."
+    return f"{head}, {_share(chief)} of the base's, {_sure(chief['confidence'])} sure: {scores}; {others}."
+
+
+def _contest(summary: Summary) -> str:
+    contest, ratio = summary["contest"], summary["parameters"]["ratio"]
+    accuracy = summary["mcq"][TUNED]["accuracy"]
     return (
-        f"**Retained ability: {word}**: SQuAD official F1 {tuned['f1']:.1f} against {base['f1']:.1f}, "
-        f"{_points(change, 1)}, n = {tuned['n']:,}."
+        f"**Contest score {_span(contest, 1, 4)}** = 0.3 x (1 - 10 x {ratio:.5f}) + 0.7 x {accuracy:.4f}, "
+        f"n = {contest['n']:,}" + (", LEAKED." if summary["leaked"] else ".")
     )
 
 
-def _notes(summary: Mapping[str, Any]) -> list[str]:
-    mcq = summary["mcq"]
-    found = mcq["categories"]
-    lines = [
-        f"Chance is 25 %. By category ({mcq['protocol']} protocol, n = {found['n']}, p Holm-adjusted): "
-        f"{len(found['better'])} better, {len(found['worse'])} worse."
+def _robust(summary: Summary) -> str:
+    name = summary["mcq"]["protocol"]
+    letters = {side: summary["robustness"][side][name]["rstd"] for side in SIDES}
+    words = [
+        f"recall by letter spreads {_span(letters[TUNED])} points (RStd; base {_span(letters[BASE])}), "
+        f"n = {letters[TUNED]['n']:,}"
     ]
-    means = (
-        f"{name} ({part['categories']}) {100 * part['macro']['tuned']:.1f} % "
-        f"against {100 * part['macro'][BASE]:.1f} %"
-        for name, part in mcq["benchmarks"].items()
+    found = calibrated(summary)
+    if found:
+        ece = {side: summary["robustness"][side][found]["calibration"]["ece"] for side in SIDES}
+        words.append(
+            f"its probabilities are off by {_span(ece[TUNED])} points (ECE; base {_span(ece[BASE])}), "
+            f"n = {ece[TUNED]['n']:,}"
+        )
+    if summary["circular"]:
+        turned = next(iter(summary["circular"]["protocols"].values()))
+        whole = {side: turned[side]["all_right"] for side in SIDES}
+        words.append(
+            f"right in all four rotations {_percent(whole[TUNED])} (base {_percent(whole[BASE])}), "
+            f"n = {whole[TUNED]['n']:,}"
+        )
+    else:
+        words.append("rotations not run (evaluate.rotations)")
+    return f"**Robustness**: {'; '.join(words)}."
+
+
+def _which(summary: Summary) -> str:
+    best, last, tuned = (summary[key] for key in ("best", "last", "tuned"))
+    if best is None:
+        return f"Tuned is {tuned}; the last is {last}, and no validation loss says which is the best."
+    line = f"Tuned is {tuned}; by validation loss the best is {best}, the last is {last}."
+    if best == last:
+        return line
+    pair = next(
+        (one for one in summary["comparisons"]["pairs"] if {one["left"], one["right"]} == {best, last}), None
     )
-    lines.append(f"Mean over the categories of a benchmark: {', '.join(means)}.")
+    return line + (
+        f" {pair['right']} against {pair['left']}: {_pair(pair)}, n = {pair['n']:,}." if pair else ""
+    )
+
+
+# Tables
+
+
+def _protocol_table(mcq: Mapping[str, Any]) -> list[str]:
+    rows = [(protocol_label(name), part) for name, part in mcq["protocols"].items()]
+    if len(mcq["benchmarks"]) > 1:
+        headline = protocol_label(mcq["protocol"])
+        rows += [(f"{headline}, {name} alone", part) for name, part in mcq["benchmarks"].items()]
+    cells = [
+        [
+            label,
+            _n(part[TUNED]),
+            *(_rate(part[side]) for side in SIDES),
+            _points(part["difference"]),
+            _number(part["mcnemar_p"]),
+            _number(part["mcnemar_p_holm"]) if "mcnemar_p_holm" in part else "-",
+        ]
+        for label, part in rows
+    ]
+    return _table(["accuracy by[^mcq]", "n", "base", "tuned", "difference", "McNemar p", "p (Holm)"], cells)
+
+
+def _notes(summary: Summary) -> list[str]:
+    mcq = summary["mcq"]
+    found, smallest = mcq["categories"], mcq["minimum_detectable_difference"]
+    scope = f"{protocol_label(mcq['protocol'])}, {found['n']} categories, n = {mcq[TUNED]['n']:,}"
+    lines = [
+        f"Chance is 25 %. By category ({scope}, p Holm-adjusted): {len(found['better'])} better, "
+        f"{len(found['worse'])} worse. With n = {smallest['n']:,} a difference of "
+        f"{100 * smallest['value']:.1f} points is found with probability {smallest['power']}."
+    ]
+    macro = [
+        (f"{name} ({protocol_label(mcq['protocol'])})", part) for name, part in mcq["benchmarks"].items()
+    ]
+    macro += [
+        (protocol_label(name), part) for name, part in mcq["protocols"].items() if part["average"] == "macro"
+    ]
+    words = (
+        f"{label} {_percent(part[TUNED]['macro'])} against {_percent(part[BASE]['macro'])}, "
+        f"n = {part[TUNED]['n']:,} in {part[TUNED]['macro']['n']}"
+        for label, part in macro
+    )
+    lines.append(f"Mean over categories, tuned against base: {'; '.join(words)}.")
     generation = mcq["protocols"].get("generation")
     if generation:
         unread = (f"{side} {generation[side]['unparsed']:,} of {generation[side]['n']:,}" for side in SIDES)
         lines.append(f"Generated answers without a readable choice, counted as wrong: {', '.join(unread)}.")
+    cut = [
+        f"{protocol_label(name)} {part['truncated']:,} of {part[TUNED]['n']:,}"
+        for name, part in mcq["protocols"].items()
+        if part.get("truncated")
+    ]
+    if cut:
+        lines.append(f"Prompts shortened to fit: {', '.join(cut)}.")
     return lines
 
 
-def _comparisons(mcq: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Label and comparison of the protocols, then of the benchmarks where there are several."""
-    rows = list(mcq["protocols"].items())
-    if len(mcq["benchmarks"]) > 1:
-        rows += [(f"{mcq['protocol']}, {name} alone", part) for name, part in mcq["benchmarks"].items()]
-    return rows
+def _task_table(summary: Summary) -> list[str]:
+    """Rows are tasks, columns models; a cell's n is the row's unless it says another."""
+    models = list(summary["leak"]["models"])
+    marks: dict[str, list[str]] = {model: [] for model in models}
+    for key in (TUNED, "best", "last"):
+        if summary[key] in marks:
+            marks[summary[key]].append(key)
+    heads = [model + (f" ({', '.join(marks[model])})" if marks[model] else "") for model in models]
+    losses = {row["name"]: row["valid_loss"] for row in summary["checkpoints"]}
+    words = {model: "-" if losses.get(model) is None else f"{losses[model]:.4f}" for model in models}
+    rows = [["validation loss (nats a token)", f"{summary['splits']['valid']:,}", *words.values()]]
+    for task in summary["tasks"]:
+        rates = [task["models"].get(model) for model in models]
+        n = max((rate["n"] for rate in rates if rate), default=0)
+        sign = "+" if task["task"] == "gap" else ""
+        cells = [
+            "-"
+            if rate is None
+            else _span(rate, sign=sign) + (f", n = {rate['n']:,}" if rate["n"] != n else "")
+            for rate in rates
+        ]
+        rows.append([task_label(task), f"{n:,}", *cells])
+    rows.append(_steps(summary, models))
+    return _table(["%[^all]", "n", *heads], rows)
 
 
-def _protocol_row(name: str, part: Mapping[str, Any]) -> list[str]:
-    both = [_percent(part[side]) for side in SIDES]
-    adjusted = _number(part["mcnemar_p_holm"]) if "mcnemar_p_holm" in part else "-"
-    return [name, _n(part[TUNED]), *both, _points(part["difference"]), _number(part["mcnemar_p"]), adjusted]
+def _steps(summary: Summary, models: Sequence[str]) -> list[str]:
+    """Each model against the one before it, by the headline protocol."""
+    pairs = {(pair["left"], pair["right"]): pair for pair in summary["comparisons"]["pairs"]}
+    found = [pairs.get(step) for step in pairwise(models)]
+    n = max((pair["n"] for pair in found if pair), default=0)
+    label = f"{protocol_label(summary['comparisons']['protocol'])} against the one before"
+    return [label, f"{n:,}", "-", *(_pair(pair) if pair else "-" for pair in found)]
+
+
+def _robustness_table(summary: Summary) -> list[str]:
+    rows = []
+    for name in dict.fromkeys((summary["mcq"]["protocol"], "letter")):
+        both = [summary["robustness"][side].get(name) for side in SIDES]
+        if not all(both):
+            continue
+        label = protocol_label(name)
+        recalls = [
+            ", ".join(
+                f"{letter} {100 * part['value']:.0f}" for letter, part in side["recall"].items() if part
+            )
+            for side in both
+        ]
+        n = f"{both[1]['n']:,}"
+        rows.append([f"{label}: recall by letter (%)", n, *recalls])
+        spreads = [f"{_span(side['rstd'])}, {_p(side['equal_p'])}" for side in both]
+        rows.append([f"{label}: RStd (points), p of equal recalls", n, *spreads])
+        found = [side["calibration"] for side in both]
+        if all(found):
+            rows.append([f"{label}: ECE (points)", n, *(_span(part["ece"]) for part in found)])
+            rows.append([f"{label}: Brier (0 to 2)", n, *(_span(part["brier"], 1, 3) for part in found)])
+    circular = summary["circular"]
+    for name, part in (circular["protocols"] if circular else {}).items():
+        errors = [f"{_rate(part[side])}, s.e. {100 * part[side]['standard_error']:.1f}" for side in SIDES]
+        label, turned = protocol_label(name), part[TUNED]
+        n = f"{turned['n']:,} ({turned['questions']:,} questions)"
+        rows.append([f"{label}: accuracy over four rotations (%)", n, *errors])
+        whole = [_percent(part[side]["all_right"]) for side in SIDES]
+        rows.append([f"{label}: right in all four (%)", f"{turned['questions']:,}", *whole])
+    lines = _table(["measure[^mcq]", "n", "base", "tuned"], rows)
+    if not circular:
+        return [*lines, "", "Rotated options: not run (evaluate.rotations)."]
+    if circular["pinned"]:
+        lines += ["", f"Left out of the rotations, as an option refers to others: {circular['pinned']:,}."]
+    return lines
+
+
+def _leak_table(summary: Summary) -> list[str]:
+    leak = summary["leak"]
+    rows = []
+    for model, part in leak["models"].items():
+        cells = [
+            f"{_percent(part[key])}, n = {part[key]['n']:,}" if part[key] else "not measured"
+            for key in ("honest", "recipe")
+        ]
+        gap = part["gap"]
+        name = f"{model} (tuned)" if model == summary["tuned"] else model
+        rows.append([name, *cells, f"{_span(gap, sign='+')}, n = {gap['n']:,}" if gap else "-"])
+    label = protocol_label(leak["protocol"])
+    lines = _table([f"{label}[^all]", "unseen questions", "training questions again", "gap (points)"], rows)
+    return lines if leak["gap"] else [*lines, "", no_gap(summary)]
 
 
 def _squad_table(squad: Mapping[str, Any]) -> list[str]:
     rows = []
     for scorer in SCORERS:
-        for key in ("em", "f1"):
+        for key in METRICS:
             cells = [_squad_cell(squad[side], scorer, key) for side in SIDES]
             n = next((squad[side][scorer]["n"] for side in SIDES if squad[side]), 0)
             change = squad["difference"] and squad["difference"][scorer][key]
-            rows.append([f"{scorer} {key.upper()}", f"{n:,}", *cells, _points(change, 1) if change else "-"])
-    return _table(["score", "n", "base", "tuned", "difference"], rows)
+            kept = squad["retained"] and squad["retained"][scorer][key]
+            verdict = ["-", "-", "-"]
+            if kept:
+                known = kept["value"] is not None
+                verdict = [_share(kept), _sure(kept["confidence"])] if known else ["-", "-"]
+                verdict.append(_VERDICTS[kept["verdict"]])
+            points = _points(change, 1) if change else "-"
+            rows.append([_score_label(scorer, key), f"{n:,}", *cells, points, *verdict])
+    heads = ["base", "tuned", "difference", "of the base's", f"sure of {100 * KEPT:.0f} %", "verdict"]
+    lines = _table(["score[^squad]", "n", *heads], rows)
+    total = [f"{squad[key]:,} {word}" for key, word in _FULL.items() if key in squad]
+    return lines + (["", f"Drawn from {' and '.join(total)}, by article."] if total else [])
+
+
+_FULL = {"of": "questions (official)", "of_first": "first questions of a paragraph (MindFormers)"}
 
 
 def _squad_cell(side: Mapping[str, Any] | None, scorer: str, key: str) -> str:
@@ -495,17 +448,7 @@ def _squad_cell(side: Mapping[str, Any] | None, scorer: str, key: str) -> str:
     return f"{score[key]:.1f} [{score[f'{key}_low']:.1f}, {score[f'{key}_high']:.1f}]"
 
 
-def _checkpoint_row(row: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
-    marks = [
-        mark for key, mark in (("tuned", "tuned"), ("best", "lowest loss")) if summary[key] == row["name"]
-    ]
-    name = f"{row['name']} ({', '.join(marks)})" if marks else row["name"]
-    loss = "not measured" if row["valid_loss"] is None else f"{row['valid_loss']:.4f}"
-    accuracy = f"{_percent(row['mcq'])}, n = {_n(row['mcq'])}" if row["mcq"] else "not measured"
-    return [name, f"{row['step']:,}", loss, accuracy]
-
-
-def _made(summary: Mapping[str, Any]) -> list[list[str]]:
+def _made(summary: Summary) -> list[list[str]]:
     training, parameters = summary["training"], summary["parameters"]
     trainable = f"{parameters['trainable']:,} of {parameters['total']:,} ({100 * parameters['ratio']:.3f} %)"
     steps = f"{training['steps']:,} steps, {training['workers']} worker(s), {training['tokens']:,} tokens"
@@ -513,11 +456,10 @@ def _made(summary: Mapping[str, Any]) -> list[list[str]]:
     seconds = ", ".join(f"{stage} {value:,.1f}" for stage, value in summary["seconds"].items())
     return [
         ["recipe", summary["recipe"]],
-        ["questions", _questions(summary["questions"])],
-        ["records", ", ".join(f"{name} {n:,}" for name, n in summary["splits"].items())],
-        ["trainable parameters", trainable],
-        ["training", f"{steps}, {useful}"],
-        ["contest score", f"{summary['contest_score']:.4f} = 0.3 (1 - 10 ratio) + 0.7 accuracy"],
+        ["questions[^data]", _questions(summary["questions"])],
+        ["records[^data]", ", ".join(f"{name} {n:,}" for name, n in summary["splits"].items())],
+        ["trainable parameters[^train]", trainable],
+        ["training[^train]", f"{steps}, {useful}"],
         ["seconds", seconds or "not recorded"],
     ]
 
@@ -530,9 +472,43 @@ def _questions(questions: Mapping[str, Any]) -> str:
     )
 
 
+def _footnotes(summary: Summary) -> list[str]:
+    """Which files each number comes from, with their hashes."""
+    inputs = summary["inputs"]
+    compared = {f"evaluation/{model}/" for model in sides(summary).values()}
+    groups = {
+        "mcq": [name for name in inputs if name.endswith("/mcq.json") and name[:-8] in compared],
+        "squad": [name for name in inputs if name.endswith("/squad.json") and name[:-10] in compared],
+        "all": [name for name in inputs if name.startswith("evaluation/")],
+        "leak": [name for name in inputs if name.endswith("/mcq.json")] + ["leakage.json"],
+        "contest": [f"evaluation/{summary['tuned']}/mcq.json", "training/training.json"],
+        "train": ["training/training.json"],
+        "data": ["ledger.json", "leakage.json"],
+    }
+    lines = []
+    for mark, names in groups.items():
+        known = [f"{name} `{inputs[name][:HASH]}`" for name in names if name in inputs]
+        lines += [
+            f"[^{mark}]: Made from (SHA-256) {', '.join(known) or 'files whose hashes were not given'}.",
+            "",
+        ]
+    return lines[:-1]
+
+
+# Words
+
+
+def _image(figures: Mapping[str, str], key: str, title: str) -> list[str]:
+    return [f"![{title}]({figures[key]})", ""] if key in figures else []
+
+
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     lines = [header, ["---"] * len(header), *rows]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+
+def _score_label(scorer: str, key: str) -> str:
+    return f"SQuAD {_SCORERS[scorer]} {_METRICS[key]}"
 
 
 def _n(rate: Mapping[str, Any]) -> str:
@@ -540,13 +516,37 @@ def _n(rate: Mapping[str, Any]) -> str:
     return f"{items:,}" if items == questions else f"{items:,} ({questions:,} questions)"
 
 
+def _span(rate: Mapping[str, Any], scale: float = 100.0, digits: int = 1, sign: str = "") -> str:
+    value, low, high = (f"{scale * rate[key]:{sign}.{digits}f}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
 def _percent(rate: Mapping[str, Any]) -> str:
-    return f"{100 * rate['accuracy']:.1f} % [{100 * rate['low']:.1f}, {100 * rate['high']:.1f}]"
+    return f"{100 * rate['value']:.1f} % [{100 * rate['low']:.1f}, {100 * rate['high']:.1f}]"
+
+
+def _rate(rate: Mapping[str, Any]) -> str:
+    return _percent({"value": rate["accuracy"], "low": rate["low"], "high": rate["high"]})
 
 
 def _points(difference: Mapping[str, float], scale: float = 100.0) -> str:
     value, low, high = (scale * difference[key] for key in ("value", "low", "high"))
     return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
+
+
+def _pair(pair: Mapping[str, Any]) -> str:
+    return f"{_span(pair['difference'], sign='+')}, {_p(pair['mcnemar_p_holm'])} (Holm)"
+
+
+def _share(kept: Mapping[str, Any]) -> str:
+    ends = ("-" if kept[key] is None else f"{100 * kept[key]:.0f}" for key in ("low", "high"))
+    return f"{100 * kept['value']:.0f} % [{', '.join(ends)}]"
+
+
+def _sure(confidence: float) -> str:
+    if confidence < 0.001:
+        return "< 0.1 %"
+    return "> 99.9 %" if confidence > 0.999 else f"{100 * confidence:.1f} %"
 
 
 def _p(p: float) -> str:

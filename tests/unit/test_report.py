@@ -1,294 +1,187 @@
-import copy
-import math
+import re
 
 import orjson
 import pytest
+from evaluations import full_inputs, inputs, mcq, squad_scores
 
-from mcqlora import report, squad, statistics
-from mcqlora.errors import UserError
+from mcqlora import report, summary
 
-CATEGORIES = ("demo/metal", "demo/river")
+FIGURES = {
+    name: f"figures/{name}.svg"
+    for name in ("loss", "heatmap", "forest", "comparison", "letters", "reliability", "leak")
+}
 
 
-def items(right, n=40, orders=("ABCD",), letters=True):
-    """`n` questions over two categories, the first `right` of them answered right."""
-    return [
-        {
-            "id": f"{CATEGORIES[i % 2]}/test/{i}",
-            "order": order,
-            "gold": "A",
-            "choice": "A" if i < right else "B" if letters else None,
-            "correct": i < right,
-        }
-        for i in range(n)
-        for order in orders
+def text(**changes):
+    return report.markdown(summary.build(**inputs(**changes)))
+
+
+@pytest.fixture(scope="module")
+def full():
+    return summary.build(**full_inputs())
+
+
+def test_the_report_can_be_made_from_summary_json_alone(full):
+    assert report.markdown(orjson.loads(orjson.dumps(full)), FIGURES) == report.markdown(full, FIGURES)
+
+
+def test_the_verdicts_come_first(full):
+    lines = [line for line in report.markdown(full).splitlines() if line.startswith("- ")]
+    assert [re.match(r"- \*\*([A-Za-z]+)", line).group(1) for line in lines] == [
+        "Learnt",
+        "Leak",
+        "Retained",
+        "Contest",
+        "Robustness",
     ]
-
-
-def mcq(answer, letter=10, generation=None):
-    protocols = {"answer": {"items": items(answer)}, "letter": {"items": items(letter)}}
-    if generation is not None:
-        protocols["generation"] = {"items": items(generation, n=8, letters=False)}
-    return {"model": "any", "protocols": protocols}
-
-
-def squad_scores(right, n=30):
-    """Every third question is the first of its paragraph, which alone has MindFormers' score."""
-    rows = [
-        {
-            "id": f"s{i}",
-            "prediction": "x",
-            "official": {"em": float(i < right), "f1": 1.0 if i < right else 0.25 * (right > 0)},
-            "mindformers": {"em": float(i < right), "f1": float(i < right)} if i % 3 == 0 else None,
-        }
-        for i in range(n)
-    ]
-    totals = {
-        scorer: squad.aggregate((row[scorer]["em"], row[scorer]["f1"]) for row in rows if row[scorer])
-        for scorer in report.SCORERS
-    }
-    return {"model": "any", "items": rows} | totals
-
-
-def inputs(**changes):
-    history = [{"step": step, "train_loss": 3.0 - step / 100} for step in range(1, 101)]
-    history += [{"step": step, "valid_loss": loss} for step, loss in ((50, 1.5), (100, 1.25))]
-    return {
-        "run": "demo",
-        "recipe": "corrected",
-        "leaked": False,
-        "questions": {"read": 52, "kept": 50, "dropped": {"equal options": 2}, "files": []},
-        "splits": {"train": 200, "valid": 10, "test": 40},
-        "parameters": {"trainable": 229, "total": 100_000, "ratio": 0.00229},
-        "training": {
-            "steps": 100,
-            "workers": 2,
-            "tokens": 123_456,
-            "useful_token_fraction": 0.979,
-            "history": history,
-            "checkpoints": [{"name": "checkpoint_1", "step": 50}, {"name": "checkpoint_2", "step": 100}],
-        },
-        "mcq": {
-            "base": mcq(12, generation=2),
-            "checkpoint_1": mcq(39),
-            "checkpoint_2": mcq(36, generation=2),
-        },
-        "squad": {"base": squad_scores(15), "checkpoint_2": squad_scores(15)},
-        "seconds": {"train": 61.5},
-    } | changes
-
-
-def test_summary_holds_every_number():
-    summary = report.summary(**inputs())
-    low, high = statistics.wilson(36, 40)
-    assert summary["mcq"]["tuned"] == {
-        "n": 40,
-        "questions": 40,
-        "correct": 36,
-        "accuracy": 0.9,
-        "low": low,
-        "high": high,
-        "unparsed": 0,
-    }
-    assert summary["mcq"]["base"]["accuracy"] == 0.3
-    assert summary["mcq"]["mcnemar_p"] == pytest.approx(2 * 0.5**24)
-    assert summary["mcq"]["difference"]["value"] == pytest.approx(0.6)
-    assert summary["mcq"]["protocol"] == "answer"
-    assert list(summary["mcq"]["protocols"]) == ["answer", "letter", "generation"]
-    assert summary["mcq"]["protocols"]["answer"].items() <= summary["mcq"].items()
-    assert summary["mcq"]["protocols"]["letter"]["mcnemar_p_holm"] == 1.0
-    assert summary["mcq"]["protocols"]["generation"]["tuned"]["unparsed"] == 6
-    assert summary["mcq"]["protocols"]["generation"]["tuned"]["n"] == 8
-    assert summary["mcq"]["categories"] == {"n": 2, "better": ["demo/metal", "demo/river"], "worse": []}
-    assert summary["mcq"]["benchmarks"]["demo"]["macro"] == {"base": 0.3, "tuned": 0.9}
-    assert summary["questions"] == {"read": 52, "kept": 50, "dropped": {"equal options": 2}}
-    assert summary["splits"] == {"train": 200, "valid": 10, "test": 40}
-    assert summary["training"]["valid_loss"] == [[50, 1.5], [100, 1.25]]
-    assert summary["squad"]["base"]["official"]["em"] == 50.0
-    assert summary["squad"]["base"]["mindformers"]["n"] == 10
-    assert summary["squad"]["difference"]["official"]["f1"] == {"value": 0.0, "low": 0.0, "high": 0.0}
-    assert summary["contest_score"] == pytest.approx(0.3 * (1 - 0.0229) + 0.7 * 0.9)
-    assert summary["seconds"] == {"train": 61.5}
-
-
-def test_summary_is_plain_json_and_the_same_every_time():
-    first, second = (orjson.dumps(report.summary(**inputs())) for _ in range(2))
-    assert first == second
-    assert report.markdown(orjson.loads(first)) == report.markdown(report.summary(**inputs()))
-
-
-def test_contest_score_of_the_reference_recipe():
-    assert report.contest_score(16_777_216 / 7_321_948_160, 2402 / 2480) == pytest.approx(0.97111, abs=1e-5)
-
-
-def test_the_validation_loss_chooses_the_checkpoint_not_the_test():
-    summary = report.summary(**inputs())
-    assert summary["best"] == summary["tuned"] == "checkpoint_2"  # though checkpoint_1 has more right
-    assert [row["mcq"]["correct"] for row in summary["checkpoints"]] == [39, 36]
-    assert [row["valid_loss"] for row in summary["checkpoints"]] == [1.5, 1.25]
-    given = report.summary(**inputs(tuned="checkpoint_1"))
-    assert (given["best"], given["tuned"]) == ("checkpoint_2", "checkpoint_1")
-    assert given["mcq"]["tuned"]["correct"] == 39
-    assert given["squad"]["tuned"] is None and given["squad"]["difference"] is None
-
-
-def test_without_validation_the_last_checkpoint_is_taken():
-    values = inputs()
-    values["training"]["history"] = [{"step": 50, "valid_loss": None}, {"step": 100, "valid_loss": math.nan}]
-    summary = report.summary(**values)
-    assert (summary["best"], summary["tuned"]) == (None, "checkpoint_2")
-    assert [row["valid_loss"] for row in summary["checkpoints"]] == [None, None]
-    assert "| checkpoint_2 (tuned) | 100 | not measured |" in report.markdown(summary)
-
-
-def test_the_earliest_of_equally_good_checkpoints_is_the_best():
-    rows = [{"name": name, "valid_loss": loss} for name, loss in (("a", None), ("b", 1.0), ("c", 1.0))]
-    assert report.best_checkpoint(rows) == "b"
-
-
-def test_orders_of_one_question_are_not_independent():
-    values = inputs()
-    for model, right in (("base", 12), ("checkpoint_2", 36)):
-        values["mcq"][model]["protocols"]["answer"]["items"] = items(right, orders=("ABCD", "BADC", "DCBA"))
-    once, thrice = report.summary(**inputs())["mcq"], report.summary(**values)["mcq"]
-    assert thrice["tuned"]["n"] == 3 * once["tuned"]["n"]
-    for key in ("accuracy", "low", "high", "questions"):
-        assert thrice["tuned"][key] == pytest.approx(once["tuned"][key])
-    assert thrice["mcnemar_p"] == once["mcnemar_p"]
-    assert thrice["difference"] == pytest.approx(once["difference"])
-    assert "n = 120 (40 questions)" in report.markdown(report.summary(**values))
-
-
-def test_squad_questions_of_one_paragraph_are_not_independent():
-    alone, together = squad_scores(15), squad_scores(15)
-    for i, item in enumerate(together["items"]):
-        item["paragraph"] = i // 15
-    widths = []
-    for scores in (alone, together):
-        base = report.summary(**inputs(squad={"base": scores}))["squad"]["base"]["official"]
-        widths.append(base["em_high"] - base["em_low"])
-    assert widths[1] > 1.5 * widths[0]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda values: values["mcq"].pop("base"), "evaluation/base/mcq.json: not given"),
-        (lambda values: values["mcq"].pop("checkpoint_2"), "evaluation/checkpoint_2/mcq.json: not given"),
-        (
-            lambda values: values.update(protocol="circular"),
-            "choose a protocol of answer, letter, generation",
-        ),
-        (
-            lambda values: values["mcq"]["base"]["protocols"]["letter"]["items"].pop(),
-            r"checkpoint_2/mcq.json, letter: .*\(39 and 40; e.g. demo/river/test/39\)",
-        ),
-        (lambda values: values["squad"]["base"]["items"].pop(), "checkpoint_2/squad.json: .*different items"),
-    ],
-)
-def test_missing_or_unequal_evaluations_are_named(change, message):
-    values = copy.deepcopy(inputs())
-    change(values)
-    with pytest.raises(UserError, match=message):
-        report.summary(**values)
-
-
-def test_categories_are_those_of_the_ids():
-    rows = report.categories(items(12), items(36))
-    assert [(row["category"], row["n"], row["base"][0], row["tuned"][0]) for row in rows] == [
-        ("demo/metal", 20, 6, 18),
-        ("demo/river", 20, 6, 18),
-    ]
-    assert rows[0]["tuned"][1:] == statistics.wilson(18, 20)
-    assert rows[0]["mcnemar_p"] == pytest.approx(2 * 0.5**12)
-
-
-def test_only_significant_categories_count_as_changed():
-    values = inputs()
-    values["mcq"]["checkpoint_2"] = mcq(20)
-    summary = report.summary(**values)
-    assert summary["mcq"]["categories"] == {"n": 2, "better": [], "worse": []}
+    assert all(re.search(r"n = [\d,]+", line) and re.search(r"\[\^\w+\]$", line) for line in lines)
 
 
 @pytest.mark.parametrize(
     ("right", "line"),
     [
-        (36, "**Tuned beats base** on unseen questions (answer protocol): 90.0 % "),
-        (1, "**Tuned is worse than base** on unseen questions (answer protocol): 2.5 % "),
-        (13, "**No difference shown** between tuned and base on unseen questions (answer protocol): 32.5 % "),
+        (36, "**Learnt: yes**, on unseen questions: 90.0 % ["),
+        (1, "**Learnt: no, tuned is worse**, on unseen questions: 2.5 % ["),
+        (13, "**Learnt: not shown**, on unseen questions: 32.5 % ["),
     ],
 )
 def test_the_verdict_follows_the_numbers(right, line):
-    values = inputs()
-    values["mcq"]["checkpoint_2"] = mcq(right)
-    text = report.markdown(report.summary(**values))
-    assert f"- {line}" in text and "n = 40" in text
-    assert ("would likely be missed" in text) == (right == 13)
+    values = inputs()["mcq"]
+    found = text(mcq={"base": values["base"], "checkpoint_2": mcq(right)})
+    assert f"- {line}" in found and "n = 40" in found
+    assert ("would likely be missed" in found) == (right == 13)
 
 
 def test_a_leaked_run_says_so_first():
-    honest, leaked = (report.markdown(report.summary(**inputs(leaked=flag))) for flag in (False, True))
-    assert "LEAKED" in leaked.splitlines()[2] and "on unseen questions" not in leaked
-    assert "LEAKED" not in honest and "**Not leaked**" in honest
+    honest, leaked = (text(leaked=flag) for flag in (False, True))
+    assert "LEAKED" in leaked.splitlines()[2] and leaked.splitlines()[4].startswith("- **LEAKED**")
+    assert "on unseen questions" not in leaked and "can't be told" in leaked
+    assert "no unseen questions were held out" in leaked
+    assert "LEAKED" not in honest and "**Leak: none**" in honest
+
+
+def test_the_leak_is_told_side_by_side(full):
+    found = report.markdown(full)
+    assert "scores 100.0 % [91.2, 100.0] (n = 40) against 90.0 % [76.9, 96.0] (n = 40)" in found
+    assert (
+        "| checkpoint_2 (tuned) | 90.0 % [76.9, 96.0], n = 40 | 100.0 % [91.2, 100.0], n = 40 | +10.0 ["
+        in found
+    )
+    assert "| base | 30.0 % [" in found
+
+
+def test_what_was_not_run_is_said():
+    found = report.markdown(summary.build(**inputs()), FIGURES)
+    assert "Not run: no training questions were asked again (evaluate.leak_items)." in found
+    assert "Rotated options: not run (evaluate.rotations)." in found
+    assert "figures/leak.svg" not in found and "figures/loss.svg" in found
+    assert "nan" not in found and "None" not in found
 
 
 @pytest.mark.parametrize(
     ("base", "tuned", "line"),
     [
-        (squad_scores(25), squad_scores(5), "**Retained ability: lost**"),
-        (squad_scores(5), squad_scores(25), "**Retained ability: gained**"),
-        (squad_scores(15), squad_scores(15), "**Retained ability: no change shown**"),
-        (squad_scores(15), squad_scores(14), "**Retained ability: no change shown**"),
-        (squad_scores(0), squad_scores(0), "**Retained ability can't be told**"),
-        (squad_scores(15), None, "**Retained ability not measured**: no SQuAD score of tuned."),
+        (squad_scores(60, 90), squad_scores(20, 90), "**Retained ability, at least 90 %: not kept**"),
+        (squad_scores(60, 90), squad_scores(60, 90), "**Retained ability, at least 90 %: kept**"),
+        (squad_scores(60, 90), squad_scores(54, 90), "**Retained ability, at least 90 %: not decided**"),
+        (squad_scores(0), squad_scores(0), "**Retained ability, at least 90 %: can't be told**"),
+        (squad_scores(15), None, "**Retained ability: not measured**, no SQuAD score of tuned."),
     ],
 )
 def test_retained_ability_is_told_from_the_official_f1(base, tuned, line):
-    given = {"base": base} | ({"checkpoint_2": tuned} if tuned else {})
-    text = report.markdown(report.summary(**inputs(squad=given)))
-    assert line in text
-    assert ("not measured |" in text) == (tuned is None)
+    found = text(squad={"base": base} | ({"checkpoint_2": tuned} if tuned else {}))
+    assert line in found
+    assert ("not measured |" in found.split("## Retained ability")[1]) == (tuned is None)
 
 
-def test_markdown_names_figures_and_inputs():
-    text = report.markdown(
-        report.summary(**inputs()), {"Loss": "figures/loss_curve.svg"}, {"questions.jsonl": "ab" * 32}
+def test_every_model_and_task_has_its_row(full):
+    found = report.markdown(full)
+    heads = next(line for line in found.splitlines() if line.startswith("| %"))
+    assert heads == "| %[^all] | n | base | checkpoint_1 | checkpoint_2 (tuned, best, last) |"
+    assert "| validation loss (nats a token) | 10 | - | 1.5000 | 1.2500 |" in found
+    assert "| full answer, right in all four | 40 | " in found
+    assert "| full answer, leak gap | 80 | " in found
+    step = next(
+        line for line in found.splitlines() if line.startswith("| full answer against the one before")
     )
-    assert "![Loss](figures/loss_curve.svg)" in text
-    assert f"| questions.jsonl | `{'ab' * 32}` |" in text
-    assert "52 read, 50 kept, 2 dropped (equal options 2)" in text
-    assert "229 of 100,000 (0.229 %)" in text
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert all(line.endswith("|") for line in rows)
+    assert step.startswith("| full answer against the one before | 40 | - | +20.0 [")
 
 
-def test_several_benchmarks_are_also_told_apart():
+def test_every_number_names_the_files_it_was_made_from(full):
+    found = report.markdown(full, FIGURES)
+    used = set(re.findall(r"(?<!^)\[\^(\w+)\]", found, re.M))
+    defined = dict(re.findall(r"^\[\^(\w+)\]: (.*)$", found, re.M))
+    assert used == set(defined)
+    for name, value in full["inputs"].items():
+        assert f"{name} `{value[:12]}`" in found
+    assert "checkpoint_1" not in defined["mcq"] and "checkpoint_1" in defined["all"]
+    assert "hashes were not given" in text()
+
+
+def test_tables_are_whole(full):
+    for found in (report.markdown(full, FIGURES), text()):
+        width = None
+        for line in found.splitlines():
+            if line.startswith("|"):
+                assert line.endswith("|")
+                width = width or line.count("|")
+                assert line.count("|") == width
+            else:
+                width = None
+
+
+def test_the_report_says_how_it_was_made(full):
+    found = report.markdown(full, FIGURES)
+    assert "52 read, 50 kept, 2 dropped (equal options 2)" in found
+    assert "229 of 100,000 (0.229 %)" in found
+    assert "Drawn from 10,570 questions (official) and 2,067 first questions" in found
+    assert "Prompts shortened to fit: CMMLU's own, 5-shot 2 of 20." in found
+    assert "CMMLU's own, 5-shot 100.0 % [" in found  # its own average is over categories
+    assert all(f"]({path})" in found for path in FIGURES.values())
+
+
+def test_the_best_and_the_last_checkpoint_are_named():
+    values = inputs(squad={})
+    values["training"]["history"][-1]["valid_loss"] = 1.75
+    found = report.markdown(summary.build(**values))
+    assert (
+        "Tuned is checkpoint_1; by validation loss the best is checkpoint_1, the last is checkpoint_2."
+        in found
+    )
+    assert "checkpoint_2 against checkpoint_1: -7.5 [" in found
+    assert "| checkpoint_1 (tuned, best) | checkpoint_2 (last) |" in found
+    values["training"]["history"] = []
+    assert "no validation loss says which is the best" in report.markdown(summary.build(**values))
+
+
+def test_several_benchmarks_have_rows_of_their_own():
     values = inputs()
-    for model in ("base", "checkpoint_2"):
-        for item in values["mcq"][model]["protocols"]["answer"]["items"][::2]:
+    for scores in values["mcq"].values():
+        for item in scores["protocols"]["answer"]["items"][::2]:
             item["id"] = item["id"].replace("demo/", "other/")
-    summary = report.summary(**values)
-    assert [part["tuned"]["n"] for part in summary["mcq"]["benchmarks"].values()] == [20, 20]
-    assert "| answer, other alone | 20 |" in report.markdown(summary)
+    assert "| full answer, other alone | 20 |" in report.markdown(summary.build(**values))
 
 
-def test_seconds_add_the_jobs_of_a_stage(tmp_path):
-    for name, rows in {
-        "read.tsv": ["1.5"],
-        "encode/train-0.tsv": ["2.0", "4.0"],
-        "encode/train-1.tsv": ["5.0"],
-    }.items():
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("s\th:m:s\n" + "".join(f"{row}\t0:00:00\n" for row in rows))
-    paths = list(tmp_path.rglob("*.tsv"))
-    assert report.seconds_by_stage(paths, tmp_path) == {"encode": 8.0, "read": 1.5}
+def test_the_calibration_shown_is_the_headline_s_or_the_first():
+    assert report.calibrated(summary.build(**inputs())) == "answer"
+    assert report.calibrated(summary.build(**inputs(protocol="generation"))) == "answer"
+    bare = inputs()
+    for scores in bare["mcq"].values():
+        for part in scores["protocols"].values():
+            for item in part["items"]:
+                item.pop("scores", None)
+    assert report.calibrated(summary.build(**bare)) is None
 
 
-@pytest.mark.parametrize("content", [None, "", "time\n1\n", "s\nsoon\n"])
-def test_a_file_that_is_no_benchmark_is_named(tmp_path, content):
-    path = tmp_path / "train.tsv"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(UserError, match=f"{path}: no Snakemake benchmark file"):
-        report.seconds_by_stage([path], tmp_path)
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("answer", "full answer"),
+        ("answer_norm", "full answer per character"),
+        ("harness_5shot", "lm-evaluation-harness, 5-shot"),
+        ("cmmlu", "CMMLU's own"),
+        ("new_one", "new_one"),
+    ],
+)
+def test_protocols_have_words(name, label):
+    assert report.protocol_label(name) == label

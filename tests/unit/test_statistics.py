@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import scipy.stats
 import statsmodels.api
+import statsmodels.stats.power
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats.proportion import confint_proportions_2indep
 
 from mcqlora import statistics
 
@@ -117,7 +119,9 @@ def test_bootstrap_depends_on_the_seed_and_not_on_the_order():
     assert statistics.paired_bootstrap(diff, 3) == statistics.paired_bootstrap(diff[::-1], 3)
     first, second = (statistics.paired_bootstrap(generator().normal(size=50), seed) for seed in (3, 4))
     assert first != second
-    assert statistics.paired_bootstrap([0.0] * 9, 3) == (0.0, 0.0)
+    rare = statistics.wilson(0, 9)[1]
+    assert statistics.paired_bootstrap([0.0] * 9, 3) == (-rare, rare)
+    assert statistics.paired_bootstrap([1.0] * 9, 3) == (1 - rare, 1.0)
     with pytest.raises(ValueError, match="no differences"):
         statistics.paired_bootstrap([], 3)
 
@@ -129,12 +133,120 @@ def test_holm_steps_down_in_the_given_order():
     assert statistics.holm([]) == []
 
 
+def test_bootstrap_of_several_sums_equals_scipys():
+    random = generator()
+    base, tuned = random.random((2, 200))
+    ends = scipy.stats.bootstrap(
+        (tuned, base),
+        lambda top, bottom, axis: top.sum(axis) / bottom.sum(axis),
+        paired=True,
+        method="percentile",
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    table = statistics.cluster_sums([base, tuned])
+    both = statistics.bootstrap(table, lambda sums: np.stack([sums[..., 1] / sums[..., 0], sums[..., 0]]), 2)
+    assert both.shape == (2, statistics.RESAMPLES)
+    assert statistics.percentiles(both[0]) == pytest.approx((ends.low, ends.high), abs=0.01)
+    assert both[1].std() == pytest.approx(base.std() * math.sqrt(200), rel=0.05)
+
+
+def test_bootstrap_of_one_unit_is_its_own_value():
+    assert statistics.bootstrap([[3.0, 2.0]], lambda sums: sums[..., 0] / sums[..., 1], 0).tolist() == [1.5]
+    with pytest.raises(ValueError, match="nothing to resample"):
+        statistics.bootstrap(np.empty((0, 2)), lambda sums: sums[..., 0], 0)
+
+
+@pytest.mark.parametrize(
+    ("lost", "n", "verdict"),
+    [(0, 28, "undecided"), (0, 29, "kept"), (2, 200, "kept"), (20, 200, "undecided"), (60, 200, "lost")],
+)
+def test_the_verdict_on_what_was_kept(lost, n, verdict):
+    base, tuned = np.ones(n), np.r_[np.zeros(lost), np.ones(n - lost)]
+    result = statistics.kept_share(base, tuned, seed=1)
+    assert (result["verdict"], result["value"]) == (verdict, (n - lost) / n)
+    assert result["low"] <= result["lower"] <= result["value"] <= result["high"]
+    assert (result["confidence"] >= 0.95) == (verdict == "kept")
+
+
+def test_nothing_lost_of_few_is_no_certainty():
+    result = statistics.kept_share(np.ones(40), np.ones(40), seed=1)
+    assert result["confidence"] == pytest.approx(1 - 0.9**40)
+    # The exact one-sided bound of 0 lost in 40, and the two-sided one.
+    assert result["lower"] == pytest.approx(
+        1 - scipy.stats.binomtest(0, 40, alternative="less").proportion_ci().high
+    )
+    assert result["low"] == pytest.approx(1 - scipy.stats.binomtest(0, 40).proportion_ci().high)
+    assert result["high"] == 1.0
+
+
+def test_the_confidence_is_that_of_the_binomial_when_the_base_is_always_right():
+    # Resampling 200 items, 10 of them lost, draws a binomial count; the share is kept up to 20.
+    tuned = np.r_[np.zeros(10), np.ones(190)]
+    result = statistics.kept_share(np.ones(200), tuned, seed=1)
+    assert result["confidence"] == pytest.approx(scipy.stats.binom.cdf(20, 200, 0.05), abs=0.002)
+    lower = 1 - scipy.stats.binom.ppf(0.95, 200, 0.05) / 200
+    assert result["lower"] == pytest.approx(lower, abs=0.005)
+
+
+def test_paragraphs_not_questions_are_resampled_for_what_was_kept():
+    tuned = np.repeat([0.0] * 7 + [1.0] * 93, 10)
+    alone = statistics.kept_share(np.ones(1000), tuned, 1)
+    together = statistics.kept_share(np.ones(1000), tuned, 1, np.repeat(range(100), 10).tolist())
+    assert (alone["clusters"], together["clusters"]) == (1000, 100)
+    assert together["high"] - together["low"] > 2 * (alone["high"] - alone["low"])
+    assert (alone["verdict"], together["verdict"]) == ("kept", "undecided")
+
+
+def test_what_a_base_without_score_kept_cannot_be_told():
+    result = statistics.kept_share([0.0, 0.0], [1.0, 0.0], 1)
+    assert (result["verdict"], result["value"], result["confidence"]) == ("untestable", None, None)
+    rare = statistics.kept_share([1.0] + [0.0] * 40, [0.0] * 41, 1)
+    assert rare["high"] is None and rare["verdict"] == "undecided"
+    for pair in (([], []), ([1.0], [1.0, 0.0])):
+        with pytest.raises(ValueError, match="pairs"):
+            statistics.kept_share(*pair, 1)
+
+
+@given(COUNTS, COUNTS)
+def test_the_difference_of_two_independent_rates_is_newcombes(first, second):
+    rates = [(k / n, *statistics.wilson(k, n)) for k, n in (first, second)]
+    expected = confint_proportions_2indep(*first, *second, method="newcomb")
+    value, low, high = statistics.independent_difference(*rates)
+    assert (low, high) == pytest.approx(expected, abs=1e-9)
+    assert low <= value <= high and value == rates[0][0] - rates[1][0]
+
+
+def test_the_macro_average_has_the_stratified_standard_error_of_statsmodels():
+    random = generator()
+    strata = np.repeat(range(5), [20, 30, 40, 50, 400])
+    values = (random.random(len(strata)) < np.array([0.2, 0.4, 0.5, 0.6, 0.9])[strata]).astype(float)
+    groups = [statsmodels.api.stats.DescrStatsW(values[strata == i]) for i in range(5)]
+    mean, low, high = statistics.macro(values, strata.tolist())
+    assert mean == pytest.approx(np.mean([group.mean for group in groups]))
+    error = math.sqrt(sum(group.std_mean**2 for group in groups)) / 5
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.02)
+
+
+def test_the_macro_average_of_one_category_or_of_single_items():
+    values = [1.0] * 30 + [0.0] * 12
+    assert statistics.macro(values, ["x"] * 42)[0] == pytest.approx(30 / 42)
+    assert statistics.macro(values, range(42))[1:] == pytest.approx(statistics.wilson(30, 42))
+    assert statistics.macro([1.0] * 9, "aaabbbccc") == (1.0, *statistics.wilson(9, 9))
+    with pytest.raises(ValueError, match="strata"):
+        statistics.macro([1.0], "ab")
+
+
 def test_minimum_detectable_difference_has_the_power_it_names():
     n, p, alpha = 2480, 0.5, 0.05
-    delta = statistics.minimum_detectable_difference(n, p, power=0.8, alpha=alpha)
     error = math.sqrt(2 * p * (1 - p) / n)
-    power = scipy.stats.norm.sf(scipy.stats.norm.isf(alpha / 2) - delta / error)
-    assert power == pytest.approx(0.8)
-    assert statistics.minimum_detectable_difference(4 * n, p) == pytest.approx(delta / 2)
-    with pytest.raises(ValueError, match="n is 0"):
-        statistics.minimum_detectable_difference(0, p)
+    delta = statistics.minimum_detectable_difference(error, power=0.8, alpha=alpha)
+    expected = statsmodels.stats.power.NormalIndPower().solve_power(
+        effect_size=delta / math.sqrt(p * (1 - p)), nobs1=n, alpha=alpha, power=None
+    )
+    assert expected == pytest.approx(0.8, abs=1e-6)
+
+
+def test_cluster_sums_keep_the_order_of_first_appearance():
+    table = statistics.cluster_sums([[1, 2, 3], [1, 1, 1]], ["b", "a", "b"])
+    assert table.tolist() == [[4, 2], [2, 1]]
+    assert statistics.cluster_sums([[1, 2]]).tolist() == [[1], [2]]

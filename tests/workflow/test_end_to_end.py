@@ -113,5 +113,7 @@ def test_snakemake_report_has_the_figures(finished):
     result = snakemake(finished, "--report", "report.html")
     assert result.returncode == 0, result.stderr[-2000:]
     page = (finished / "report.html").read_text()
-    for name in ("loss_curve.svg", "accuracy_by_category.svg", "base_against_tuned.svg", "summary.json"):
+    figures = sorted((finished / "results" / "tiny" / "figures").glob("*.svg"))
+    assert len(figures) == 7
+    for name in ("summary.json", "report.md", *(path.name for path in figures)):
         assert name in page

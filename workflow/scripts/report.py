@@ -2,39 +2,32 @@
 
 import os
 
-from mcqlora import figures, io, report
+from mcqlora import figures, io, report, summary
 from mcqlora.cli import job
 
 with job(snakemake.log[0]):
-    source, made = snakemake.input, snakemake.output
-    models = snakemake.params.models
-    mcq = {model: io.read_json(path) for model, path in zip(models, source.mcq, strict=True)}
-    squad = {model: io.read_json(path) for model, path in zip(models, source.squad, strict=True)}
-    leakage, facts = io.read_json(source.leakage), io.read_json(source.facts)
-    summary = report.summary(
-        run=snakemake.params.run,
-        recipe=snakemake.params.recipe,
+    source, made, params = snakemake.input, snakemake.output, snakemake.params
+    mcq = {model: io.read_json(path) for model, path in zip(params.models, source.mcq, strict=True)}
+    squad = {model: io.read_json(path) for model, path in zip(params.models, source.squad, strict=True)}
+    ledger, leakage, facts = (io.read_json(path) for path in (source.ledger, source.leakage, source.facts))
+    read = (*source.mcq, *source.squad, source.ledger, source.leakage, source.facts)
+    whole = summary.build(
+        run=params.run,
+        recipe=params.recipe,
         leaked=leakage["test"]["leaked"],
-        questions=io.read_json(source.ledger),
+        questions=ledger,
         splits=leakage["records"],
         parameters=facts["parameters"],
         training=facts["training"],
         mcq=mcq,
         squad=squad,
-        seconds=report.seconds_by_stage(source.benchmarks, os.path.commonpath(source.benchmarks)),
-        protocol=snakemake.params.protocol,
+        seconds=summary.seconds_by_stage(source.benchmarks, os.path.commonpath(source.benchmarks)),
+        tuned=params.tuned,
+        protocol=params.protocol,
+        inputs={path.split("/", 2)[2]: io.sha256(path) for path in read},  # results/<run>/name
     )
-    items = [
-        mcq[model]["protocols"][snakemake.params.protocol]["items"] for model in ("base", summary["tuned"])
-    ]
-    figures.loss_curve(facts["training"]["history"], made.loss, facts["training"]["checkpoints"])
-    figures.accuracy_by_category(report.categories(*items), made.categories, leakage["test"]["leaked"])
-    figures.base_against_tuned(summary, made.comparison)
-    io.write_json(made.summary, summary, indent=True)
-    titles = ("Training and validation loss", "Accuracy by category", "Base against tuned")
-    paths = (f"figures/{path.rsplit('/', 1)[1]}" for path in (made.loss, made.categories, made.comparison))
-    named = {
-        path.split("/", 2)[2]: path for path in (*source.mcq, *source.squad, source.leakage, source.facts)
-    }
-    hashes = {name: io.sha256(path) for name, path in named.items()}
-    io.write_text(made.report, report.markdown(summary, dict(zip(titles, paths, strict=True)), hashes))
+    names = ("loss", "heatmap", "forest", "comparison", "letters", "reliability", "leak")
+    figures.draw(whole, facts["training"], mcq, {name: made[name] for name in names})
+    io.write_json(made.summary, whole, indent=True)
+    paths = {name: f"figures/{os.path.basename(made[name])}" for name in names}
+    io.write_text(made.report, report.markdown(whole, paths))

@@ -1,0 +1,339 @@
+import copy
+import math
+
+import orjson
+import pytest
+from evaluations import full_inputs, inputs, items, mcq, squad_scores
+
+from mcqlora import robustness, statistics, summary
+from mcqlora.errors import UserError
+
+
+def test_summary_holds_every_number():
+    found = summary.build(**inputs())
+    low, high = statistics.wilson(36, 40)
+    macro = dict(
+        zip(("value", "low", "high"), statistics.macro([1] * 36 + [0] * 4, [0, 1] * 20), strict=True)
+    )
+    assert found["mcq"]["tuned"] == {
+        "n": 40,
+        "questions": 40,
+        "correct": 36,
+        "accuracy": 0.9,
+        "low": low,
+        "high": high,
+        "unparsed": 0,
+        "macro": {"n": 2} | macro,
+        "stderr": None,
+    }
+    assert found["mcq"]["base"]["accuracy"] == 0.3
+    assert found["mcq"]["mcnemar_p"] == pytest.approx(2 * 0.5**24)
+    assert found["mcq"]["difference"]["value"] == pytest.approx(0.6)
+    assert found["mcq"]["protocol"] == "answer"
+    assert list(found["mcq"]["protocols"]) == ["answer", "letter", "generation"]
+    assert found["mcq"]["protocols"]["answer"].items() <= found["mcq"].items()
+    assert found["mcq"]["protocols"]["letter"]["mcnemar_p_holm"] == 1.0
+    assert found["mcq"]["protocols"]["generation"]["tuned"]["unparsed"] == 6
+    assert found["mcq"]["protocols"]["generation"]["tuned"]["n"] == 8
+    categories = found["mcq"]["categories"]
+    assert (categories["n"], categories["better"], categories["worse"]) == (
+        2,
+        ["demo/metal", "demo/river"],
+        [],
+    )
+    assert found["mcq"]["benchmarks"]["demo"]["base"]["macro"]["value"] == 0.3
+    assert found["questions"] == {"read": 52, "kept": 50, "dropped": {"equal options": 2}}
+    assert found["splits"] == {"train": 200, "valid": 10, "test": 40}
+    assert found["training"]["valid_loss"] == [[50, 1.5], [100, 1.25]]
+    assert found["squad"]["base"]["official"]["em"] == 50.0
+    assert found["squad"]["base"]["mindformers"]["n"] == 10
+    rare = 100 * statistics.wilson(0, 30)[1]
+    assert found["squad"]["difference"]["official"]["f1"] == {"value": 0.0, "low": -rare, "high": rare}
+    assert found["contest_score"] == pytest.approx(0.3 * (1 - 0.0229) + 0.7 * 0.9)
+    assert found["contest"]["n"] == 40
+    assert found["contest"]["high"] - found["contest"]["low"] == pytest.approx(0.7 * (high - low))
+    assert found["seconds"] == {"train": 61.5}
+
+
+@pytest.mark.parametrize("arguments", [inputs, full_inputs])
+def test_summary_is_plain_json_and_the_same_every_time(arguments):
+    first, second = (orjson.dumps(summary.build(**arguments())) for _ in range(2))
+    assert first == second
+
+
+def test_contest_score_of_the_reference_recipe():
+    assert summary.contest_score(16_777_216 / 7_321_948_160, 2402 / 2480) == pytest.approx(0.97111, abs=1e-5)
+
+
+def test_the_validation_loss_chooses_the_checkpoint_not_the_test():
+    found = summary.build(**inputs())
+    assert (
+        found["best"] == found["last"] == found["tuned"] == "checkpoint_2"
+    )  # though checkpoint_1 has more right
+    assert [row["mcq"]["correct"] for row in found["checkpoints"]] == [39, 36]
+    assert [row["valid_loss"] for row in found["checkpoints"]] == [1.5, 1.25]
+    given = summary.build(**inputs(tuned="checkpoint_1"))
+    assert (given["best"], given["last"], given["tuned"]) == ("checkpoint_2", "checkpoint_2", "checkpoint_1")
+    assert given["mcq"]["tuned"]["correct"] == 39
+    assert given["squad"]["tuned"] is None and given["squad"]["retained"] is None
+
+
+def test_the_best_or_the_last_checkpoint_may_be_the_headline():
+    values = inputs(squad={})
+    values["training"]["history"][-1]["valid_loss"] = 1.75
+    for tuned, name in (("best", "checkpoint_1"), ("last", "checkpoint_2")):
+        found = summary.build(**values, tuned=tuned)
+        assert (found["best"], found["last"], found["tuned"]) == ("checkpoint_1", "checkpoint_2", name)
+    with pytest.raises(UserError, match=r"evaluation/checkpoint_9/mcq.json: not given"):
+        summary.build(**values, tuned="checkpoint_9")
+
+
+def test_without_validation_the_last_checkpoint_is_taken():
+    values = inputs()
+    values["training"]["history"] = [{"step": 50, "valid_loss": None}, {"step": 100, "valid_loss": math.nan}]
+    found = summary.build(**values)
+    assert (found["best"], found["tuned"]) == (None, "checkpoint_2")
+    assert [row["valid_loss"] for row in found["checkpoints"]] == [None, None]
+
+
+def test_the_earliest_of_equally_good_checkpoints_is_the_best():
+    rows = [{"name": name, "valid_loss": loss} for name, loss in (("a", None), ("b", 1.0), ("c", 1.0))]
+    assert summary.best_checkpoint(rows) == "b"
+
+
+def test_orders_of_one_question_are_not_independent():
+    values = inputs()
+    for model, right in (("base", 12), ("checkpoint_2", 36)):
+        values["mcq"][model]["protocols"]["answer"]["items"] = items(right, orders=("ABCD", "BADC", "DCBA"))
+    del values["mcq"]["checkpoint_1"]
+    once, thrice = summary.build(**inputs())["mcq"], summary.build(**values)["mcq"]
+    assert thrice["tuned"]["n"] == 3 * once["tuned"]["n"]
+    for key in ("accuracy", "low", "high", "questions"):
+        assert thrice["tuned"][key] == pytest.approx(once["tuned"][key])
+    assert thrice["mcnemar_p"] == once["mcnemar_p"]
+    assert thrice["difference"] == pytest.approx(once["difference"])
+    key = "minimum_detectable_difference"
+    assert thrice[key]["value"] == pytest.approx(once[key]["value"])
+
+
+def test_squad_questions_of_one_paragraph_are_not_independent():
+    alone, together = squad_scores(15), squad_scores(15)
+    for i, item in enumerate(together["items"]):
+        item["paragraph"] = i // 15
+    widths = []
+    for scores in (alone, together):
+        base = summary.build(**inputs(squad={"base": scores}))["squad"]["base"]["official"]
+        widths.append(base["em_high"] - base["em_low"])
+    assert widths[1] > 1.5 * widths[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: values["mcq"].pop("base"), "evaluation/base/mcq.json: not given"),
+        (lambda values: values["mcq"].pop("checkpoint_2"), "evaluation/checkpoint_2/mcq.json: not given"),
+        (
+            lambda values: values.update(protocol="circular"),
+            "choose a protocol of answer, letter, generation",
+        ),
+        (
+            lambda values: values["mcq"]["base"]["protocols"]["letter"]["items"].pop(),
+            r"checkpoint_2/mcq.json, letter: .*\(39 and 40; e.g. demo/river/test/39\)",
+        ),
+        (lambda values: values["squad"]["base"]["items"].pop(), "checkpoint_2/squad.json: .*different items"),
+    ],
+)
+def test_missing_or_unequal_evaluations_are_named(change, message):
+    values = copy.deepcopy(inputs())
+    change(values)
+    with pytest.raises(UserError, match=message):
+        summary.build(**values)
+
+
+def test_categories_are_those_of_the_ids():
+    rows = summary.categories(items(12), items(36))
+    assert [(row["category"], row["n"], row["base"][0], row["tuned"][0]) for row in rows] == [
+        ("demo/metal", 20, 6, 18),
+        ("demo/river", 20, 6, 18),
+    ]
+    assert rows[0]["tuned"][1:] == statistics.wilson(18, 20)
+    assert rows[0]["mcnemar_p"] == pytest.approx(2 * 0.5**12)
+    assert rows[0]["mcnemar_p_holm"] == pytest.approx(2 * rows[0]["mcnemar_p"])
+    table = summary.accuracy_by_model(inputs()["mcq"], "answer")
+    assert list(table) == ["demo/metal", "demo/river"]
+    assert table["demo/metal"]["checkpoint_2"] == {"n": 20, "correct": 18}
+
+
+def test_only_significant_categories_count_as_changed():
+    values = inputs()
+    values["mcq"]["checkpoint_2"] = mcq(20)
+    found = summary.build(**values)["mcq"]["categories"]
+    assert (found["n"], found["better"], found["worse"]) == (2, [], [])
+
+
+def test_every_pair_of_models_is_compared_and_adjusted_together():
+    found = summary.build(**full_inputs())["comparisons"]
+    assert [(pair["left"], pair["right"]) for pair in found["pairs"]] == [
+        ("base", "checkpoint_1"),
+        ("base", "checkpoint_2"),
+        ("checkpoint_1", "checkpoint_2"),
+    ]
+    assert [pair["difference"]["value"] for pair in found["pairs"]] == pytest.approx([0.2, 0.6, 0.4])
+    raw = [pair["mcnemar_p"] for pair in found["pairs"]]
+    assert raw == pytest.approx([2 * 0.5**8, 2 * 0.5**24, 2 * 0.5**16])
+    assert [pair["mcnemar_p_holm"] for pair in found["pairs"]] == statistics.holm(raw)
+
+
+def test_the_leak_is_told_for_tuned_and_for_every_model():
+    leak = summary.build(**full_inputs())["leak"]
+    assert leak["protocol"] == "answer"
+    assert (leak["honest"]["n"], leak["honest"]["value"]) == (40, 0.9)
+    assert (leak["recipe"]["n"], leak["recipe"]["value"]) == (40, 1.0)
+    assert leak["gap"]["value"] == pytest.approx(0.1) and leak["gap"]["n"] == 80
+    assert (leak["honest"]["low"], leak["honest"]["high"]) == statistics.wilson(36, 40)
+    ends = statistics.independent_difference(
+        (1.0, *statistics.wilson(40, 40)), (0.9, *statistics.wilson(36, 40))
+    )
+    assert (leak["gap"]["low"], leak["gap"]["high"]) == ends[1:]
+    assert list(leak["models"]) == ["base", "checkpoint_1", "checkpoint_2"]
+    assert leak["models"]["checkpoint_2"] == {key: leak[key] for key in ("honest", "recipe", "gap")}
+    assert [part["gap"]["value"] for part in leak["models"].values()] == pytest.approx([0.0, 0.25, 0.1])
+
+
+def test_a_leak_that_was_not_measured_is_none():
+    leak = summary.build(**inputs())["leak"]
+    assert (leak["honest"]["value"], leak["recipe"], leak["gap"]) == (0.9, None, None)
+    leak = summary.build(**inputs(leaked=True))["leak"]
+    assert (leak["honest"], leak["recipe"]["value"], leak["gap"]) == (None, 0.9, None)
+
+
+def test_the_leak_by_another_protocol_when_the_headline_has_none():
+    leak = summary.build(**full_inputs(protocol="letter"))["leak"]
+    assert leak["protocol"] == "answer" and leak["honest"]["value"] == 0.9
+
+
+def test_rotations_are_clustered_by_question():
+    values = full_inputs()
+    found = summary.build(**values)["circular"]
+    assert (found["questions"], found["pinned"]) == (40, 3)
+    part = found["protocols"]["answer"]
+    assert part["tuned"] == robustness.circular(values["mcq"]["checkpoint_2"]["circular"]["answer"]["items"])
+    assert (part["tuned"]["n"], part["tuned"]["correct"], part["tuned"]["all_right"]["correct"]) == (
+        160,
+        143,
+        35,
+    )
+    assert part["mcnemar_p"] == pytest.approx(2 * 0.5**24)
+    assert summary.build(**inputs())["circular"] is None
+
+
+def test_robustness_of_both_sides_by_every_protocol():
+    values = full_inputs()
+    found = summary.build(**values)["robustness"]
+    assert list(found) == ["base", "tuned"]
+    assert list(found["tuned"]) == ["answer", "letter", "cmmlu_5shot"]
+    part = found["tuned"]["answer"]
+    same = values["mcq"]["checkpoint_2"]["protocols"]["answer"]["items"]
+    assert part["rstd"] == robustness.letters(same, 0)["rstd"]
+    assert part["calibration"] == robustness.calibration(same, 0)
+
+
+def test_likelihoods_per_character_and_texts_have_no_calibration():
+    values = inputs()
+    for scores in values["mcq"].values():
+        scores["protocols"]["answer_norm"] = scores["protocols"]["answer"]
+    found = summary.build(**values)["robustness"]["tuned"]
+    assert found["answer"]["calibration"] and not found["answer_norm"]["calibration"]
+    assert not found["generation"]["calibration"]
+
+
+def test_what_was_retained_by_each_scorer_and_score():
+    values = full_inputs()
+    found = summary.build(**values)["squad"]
+    assert (found["of"], found["of_first"], found["truncated"]) == (10_570, 2_067, 1)
+    part = found["retained"]["official"]["em"]
+    assert (part["value"], part["verdict"], part["share"], part["n"]) == (0.5, "lost", 0.9, 90)
+    both = [
+        [item["official"]["em"] for item in values["squad"][model]["items"]]
+        for model in ("base", "checkpoint_2")
+    ]
+    assert part == statistics.kept_share(*both, 0)
+    assert found["retained"]["mindformers"]["f1"]["n"] == 30
+    kept = summary.build(**full_inputs(tuned="checkpoint_1"))["squad"]["retained"]
+    assert kept["official"]["f1"]["verdict"] == "kept"
+    # Twenty paragraphs with any score may all be kept by chance.
+    assert kept["mindformers"]["em"]["verdict"] == "undecided"
+
+
+def test_tasks_hold_every_score_of_every_model():
+    found = summary.build(**full_inputs())["tasks"]
+    assert [(row["task"], row["detail"]) for row in found] == [
+        ("mcq", "answer"),
+        ("mcq", "letter"),
+        ("mcq", "cmmlu_5shot"),
+        ("circular", "answer"),
+        ("all_right", "answer"),
+        ("recipe", "answer"),
+        ("gap", "answer"),
+        ("squad", "official f1"),
+        ("squad", "official em"),
+        ("squad", "mindformers f1"),
+        ("squad", "mindformers em"),
+    ]
+    for row in found:
+        assert list(row["models"]) == ["base", "checkpoint_1", "checkpoint_2"]
+        for rate in row["models"].values():
+            assert rate["low"] <= rate["value"] <= rate["high"] and rate["n"] > 0
+            assert rate["high"] <= 1
+    partial = summary.build(**inputs())["tasks"]
+    assert [row["detail"] for row in partial][:3] == ["answer", "letter", "generation"]
+    assert partial[2]["models"]["checkpoint_1"] is None
+    assert partial[-1]["models"]["checkpoint_1"] is None
+
+
+def test_the_average_of_the_source_is_kept():
+    protocols = summary.build(**full_inputs())["mcq"]["protocols"]
+    assert (protocols["answer"]["average"], protocols["cmmlu_5shot"]["average"]) == ("micro", "macro")
+    assert (protocols["cmmlu_5shot"]["shots"], protocols["cmmlu_5shot"]["truncated"]) == (5, 2)
+    assert protocols["answer"]["base"]["stderr"] == 0.05
+
+
+def test_the_detectable_difference_is_that_of_the_pairs():
+    found = summary.build(**full_inputs())["mcq"]["minimum_detectable_difference"]
+    error = statistics.clustered_standard_error([0] * 12 + [1] * 24 + [0] * 4, range(40))
+    assert found["value"] == statistics.minimum_detectable_difference(error)
+    same = inputs()
+    same["mcq"]["checkpoint_2"] = same["mcq"]["base"]
+    found = summary.build(**same)["mcq"]["minimum_detectable_difference"]
+    assert found["value"] == statistics.minimum_detectable_difference(1 / 40)
+
+
+def test_several_benchmarks_are_also_told_apart():
+    values = inputs()
+    for scores in values["mcq"].values():
+        for item in scores["protocols"]["answer"]["items"][::2]:
+            item["id"] = item["id"].replace("demo/", "other/")
+    found = summary.build(**values)["mcq"]["benchmarks"]
+    assert [part["tuned"]["n"] for part in found.values()] == [20, 20]
+
+
+def test_seconds_add_the_jobs_of_a_stage(tmp_path):
+    for name, rows in {
+        "read.tsv": ["1.5"],
+        "encode/train-0.tsv": ["2.0", "4.0"],
+        "encode/train-1.tsv": ["5.0"],
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("s\th:m:s\n" + "".join(f"{row}\t0:00:00\n" for row in rows))
+    paths = list(tmp_path.rglob("*.tsv"))
+    assert summary.seconds_by_stage(paths, tmp_path) == {"encode": 8.0, "read": 1.5}
+
+
+@pytest.mark.parametrize("content", [None, "", "time\n1\n", "s\nsoon\n"])
+def test_a_file_that_is_no_benchmark_is_named(tmp_path, content):
+    path = tmp_path / "train.tsv"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=f"{path}: no Snakemake benchmark file"):
+        summary.seconds_by_stage([path], tmp_path)
