@@ -253,12 +253,10 @@ def plan(config: Config, npus: int | None) -> dict[str, Any]:
     return {
         "run": config["run"],
         "recipe": config["recipe"],
-        "layout": config["encode"].get("layout", "padded"),
         "network": network(config),
         "lora": lora(config),
         "device": config["device"],
         "seq_length": config["encode"]["seq_length"],
-        "row_length": {name: row_size(config, name) for name in ("train", "valid")},
         "shards": config["encode"]["shards"],
         "warmup_ratio": part["warmup_ratio"],
         "machine": machine | {"devices": npus if machine["devices"] is None else machine["devices"]},
