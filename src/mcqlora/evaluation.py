@@ -14,6 +14,7 @@ from mcqlora import (
     encode,
     fingerprint,
     io,
+    optionrefs,
     prompt,
     protocols,
     scoring,
@@ -157,8 +158,9 @@ def choose(
         questions: all questions by id.
         leak: records of training questions, see `trained`.
         choosing: `protocols` (of `protocols.NAMES`), `shots` (numbers of worked examples, for the protocols
-            that have them), `rotations` (4 also asks with the options rotated, 1 doesn't), `leak_items` and
-            `generation`: `{"items", "max_new_tokens"}`.
+            that have them), `rotations` (4 also asks with the options rotated, 1 doesn't),
+            `option_references` (patterns of options that may not be, see `optionrefs.table`), `leak_items`
+            and `generation`: `{"items", "max_new_tokens"}`.
     """
     groups = _asked(model, questions, records, leak, choosing, seed)
     scored = model.score(groups)
@@ -215,8 +217,9 @@ def _asked(
     groups: dict[str, Items] = {}
     if chosen & set(protocols.RECIPE):
         rotated = records if choosing["rotations"] > 1 else []
+        patterns = optionrefs.table(choosing["option_references"])
         groups["recipe"] = recipe(records)
-        turned = (protocols.rotations(record, questions[record["id"]]) for record in rotated)
+        turned = (protocols.rotations(record, questions[record["id"]], patterns) for record in rotated)
         groups["circular"] = recipe(record for four in turned for record in four)
         groups["leak"] = recipe(leak)
     if "option" in chosen:

@@ -25,10 +25,27 @@ class Part(NamedTuple):
     """A part as rows of a fixed size: what the network will see of it."""
 
     rows: int
-    documents: int  # records in those rows
-    ids: int  # that are no padding
+    size: int  # ids of a row
+    ids: int  # that are no padding, of all rows
     longest: int  # ids of the longest record, whether it got into a row or not
-    dropped: int  # records that are longer than a row
+    dropped: int  # records that are in no row
+    padded: int  # rows it would take with a row a record
+    packed: int  # rows it would take packed
+
+    @classmethod
+    def of(cls, summary: Mapping[str, Any]) -> Part:
+        """One part of packing.json."""
+        own, padded = summary[summary["layout"]], summary["padded"]["rows"]
+        kept = padded if summary["layout"] == "padded" else summary["documents"] - summary["dropped"]
+        return cls(
+            rows=own["rows"],
+            size=summary["size"],
+            ids=round(own["useful_fraction"] * own["rows"] * summary["size"]),
+            longest=summary["longest"],
+            dropped=summary["documents"] - kept,
+            padded=padded,
+            packed=summary["packed"]["rows"],
+        )
 
 
 def lengths(
@@ -38,49 +55,35 @@ def lengths(
     return np.fromiter((len(encode.encode_row(encoder, template, record)[0]) for record in copies), np.int32)
 
 
-def padded(lengths: np.ndarray, size: int, on_long: str) -> Part:
-    """A row a record, as `encode.pad_row` makes them; with `on_long="truncate"` a long one is cut."""
+def summary(lengths: np.ndarray, size: int, layout: str, on_long: str) -> dict[str, Any]:
+    """A part of packing.json, for records of these lengths."""
     kept = lengths if on_long == "truncate" else lengths[lengths <= size]
-    return Part(
-        rows=len(kept),
-        documents=len(kept),
-        ids=int(np.minimum(kept, size).sum()),
-        longest=int(lengths.max(initial=0)),
-        dropped=len(lengths) - len(kept),
-    )
-
-
-def packed(summary: Mapping[str, Any], size: int) -> Part:
-    """The same of a `packing.packing_summary`."""
-    return Part(
-        rows=summary["rows"],
-        documents=summary["documents"],
-        ids=round(summary["useful_fraction"] * summary["rows"] * size),
-        longest=summary["longest"],
-        dropped=summary["dropped"],
-    )
-
-
-def pack(lengths: np.ndarray, size: int) -> Part:
-    """What best-fit-decreasing packing makes of records of these lengths."""
-    return packed(packing.packing_summary(lengths, packing.best_fit_decreasing(lengths, size), size), size)
+    bins = packing.packing_summary(lengths, packing.best_fit_decreasing(lengths, size), size)
+    return {
+        "layout": layout,
+        "size": size,
+        "documents": len(lengths),
+        "longest": int(lengths.max(initial=0)),
+        "dropped": int((lengths > size).sum()),
+        "padded": {
+            "rows": len(kept),
+            "useful_fraction": int(np.minimum(kept, size).sum()) / max(1, len(kept) * size),
+        },
+        "packed": {"rows": bins["rows"], "useful_fraction": bins["useful_fraction"]},
+    }
 
 
 def reckon(
     *,
     run: str,
     recipe: str,
-    layout: str,
-    train: Part,
-    valid: Part,
+    layouts: Mapping[str, Any],
     test: int,
-    packable: Part | None,
     vocabulary: int,
     network: Mapping[str, Any],
     lora: Mapping[str, Any],
     device: str,
     seq_length: int,
-    row_length: Mapping[str, int],
     shards: int,
     rows: int | None,
     workers: int,
@@ -98,10 +101,9 @@ def reckon(
     """plan.json.
 
     Args:
+        layouts: packing.json, see `packing.summary`.
         test: rows of the test part.
-        packable: what packing would make of padded training rows; None when they are packed.
         vocabulary: pieces of the tokenizer; `network["vocab_size"]` is the network's, None for as many.
-        row_length: ids of a row of train and of valid.
         shards: MindRecord shards of the training part; validation has one.
         machine: `devices`, `tokens_per_second` (a device, padding included) with its `source`, `memory_gb` of
             a device and `disk_gb`, each null when not known.
@@ -110,6 +112,8 @@ def reckon(
         UserError: no training comes of it: too few rows, an interval at which nothing would happen, a
             validation batch that leaves a ragged last one.
     """
+    train, valid = (Part.of(layouts[part]) for part in ("train", "valid"))
+    layout = layouts["train"]["layout"]
     used = min(rows or train.rows, train.rows)
     steps = plan_steps(
         used,
@@ -124,11 +128,11 @@ def reckon(
         evaluation_interval,
         checkpoint_interval,
     )
-    unpacked = train.documents * used // train.rows // steps.global_batch  # steps of an epoch, a row a record
+    unpacked = train.padded * used // train.rows // steps.global_batch  # steps of an epoch, a row a record
     architecture = dict(network) | {"vocab_size": network["vocab_size"] or vocabulary}
     parameters = adapters.count(architecture, lora)
     tokens = steps.steps * steps.global_batch * seq_length
-    useful_fraction = train.ids / (train.rows * row_length["train"])
+    useful_fraction = train.ids / (train.rows * train.size)
     width = 2 if DEVICES[device]["model"]["param_init_type"] == "float16" else 4
     validated = (*steps.evaluations, *(() if steps.steps in steps.evaluations else (steps.steps,)))
     plan = {
@@ -139,7 +143,7 @@ def reckon(
         "workers": workers,
         "global_batch": steps.global_batch,
         "rows": {"train": used, "valid": valid.rows, "test": test},
-        "row_length": dict(row_length),
+        "row_length": {"train": train.size, "valid": valid.size},
         "dropped": {"train": train.dropped, "valid": valid.dropped},
         "longest": {"train": train.longest, "valid": valid.longest},
         "epochs": epochs,
@@ -169,8 +173,8 @@ def reckon(
             parameters,
             width,
             len(steps.checkpoints),
-            mindrecord_bytes(train, row_length["train"], vocabulary, shards, layout == "packed")
-            + mindrecord_bytes(valid, row_length["valid"], vocabulary, 1),
+            mindrecord_bytes(train, vocabulary, shards, layout == "packed")
+            + mindrecord_bytes(valid, vocabulary, 1),
         ),
         "device_memory_bytes": memory_bytes(
             architecture, lora, parameters, batch_size, seq_length, width, recompute
@@ -179,7 +183,7 @@ def reckon(
     }
     return plan | {
         "refusals": refusals(plan, seq_length),
-        "notices": notices(plan, packable),
+        "notices": notices(plan, None if layout == "packed" else train.packed),
     }
 
 
@@ -199,7 +203,7 @@ def hours(tokens: int, validation_tokens: int, workers: int, tokens_per_second: 
     }
 
 
-def mindrecord_bytes(part: Part, size: int, vocabulary: int, shards: int, packed: bool = False) -> int:
+def mindrecord_bytes(part: Part, vocabulary: int, shards: int, packed: bool = False) -> int:
     """Bytes of a part's shards and their indexes, at most.
 
     MindRecord stores a number in 1, 2 or 4 bytes, as it needs, and a quarter for which (measured with
@@ -207,7 +211,7 @@ def mindrecord_bytes(part: Part, size: int, vocabulary: int, shards: int, packed
     stand whole in pages; the index has about 45 bytes a row.
     """
     width = 1 if vocabulary <= 1 << 7 else 2 if vocabulary <= 1 << 15 else 4
-    useful, cells = 2 * part.ids, (3 if packed else 2) * part.rows * size
+    useful, cells = 2 * part.ids, (3 if packed else 2) * part.rows * part.size
     raw = useful * (width + 0.25) + (cells - useful) * 1.25
     return round(shards * (records.HEADER + records.PAGE) + 1.04 * raw + 45 * part.rows)
 
@@ -297,14 +301,17 @@ def refusals(plan: Mapping[str, Any], seq_length: int, free: float | None = None
     return found
 
 
-def notices(plan: Mapping[str, Any], packable: Part | None) -> list[str]:
-    """What fails nothing but is worth knowing, a line each; `packable` as in `reckon`."""
+def notices(plan: Mapping[str, Any], packable: int | None) -> list[str]:
+    """What fails nothing but is worth knowing, a line each.
+
+    `packable` is the rows that packing would make of padded training rows.
+    """
     found = []
     for part, dropped in plan["dropped"].items():
         if dropped:
             found.append(f"{dropped} {part} records are longer than a row and left out (encode.on_long)")
-    if packable and packable.rows:
-        shorter = plan["steps_per_epoch"] / max(1, packable.rows // plan["global_batch"])
+    if packable:
+        shorter = plan["steps_per_epoch"] / max(1, packable // plan["global_batch"])
         if shorter >= 2:
             found.append(
                 f"{1 - plan['tokens']['useful_fraction']:.1%} of the compute is padding: packed, an epoch "

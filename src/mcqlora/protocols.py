@@ -174,9 +174,9 @@ def letter_ids(processor: SentencePieceProcessor) -> list[int]:
     return ids
 
 
-def rotations(record: dict, question: dict) -> list[dict]:
+def rotations(record: dict, question: dict, patterns: optionrefs.Table = optionrefs.DEFAULT) -> list[dict]:
     """The record with its options rotated by 0, 1, 2 and 3 places; none if an option refers to others."""
-    if optionrefs.pins(question):
+    if optionrefs.pins(question, patterns):
         return []
     order = record["order"]
     return [record] + [alpaca.shuffled_record(question, order[k:] + order[:k]) for k in (1, 2, 3)]

@@ -258,12 +258,10 @@ def plan(config: Config, npus: int | None) -> dict[str, Any]:
     return {
         "run": config["run"],
         "recipe": config["recipe"],
-        "layout": config["encode"].get("layout", "padded"),
         "network": network(config),
         "lora": lora(config),
         "device": config["device"],
         "seq_length": config["encode"]["seq_length"],
-        "row_length": {name: row_size(config, name) for name in ("train", "valid")},
         "shards": config["encode"]["shards"],
         "warmup_ratio": part["warmup_ratio"],
         "machine": machine | {"devices": npus if machine["devices"] is None else machine["devices"]},
@@ -281,6 +279,7 @@ def evaluate(config: Config) -> dict[str, Any]:
         "choosing": {
             **{key: part[key] for key in ("protocols", "shots", "rotations")},
             # Where the split itself leaks, the test questions are such questions already.
+            "option_references": config["shuffle"]["option_references"],
             "leak_items": 0 if config["split"] == "recipe" else part["leak_items"],
             "generation": {
                 "items": part["generation_items"],

@@ -181,6 +181,7 @@ CHOOSING = {
     "shots": [0],
     "rotations": 1,
     "leak_items": 0,
+    "option_references": {},
     "generation": {"items": 99, "max_new_tokens": 60},
 }
 

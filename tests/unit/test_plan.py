@@ -5,16 +5,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcqlora import adapters, packing, plan, records, wiring
+from mcqlora import adapters, plan, records, wiring
 from mcqlora import config as settings
 from mcqlora.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = settings.read_yaml(ROOT / "workflow" / "schemas" / "config.schema.yaml")
 VOCABULARY = 103_168
-# The report's rows: 5 records, in 5 copies each, are longer than a row.
-REFERENCE_ROWS = plan.Part(138_020, 138_020, 21_117_060, 1_080, 0)
-VALID_ROWS = plan.Part(2_480, 2_480, 379_440, 700, 0)
+
+
+def part(size, layout="padded", documents=138_020, dropped=0, longest=1_080, padded=None, packed=21_009):
+    """A part of packing.json; 153 ids a document."""
+    kept = documents - dropped
+    rows = {"padded": kept if padded is None else padded, "packed": packed}
+    fractions = {name: {"rows": n, "useful_fraction": 153 * kept / (n * size)} for name, n in rows.items()}
+    return {
+        "layout": layout,
+        "size": size,
+        "documents": documents,
+        "longest": longest,
+        "dropped": dropped,
+    } | (fractions)
+
+
+# The report's rows: 5 questions, in 5 copies each, are longer than a row and cut.
+REFERENCE_ROWS = part(1_025, dropped=25, padded=138_020)
+VALID_ROWS = part(1_024, documents=2_480, longest=700, packed=378)
 
 
 def overlay(name, **changes):
@@ -30,11 +46,10 @@ def overlay(name, **changes):
     return made
 
 
-def reckon(name="reference-4npu", train=REFERENCE_ROWS, valid=VALID_ROWS, layout=None, **changes):
+def reckon(name="reference-4npu", train=REFERENCE_ROWS, valid=VALID_ROWS, **changes):
     asked = wiring.plan(overlay(name, **changes), npus=2)
-    if layout:
-        asked["layout"] = layout
-    return plan.reckon(train=train, valid=valid, test=2_480, packable=None, vocabulary=VOCABULARY, **asked)
+    layouts = {"train": train, "valid": valid}
+    return plan.reckon(layouts=layouts, test=2_480, vocabulary=VOCABULARY, **asked)
 
 
 def test_the_reports_numbers():
@@ -66,8 +81,7 @@ def test_hours_are_tokens_over_the_stated_rate():
 
 
 def test_packed_rows_make_a_shorter_epoch():
-    rows = plan.Part(21_009, 137_995, 21_091_000, 1_080, 25)
-    made = reckon("internlm-7b-4npu", train=rows, layout="packed")
+    made = reckon("internlm-7b-4npu", train=part(1_025, "packed", dropped=25))
     assert made["steps_per_epoch"] == 21_009 // 16 == 1_313
     assert made["epoch_speedup_over_padding"] == (137_995 // 16) / 1_313 > 6
     assert made["dropped"]["train"] == 25
@@ -83,14 +97,16 @@ def test_a_part_of_the_rows():
 LENGTHS = np.array([3, 5, 8, 9, 12, 8, 2], np.int32)
 
 
-def test_padded_rows_drop_or_cut_what_is_longer():
-    assert plan.padded(LENGTHS, 8, "drop") == plan.Part(5, 5, 3 + 5 + 8 + 8 + 2, 12, 2)
-    assert plan.padded(LENGTHS, 8, "truncate") == plan.Part(7, 7, 26 + 8 + 8, 12, 0)
-
-
-def test_packed_rows_are_those_of_the_packing():
-    bins = packing.best_fit_decreasing(LENGTHS, 8)
-    assert plan.pack(LENGTHS, 8) == plan.Part(len(bins), 5, 26, 12, 2)
+@pytest.mark.parametrize(
+    ("layout", "on_long", "expected"),
+    [
+        ("padded", "drop", plan.Part(5, 8, 26, 12, 2, 5, 4)),
+        ("padded", "truncate", plan.Part(7, 8, 26 + 16, 12, 0, 7, 4)),
+        ("packed", "drop", plan.Part(4, 8, 26, 12, 2, 5, 4)),
+    ],
+)
+def test_rows_of_each_layout(layout, on_long, expected):
+    assert plan.Part.of(plan.summary(LENGTHS, 8, layout, on_long)) == expected
 
 
 @pytest.mark.parametrize(
@@ -146,18 +162,14 @@ def test_no_training_comes_of_it(changes, said):
 
 
 def test_notices():
-    valid = plan.Part(2_479, 2_479, 379_000, 1_080, 1)
-    packable = plan.Part(21_009, 137_995, 21_091_000, 1_080, 25)
-    asked = wiring.plan(overlay("reference-4npu", train__recompute=False), npus=2)
-    made = plan.reckon(
-        train=REFERENCE_ROWS, valid=valid, test=0, packable=packable, vocabulary=VOCABULARY, **asked
-    )
+    valid = part(1_024, documents=2_480, dropped=1)
+    made = reckon(valid=valid, train__recompute=False)
     said = "\n".join(made["notices"])
     assert "1 valid records are longer than a row" in said
     assert "85.1% of the compute is padding: packed, an epoch would be 6.57 times shorter" in said
     assert "1 validation rows count twice" in said
     assert "GB, a device has 64 GB: set train.recompute" in said
-    assert reckon()["notices"] == []
+    assert reckon("internlm-7b-4npu", train=part(1_025, "packed", documents=138_000))["notices"] == []
 
 
 def test_the_devices_are_the_profiles_where_none_are_described():
@@ -201,8 +213,8 @@ def test_shards_are_as_large_as_reckoned(tmp_path, rows, size, used, packed, voc
     row = {"input_ids": ids, "labels": labels} | ({"document_ids": np.ones_like(ids)} if packed else {})
     records.write_shard((row for _ in range(rows)), tmp_path / "x.mindrecord", tuple(row))
     found = sum(path.stat().st_size for path in tmp_path.iterdir())
-    part = plan.Part(rows, rows, rows * used, used, 0)
-    assert plan.mindrecord_bytes(part, size, vocabulary, 1, packed) == pytest.approx(found, rel=0.03)
+    made = plan.Part(rows, size, rows * used, used, 0, rows, rows)
+    assert plan.mindrecord_bytes(made, vocabulary, 1, packed) == pytest.approx(found, rel=0.03)
 
 
 def test_the_table_says_it_all():

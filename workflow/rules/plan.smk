@@ -15,6 +15,7 @@ rule reckon:
         ENVIRONMENT
     params:
         plan=wiring.plan(config, NPUS),
+        sizes={part: wiring.row_size(config, part) for part in ("train", "valid")},
         on_long=config["encode"]["on_long"],
         reference_template=config["tokenizer"]["unused_marks"],
         code=code("reckon.py"),

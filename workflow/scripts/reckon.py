@@ -7,18 +7,16 @@ with job(snakemake.log[0]):
     params, source = snakemake.params, snakemake.input
     processor = tokenizer.load(source.tokenizer)
     template = prompt.template(processor, params.reference_template)
-    encoder, size = encode.SegmentEncoder(processor), params.plan["row_length"]
-    lengths = {
-        part: plan.lengths(io.read_json_array(source[part]), encoder, template) for part in ("train", "valid")
+    encoder = encode.SegmentEncoder(processor)
+    layouts = {
+        part: plan.summary(
+            plan.lengths(io.read_json_array(source[part]), encoder, template), size, "padded", params.on_long
+        )
+        for part, size in params.sizes.items()
     }
-    padded = {part: plan.padded(found, size[part], params.on_long) for part, found in lengths.items()}
-    packable = plan.pack(lengths["train"], size["train"])
-    packed = params.plan["layout"] == "packed"
     made = plan.reckon(
-        train=packable if packed else padded["train"],
-        valid=padded["valid"],
+        layouts=layouts,
         test=io.read_json(source.leakage)["records"]["test"],
-        packable=None if packed else packable,
         vocabulary=processor.vocab_size(),
         **params.plan,
     )
