@@ -152,7 +152,8 @@ def convert(*, folder: Path, tokenizer_path: str, output: Path, network: dict, d
     Raises:
         UserError: the folder is not whole, not of this network, or too large for this machine.
     """
-    network = network | {"vocab_size": tokenizer.load(tokenizer_path).vocab_size()}
+    pieces = tokenizer.load(tokenizer_path).vocab_size()
+    network = network | {"vocab_size": tokenizer.network_vocabulary(pieces, network.get("vocab_size"))}
     given = check_architecture(folder, network, network["vocab_size"])
     wanted = shapes(network)
     sources = check_tensors(folder, tensorfiles.locate(folder), wanted, given["tied"])

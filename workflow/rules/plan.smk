@@ -5,6 +5,7 @@ rule reckon:
         valid=rules.split.output.valid,
         leakage=rules.split.output.leakage,
         tokenizer=rules.tokenizer.output[0],
+        base=BASE_FILES[:1],  # its config.json
     output:
         f"{RESULTS}/plan.json",
     log:

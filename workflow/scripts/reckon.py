@@ -1,11 +1,15 @@
 """plan.json, from the parts and the tokenizer."""
 
-from mcqlora import encode, io, plan, prompt, tokenizer
+from pathlib import Path
+
+from mcqlora import encode, huggingface, io, plan, prompt, tokenizer
 from mcqlora.cli import job
 
 with job(snakemake.log[0]):
     params, source = snakemake.params, snakemake.input
     processor = tokenizer.load(source.tokenizer)
+    for path in source.base:
+        huggingface.check_architecture(Path(path).parent, params.plan["network"], processor.vocab_size())
     template = prompt.template(processor, params.reference_template)
     encoder = encode.SegmentEncoder(processor)
     layouts = {
