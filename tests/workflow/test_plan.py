@@ -1,5 +1,7 @@
 """`snakemake plan` and the profiles: what is said before anything is trained."""
 
+import shutil
+
 import pytest
 
 from mcqlora import io
@@ -57,6 +59,22 @@ def planned(tmp_path_factory):
     done = snakemake(folder, "--cores", "1", "plan")
     assert done.returncode == 0, done.stderr
     return folder
+
+
+def test_a_given_base_of_another_architecture_is_refused_now(planned):
+    """From its config.json alone; the weights are not looked at."""
+    folder = planned / "given"
+    folder.mkdir()
+    shutil.copy(planned / "results/tiny/tokenizer.model", folder)
+    (folder / "model.safetensors").touch()
+    said = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    io.write_json(
+        folder / "config.json", {"model_type": "llama", "attention_bias": True, "vocab_size": 1200} | said
+    )
+    done = snakemake(planned, "--cores", "1", "plan", "--config", "run=other", "base={path: given}")
+    assert done.returncode == 1
+    (found,) = errors(done)
+    assert found.startswith("mcqlora: given/config.json: model.hidden_size is 32, there 64")
 
 
 def test_the_training_is_as_planned(finished):
