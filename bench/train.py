@@ -1,11 +1,11 @@
-"""LoRA training: our network's tokens a second in MindSpore against the same one's in torch + peft, same rows.
+"""LoRA training: tokens a second of our network in MindSpore against the same in torch + peft, same rows.
 
     .venv/bin/python bench/train.py [--help]
 
 Both sides take one random LLaMA with InternLM's biases, the same rows, AdamW and clipping, in float32 on all
-cores, in turns. Documents have the lengths of MMLU's and CMMLU's questions (median 125, mean 153 ids); a row is
-one of them padded, as in the report, or several packed. The first step's loss must be one on both sides. A
-useful token is one that is no padding.
+cores, in turns. Documents have the lengths of MMLU's and CMMLU's questions (median 125, mean 153 ids); a row
+is one of them padded, as in the report, or several packed. The first step's loss must be one on both sides.
+A useful token is one that is no padding.
 
 Needs .venv and .venv-parity (`make parity` makes both).
 """
