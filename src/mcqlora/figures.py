@@ -333,7 +333,7 @@ def _forest(
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 100)
     axes.set_xticks(_QUARTERS, [f"{tick} %" for tick in _QUARTERS], fontsize=size)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, pad=6)  # clear of a point at 0 %
     return axes
 
 

@@ -189,12 +189,13 @@ def _leak(summary: Summary) -> str:
     head = f"**Leak: none**, no test question (n = {n:,}), nor a duplicate of one, was trained on."
     if not leak["gap"]:
         return f"{head} What a leak would add is not known. {no_gap(summary)}"
-    base = leak["models"][BASE]["gap"]
+    base, gap = leak["models"][BASE]["gap"], leak["gap"]
     beside = f"; base {_span(base, sign='+')}, n = {base['n']:,}" if base else ""
+    word = "a leak would add" if gap["low"] > 0 else "no gap is shown,"
     return (
         f"{head} Asked training questions in another order it scores {_percent(leak['recipe'])} "
         f"(n = {leak['recipe']['n']:,}) against {_percent(leak['honest'])} (n = {leak['honest']['n']:,}): "
-        f"a leak would add {_span(leak['gap'], sign='+')} points{beside}."
+        f"{word} {_span(gap, sign='+')} points{beside}."
     )
 
 

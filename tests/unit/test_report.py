@@ -68,6 +68,9 @@ def test_the_leak_is_told_side_by_side(full):
         in found
     )
     assert "| base | 30.0 % [" in found
+    assert "a leak would add" not in found and "no gap is shown, +10.0 [" in report.verdicts(full)[1]
+    earlier = report.verdicts(summary.build(**full_inputs(tuned="checkpoint_1")))[1]
+    assert "a leak would add +25.0 [" in earlier and "base +0.0 [" in earlier
 
 
 def test_what_was_not_run_is_said():

@@ -34,6 +34,21 @@ def test_summary_has_the_contract_s_keys(results):
     assert {"demo", "read", "encode", "base", "train", "evaluate"} <= set(summary["seconds"])
 
 
+def test_the_leak_is_told_for_every_model_and_the_report_names_its_inputs(results):
+    summary = json.loads((results / "summary.json").read_text())
+    leak, models = summary["leak"], ["base", *(f"checkpoint_{k}" for k in range(1, 6))]
+    assert list(leak["models"]) == models
+    for part in (leak, *leak["models"].values()):
+        assert part["honest"]["n"] == 60 and part["gap"]["n"] == 60 + part["recipe"]["n"]
+        for key in ("honest", "recipe", "gap"):
+            assert part[key]["low"] <= part[key]["value"] <= part[key]["high"]
+    report = (results / "report.md").read_text()
+    for model in models:
+        name = f"evaluation/{model}/mcq.json"
+        assert summary["inputs"][name] == io.sha256(results / name)
+        assert f"{name} `{summary['inputs'][name][:12]}`" in report
+
+
 def test_parameters_are_those_of_the_files(results):
     told = json.loads((results / "summary.json").read_text())["parameters"]
     base = adapters.read(results / "base" / "model.safetensors")
