@@ -24,6 +24,7 @@ from typing import NamedTuple
 from mcqlora import archives
 from mcqlora.errors import UserError
 
+CELL = 1 << 17  # characters; a longer one is no option but a lost quote
 LETTERS = "ABCD"
 SPLITS = ("dev", "val", "test")
 
@@ -193,6 +194,7 @@ def _files(base: Path, place: Path, shape: Layout, layout: str) -> Iterator[tupl
 def _rows(file: Path, named: Path, shape: Layout) -> Iterator[tuple[int, list[str]]]:
     """Yield (first line, cells) of every data row; the layout's header is checked and skipped."""
     text = _text(file, named)
+    csv.field_size_limit(CELL)  # a limit of the whole process, which others raise
     reader = csv.reader(text_io.StringIO(text, newline=""), strict=True)
     header_due = shape.header is not None
     row = 0
