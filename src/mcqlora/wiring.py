@@ -278,8 +278,8 @@ def evaluate(config: Config) -> dict[str, Any]:
         "batch_size": part["batch_size"],
         "choosing": {
             **{key: part[key] for key in ("protocols", "shots", "rotations")},
-            # Where the split itself leaks, the test questions are such questions already.
             "option_references": config["shuffle"]["option_references"],
+            # Where the split itself leaks, the test questions are such questions already.
             "leak_items": 0 if config["split"] == "recipe" else part["leak_items"],
             "generation": {
                 "items": part["generation_items"],
