@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import orjson
@@ -23,17 +22,6 @@ from mcqlora.errors import UserError
 ROWS_A_CALL = 1000  # a call costs as much as dozens of rows
 PAGE = 1 << 18  # bytes; the library's 32 MiB make any small shard 50 MB
 HEADER = 1 << 22  # bytes; room for about 18,000 pages, some 4 GiB of rows
-
-T = TypeVar("T")
-
-
-def shard_rows(rows: Iterable[T], total: int, shard: int, shards: int) -> Iterator[T]:
-    """The rows of shard `shard` (zero-based) of `shards` out of `total`; shard sizes differ by 1 at most.
-
-    Shards are contiguous, so that all of them read in order give the same rows in the same order, whatever
-    their number.
-    """
-    return itertools.islice(rows, total * shard // shards, total * (shard + 1) // shards)
 
 
 def write_shard(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mcqlora import adapters, checkpoints, history, io
+from mcqlora import adapters, checkpoints, history, io, packing
 from mcqlora.errors import UserError
 from mcqlora.launch import exclusive, launch
 from mcqlora.schedule import Schedule, evenly, plan_steps
@@ -136,7 +136,7 @@ def render(
     load_checkpoint: str,
     output: str,
     device: str,
-    columns: tuple[str, ...] = ("input_ids", "labels"),
+    columns: Sequence[str] = packing.COLUMNS["padded"],
     rows: int | None = None,
     patience: int | None = None,
     start: int = 0,
@@ -145,7 +145,8 @@ def render(
 
     `optimization` has `learning_rate`, `warmup_ratio`, `betas`, `eps`, `weight_decay`, `max_grad_norm`,
     `loss_scale` and `seed`. Without `valid_files` nothing is evaluated during training. `rows` limits the
-    training rows to so many of a random order. With `start` it goes on after so many steps.
+    training rows to so many of a random order. `columns` are those of the training rows; validation rows are
+    padded. With `start` it goes on after so many steps.
     """
     train = _dataset(train_files, columns, True, optimization["seed"], True, rows)
     config = {
@@ -234,7 +235,7 @@ def render(
         },
     }
     if valid_files:
-        evaluation = _dataset(valid_files, columns, False, optimization["seed"], False)
+        evaluation = _dataset(valid_files, packing.COLUMNS["padded"], False, optimization["seed"], False)
         config["eval_dataset"] = evaluation
         config["eval_dataset_task"] = {"type": "CausalLanguageModelDataset", "dataset_config": evaluation}
     return config
@@ -275,6 +276,7 @@ def finetune(
     patience: int | None,
     seq_length: int,
     device: str,
+    layout: packing.Layout,
     reference_template: bool,
     timeout: int,
 ) -> None:
@@ -321,6 +323,7 @@ def finetune(
             rows=None if used == available else used,
             device=device,
             patience=patience,
+            columns=packing.COLUMNS[layout],
             timeout=timeout,
         )
         losses = place.history()

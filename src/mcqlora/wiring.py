@@ -55,6 +55,11 @@ def check(config: dict[str, Any], npus: int | None, named: Config = MappingProxy
         raise UserError("tokenizer.path: not set; only the generated benchmark has a text to train one on")
     if config["base"]["text"] == "corpus" and not generated:
         raise UserError("base.text: only the generated benchmark has a corpus; set base.text: train")
+    if config["encode"]["layout"] == "packed" and config["encode"]["on_long"] == "truncate":
+        raise UserError(
+            "encode.on_long: truncate leaves rows without a label, and packed rows have no room for them; "
+            "set encode.on_long: drop or encode.layout: padded"
+        )
     model = config["model"]
     if model["hidden_size"] % model["num_heads"]:
         raise UserError(
@@ -148,9 +153,15 @@ def row_size(config: Config, part: str) -> int:
     return config["encode"]["seq_length"] + (part == "train")
 
 
-def edge(config: Config) -> str:
-    """What becomes of a row that fits exactly, see `encode.pad_row`."""
-    return "reference" if config["encode"]["mask_full_rows"] else "corrected"
+def layout(config: Config, part: str) -> str:
+    """Rows of the validation part are padded: its loss is compared between layouts."""
+    return config["encode"]["layout"] if part == "train" else "padded"
+
+
+def edge(config: Config, part: str) -> str:
+    """What becomes of a padded row that fits exactly, see `packing.pad_row`."""
+    masks = config["encode"]["mask_full_rows"] and layout(config, part) == "padded"
+    return "reference" if masks else "corrected"
 
 
 def network(config: Config) -> dict[str, Any]:
@@ -193,6 +204,7 @@ def train(config: Config) -> dict[str, Any]:
         "optimization": optimization(part),
         "seq_length": config["encode"]["seq_length"],
         "device": config["device"],
+        "layout": config["encode"]["layout"],
         "reference_template": config["tokenizer"]["unused_marks"],
     } | {
         key: part[key]

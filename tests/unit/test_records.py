@@ -6,8 +6,6 @@ import sqlite3
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mcqlora import records
 from mcqlora.errors import UserError
@@ -25,13 +23,6 @@ def assert_same(found, expected):
         for name in a:
             assert a[name].dtype == np.int32
             np.testing.assert_array_equal(a[name], b[name])
-
-
-@given(st.integers(0, 50), st.integers(1, 60))
-def test_shards_in_order_are_the_rows(total, shards):
-    parts = [list(records.shard_rows(iter(range(total)), total, shard, shards)) for shard in range(shards)]
-    assert list(itertools.chain(*parts)) == list(range(total))
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +63,7 @@ def test_same_rows_same_bytes_and_an_old_shard_is_replaced(shard, tmp_path):
 def test_several_shards_read_in_order(tmp_path):
     paths = [tmp_path / f"shard-{i}-of-3.mindrecord" for i in range(3)]
     for i, path in enumerate(paths):
-        records.write_shard(records.shard_rows(rows_of(20), 20, i, 3), path)
+        records.write_shard(itertools.islice(rows_of(20), 20 * i // 3, 20 * (i + 1) // 3), path)
     assert_same(records.read_shard(paths), rows_of(20))
     assert records.count_rows(paths) == 20
 
