@@ -30,19 +30,28 @@ def atomic(path: PathLike, mode: str = "wb") -> Iterator[IO]:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": "\n"})) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+            with open(temporary, mode, **text) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def disk_errors(path: PathLike) -> Iterator[None]:
+    """Raises: UserError: the disk is full or the place is not writable, while `path` is written inside."""
+    try:
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             reason = f"{path}: cannot write ({error.strerror}); free space or mend permissions"
             raise UserError(reason) from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: PathLike, data: bytes) -> None:

@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import itertools
 import os
 import shutil
@@ -109,12 +110,74 @@ def test_a_bad_row_stops_the_writing_and_keeps_the_old_shard(copy, bad, message)
     assert sorted(os.listdir(copy.parent)) == [copy.name, copy.name + ".db"]
 
 
-def test_a_library_error_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "HEADER", 1)
-    with pytest.raises(UserError, match=r"x\.mindrecord: cannot be written \(") as caught:
+def test_a_shard_too_large_for_its_header(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "HEADER", 500)
+    with pytest.raises(UserError, match=r"x\.mindrecord: too large for one shard; raise encode.shards"):
         records.write_shard(rows_of(3), tmp_path / "x.mindrecord")
-    assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), sqlite3.OperationalError("full")]
+)
+def test_a_full_disk(tmp_path, monkeypatch, error):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(records, "_write_index", full)
+    with pytest.raises(UserError, match=r"x\.mindrecord: cannot write .*\(.*\); free space"):
+        records.write_shard(rows_of(3), tmp_path / "x.mindrecord")
+    assert os.listdir(tmp_path) == []
+
+
+def extremes(count, size, columns=("input_ids", "labels")):
+    """Values around each width's limits: every width occurs, and pages differ in their numbers of rows."""
+    limits = [0, 1, -1, 127, 128, -128, -129, 32767, 32768, -32768, -32769, 103167, 2**31 - 1, -(2**31)]
+    generator = np.random.default_rng(size)
+    for _ in range(count):
+        yield {name: generator.choice(limits, size).astype(np.int32) for name in columns}
+
+
+def padded(count, size, columns=("input_ids", "labels")):
+    for row in rows_of(count, size, columns):
+        for column in row.values():
+            column[size // 3 :] = -100
+        yield row
+
+
+@pytest.mark.parametrize(
+    ("rows", "count", "size", "columns"),
+    [
+        (rows_of, 1, 1, 2),
+        (extremes, 3, 13, 2),
+        (extremes, 2_000, 14, 3),  # more than one page of blobs
+        (padded, 700, 33, 3),
+        (rows_of, 6_000, 3, 2),  # more than one page of raw data
+        (rows_of, 2, 1 << 13, 3),  # rows larger than a page
+    ],
+)
+def test_the_very_bytes_of_mindspores_writer(tmp_path, monkeypatch, rows, count, size, columns):
+    from mindspore.mindrecord import FileWriter
+
+    monkeypatch.setattr(records, "PAGE", 1 << 15)
+    names = ("input_ids", "labels", "document_ids")[:columns]
+    ours, theirs = (tmp_path / folder / "x.mindrecord" for folder in ("ours", "theirs"))
+    records.write_shard(rows(count, size, names), ours, names)
+    theirs.parent.mkdir()
+    writer = FileWriter(str(theirs))
+    writer.set_page_size(max(records.PAGE, 2 * 4 * size * columns))
+    writer.set_header_size(records.HEADER)
+    writer.add_schema({name: {"type": "int32", "shape": [-1]} for name in names}, "mcqlora")
+    writer.write_raw_data(list(rows(count, size, names)))
+    writer.commit()
+    assert ours.read_bytes() == theirs.read_bytes()
+    assert table(ours) == table(theirs)
+
+
+def table(path):
+    """What the index says; SQLite writes its own version into the file."""
+    with contextlib.closing(sqlite3.connect(f"{path}.db")) as index:
+        return [list(index.execute(f"SELECT * FROM {name}")) for name in ("INDEXES", "SHARD_NAME")]
 
 
 def cut(path, keep):
