@@ -15,7 +15,8 @@ from mcqlora import io, prompt, tokenizer
 from mcqlora.prompt import Encode, Template
 
 SPACE = "\u2581"  # how a vocabulary piece spells a space
-CACHED = 1 << 20  # segments, and words
+CACHED = 1 << 20  # lines, and words
+WAITING = 1 << 18  # ids that are written together
 
 
 class SegmentEncoder:
@@ -39,31 +40,47 @@ class SegmentEncoder:
         if not _can_cut(settings):
             return
         pairs = _pairs(processor)
-        self._before_newline = _spelt(a for a, b in pairs if b == "\n")
-        after_newline = _spelt(b for a, b in pairs if a == "\n")
-        # A line's end that is no cut; where there is one the whole text goes the slow way.
+        after_newline = _spelt(after for before, after in pairs if before == "\n")
+        # A newline where a text may not be cut; where there is one the whole text goes the slow way.
         self._joined = re.compile(rf"\n{_any_of(after_newline)}").search
         self._slowly = re.compile(rf"(?<=\n)(?={_none_of(after_newline)})").split
-        self._newline = encode("\n")
-        if settings.dummy_prefix:  # only the first line has it: encode the others whole, after a newline
-            before, self._newline = len(self._newline), None
+        newline = encode("\n")
+        if settings.dummy_prefix:  # only the first line has it: encode the others after a newline
             self._first = _Cache(encode)
-            self._inner = _Cache(lambda line: encode("\n" + line)[before:])
+            self._first_ended = _Cache(lambda line: encode(line + "\n"))
+            self._lines = _Cache(lambda line: encode("\n" + line)[len(newline) :])
+            self._ended = _Cache(lambda line: encode("\n" + line + "\n")[len(newline) :])
             return
-        words = _Cache(encode)
-        inside = re.compile(
-            rf"(?<={_none_of(_spelt(a for a, b in pairs if b == SPACE))})(?=[ {SPACE}])"
-            rf"|(?<=\.)(?={_none_of(_spelt(b for a, b in pairs if a == '.'))})"
-        )
-        rests = _Cache(lambda rest: [i for word in inside.split(rest) for i in words[word]])
+        before_newline = _spelt(before for before, after in pairs if after == "\n")
+        before_space = _spelt(before for before, after in pairs if after == SPACE)
+        after_period = _spelt(after for before, after in pairs if before == ".")
+        stuck = re.compile(rf"{_any_of(before_space)} ").search  # a space before which there is no cut
+        loose = re.compile(rf"(?<={_none_of(before_space)})(?= )").split
+        words, spaced = _Cache(encode), _Cache(lambda word: encode(" " + word))
 
-        def encode_line(line: str) -> tuple[int, ...]:
-            place = inside.search(line)
-            if place is None:
-                return words[line]
-            return words[line[: place.start()]] + rests[line[place.start() :]]
+        def rest_ids(rest: str) -> Iterable[int]:
+            if stuck(rest):
+                return itertools.chain.from_iterable(map(words.__getitem__, loose(rest)))
+            first, *others = rest.split(" ")
+            return itertools.chain(words[first], *map(spaced.__getitem__, others))
 
-        self._first = self._inner = _Cache(encode_line)
+        rests = _Cache(rest_ids)
+
+        def line_ids(line: str) -> tuple[int, ...]:
+            place = line.find(".") + 1
+            if not 0 < place < len(line) or line[place] in after_period:
+                place = line.find(" ")
+                if place < 1 or line[place - 1] in before_space:
+                    return rests[line]
+            return words[line[:place]] + rests[line[place:]]
+
+        def ended_ids(line: str) -> tuple[int, ...]:
+            if line[-1:] in before_newline:
+                return line_ids(line + "\n")
+            return (*line_ids(line), *newline)
+
+        self._first = self._lines = _Cache(line_ids)
+        self._first_ended = self._ended = _Cache(ended_ids)
 
     def __call__(self, text: str) -> list[int]:
         if self._joined is None:
@@ -72,18 +89,15 @@ class SegmentEncoder:
             first, *others = self._slowly(text)
             ids = list(self._first[first])
             for line in others:
-                ids += self._inner[line]
+                ids += self._lines[line]
             return ids
-        *lines, last = text.split("\n")
-        ids, cache = [], self._first
-        for line in lines:
-            if self._newline is None or line[-1:] in self._before_newline:
-                ids += cache[line + "\n"]
-            else:
-                ids += cache[line]
-                ids += self._newline
-            cache = self._inner
-        ids += cache[last]
+        *ended, last = text.split("\n")
+        if not ended:
+            return list(self._first[last])
+        ids = list(self._first_ended[ended[0]])
+        for line in ended[1:]:
+            ids += self._ended[line]
+        ids += self._lines[last]
         return ids
 
 
@@ -173,15 +187,19 @@ def write_documents(
         What a row of `size` ids has no room for, or no room to spare: [{"index", "id", "order", "length"}] of
         the records with `size` ids or more; `index` counts records from 0.
     """
-    found, long = array("i"), []
+    found, long, waiting = array("i"), [], array("i")
     with io.atomic(ids) as file:
         for index, record in enumerate(records):
             row, n_prompt = encode_row(encode, template, record)
-            array("i", row).tofile(file)
             found.extend((len(row), n_prompt))
+            waiting.fromlist(row)
+            if len(waiting) > WAITING:
+                waiting.tofile(file)
+                del waiting[:]
             if len(row) >= size:
                 name = {"id": record.get("id"), "order": record.get("order")}
                 long.append({"index": index} | name | {"length": len(row)})
+        waiting.tofile(file)
     with io.atomic(shapes) as file:
         np.save(file, np.frombuffer(found, np.int32).reshape(-1, 2))
     return long

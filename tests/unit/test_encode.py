@@ -190,7 +190,7 @@ def test_a_full_cache_starts_again(monkeypatch):
     encoder = encode.SegmentEncoder(processor)
     texts = [f"A.the {word}\nB.the river\n" for word in WORDS]
     assert [encoder(text) for text in texts] == [processor.encode(text) for text in texts]
-    assert len(encoder._inner) <= 3
+    assert len(encoder._ended) <= 3
 
 
 def written(tmp_path, records, size):
