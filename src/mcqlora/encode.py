@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,90 +15,96 @@ from mcqlora import io, prompt, tokenizer
 from mcqlora.prompt import Encode, Template
 
 SPACE = "\u2581"  # how a vocabulary piece spells a space
-CACHED = 1 << 20  # lines, and words
+NEWLINE = "\n"
+CACHED = 1 << 20  # words, and rests of lines
+HEAD = 24  # characters of a line in which the period after a letter is looked for
+HEAD = 24  # characters of a line among which the period after a letter is looked for
 WAITING = 1 << 18  # ids that are written together
+
+Pairs = set[tuple[str, str]]
 
 
 class SegmentEncoder:
     """`encoder(text)` equals `processor.encode(text)`, and encodes each distinct piece of its texts once.
 
     A text may be cut between two characters that stand side by side in no piece of the vocabulary: no BPE
-    merge can cross such a place, so the parts' ids joined are the ids of the text. Places are looked for
-
-    * around newlines, which gives lines: shuffled copies of a question share nearly all of them but letters;
-    * in a new line, before spaces and after periods: its first part holds the letter of an option, the rest
-      is the option, whatever its letter, and is looked up whole before it is cut on.
-
-    A model for which the law does not hold (not BPE, or one whose normalisation looks beyond a character) is
-    served without cutting.
+    merge can cross such a place, so the parts' ids joined are the ids of the text. A model for which that
+    does not hold (not BPE, or one whose normalisation looks beyond a character) is served without cutting.
     """
 
     def __init__(self, processor: SentencePieceProcessor) -> None:
-        self._encode = encode = processor.encode
-        self._joined = None
         settings = tokenizer.settings(processor)
         if not _can_cut(settings):
-            return
-        pairs = _pairs(processor)
-        after_newline = _spelt(after for before, after in pairs if before == "\n")
-        # A newline where a text may not be cut; where there is one the whole text goes the slow way.
-        self._joined = re.compile(rf"\n{_any_of(after_newline)}").search
-        self._slowly = re.compile(rf"(?<=\n)(?={_none_of(after_newline)})").split
-        newline = encode("\n")
-        if settings.dummy_prefix:  # only the first line has it: encode the others after a newline
-            self._first = _Cache(encode)
-            self._first_ended = _Cache(lambda line: encode(line + "\n"))
-            self._lines = _Cache(lambda line: encode("\n" + line)[len(newline) :])
-            self._ended = _Cache(lambda line: encode("\n" + line + "\n")[len(newline) :])
-            return
-        before_newline = _spelt(before for before, after in pairs if after == "\n")
-        before_space = _spelt(before for before, after in pairs if after == SPACE)
-        after_period = _spelt(after for before, after in pairs if before == ".")
-        stuck = re.compile(rf"{_any_of(before_space)} ").search  # a space before which there is no cut
-        loose = re.compile(rf"(?<={_none_of(before_space)})(?= )").split
-        words, spaced = _Cache(encode), _Cache(lambda word: encode(" " + word))
-
-        def rest_ids(rest: str) -> Iterable[int]:
-            if stuck(rest):
-                return itertools.chain.from_iterable(map(words.__getitem__, loose(rest)))
-            first, *others = rest.split(" ")
-            return itertools.chain(words[first], *map(spaced.__getitem__, others))
-
-        rests = _Cache(rest_ids)
-
-        def line_ids(line: str) -> tuple[int, ...]:
-            place = line.find(".") + 1
-            if not 0 < place < len(line) or line[place] in after_period:
-                place = line.find(" ")
-                if place < 1 or line[place - 1] in before_space:
-                    return rests[line]
-            return words[line[:place]] + rests[line[place:]]
-
-        def ended_ids(line: str) -> tuple[int, ...]:
-            if line[-1:] in before_newline:
-                return line_ids(line + "\n")
-            return (*line_ids(line), *newline)
-
-        self._first = self._lines = _Cache(line_ids)
-        self._first_ended = self._ended = _Cache(ended_ids)
+            self._encode = processor.encode
+        elif settings.dummy_prefix:
+            self._encode = _by_lines(processor.encode, _pairs(processor))
+        else:
+            self._encode = _by_parts(processor.encode, _pairs(processor))
 
     def __call__(self, text: str) -> list[int]:
-        if self._joined is None:
-            return self._encode(text)
-        if self._joined(text):
-            first, *others = self._slowly(text)
-            ids = list(self._first[first])
-            for line in others:
-                ids += self._lines[line]
-            return ids
-        *ended, last = text.split("\n")
-        if not ended:
-            return list(self._first[last])
-        ids = list(self._first_ended[ended[0]])
-        for line in ended[1:]:
-            ids += self._ended[line]
-        ids += self._lines[last]
+        return self._encode(text)
+
+
+def _by_lines(encode: Encode, pairs: Pairs) -> Encode:
+    """Cuts after newlines. Only the first line has the dummy prefix: others are encoded after a newline."""
+    before = len(encode(NEWLINE))
+    firsts, others = _Cache(encode), _Cache(lambda line: encode(NEWLINE + line)[before:])
+    after_newlines = re.compile(rf"(?<=\n)(?={_none_of(_after(pairs, NEWLINE))})").split
+
+    def encoded(text: str) -> list[int]:
+        first, *lines = after_newlines(text)
+        return [*firsts[first], *chain(*map(others.__getitem__, lines))]
+
+    return encoded
+
+
+def _by_parts(encode: Encode, pairs: Pairs) -> Encode:
+    """Cuts around newlines, and a line in two near its start.
+
+    The letter of an option stays in the first part ("A." or, if a merge can cross the period, "A.the"); the
+    rest is looked up whole, whatever the letter: shuffled copies of a question share nearly all of it. A rest
+    that is new is cut before spaces.
+    """
+    newline = encode(NEWLINE)
+    before_newline, after_newline = _before(pairs, NEWLINE), _after(pairs, NEWLINE)
+    before_space, after_period = _before(pairs, SPACE), _after(pairs, ".")
+    joined = re.compile(rf"\n{_any_of(after_newline)}").search  # a newline after which there is no cut
+    after_newlines = re.compile(rf"(?<=\n)(?={_none_of(after_newline)})").split
+    stuck = re.compile(rf"{_any_of(before_space)} ").search  # a space before which there is no cut
+    before_spaces = re.compile(rf"(?<={_none_of(before_space)})(?= )").split
+    words, spaced = _Cache(encode), _Cache(lambda word: encode(" " + word))
+
+    def rest_ids(rest: str) -> Iterable[int]:
+        if stuck(rest):
+            return chain(*map(words.__getitem__, before_spaces(rest)))
+        first, *others = rest.split(" ")
+        return chain(words[first], *map(spaced.__getitem__, others))
+
+    rests = _Cache(rest_ids)
+
+    def line_ids(line: str) -> tuple[int, ...]:
+        place = line.find(".", 0, HEAD) + 1
+        if not 0 < place < len(line) or line[place] in after_period:
+            place = line.find(" ", place)
+            if place < 1 or line[place - 1] in before_space:
+                return rests[line]
+        return words[line[:place]] + rests[line[place:]]
+
+    def encoded(text: str) -> list[int]:
+        if joined(text):
+            return list(chain(*map(rests.__getitem__, after_newlines(text))))
+        ids: list[int] = []
+        *lines, last = text.split(NEWLINE)
+        for line in lines:
+            if line[-1:] in before_newline:
+                ids += line_ids(line + NEWLINE)
+            else:
+                ids += line_ids(line)
+                ids += newline
+        ids += line_ids(last)
         return ids
+
+    return encoded
 
 
 class _Cache(dict[str, tuple[int, ...]]):
@@ -121,10 +127,30 @@ def _can_cut(settings: tokenizer.Settings) -> bool:
     return settings.is_bpe and settings.byte_fallback and keeps_text
 
 
-def _pairs(processor: SentencePieceProcessor) -> set[tuple[str, str]]:
+def _pairs(processor: SentencePieceProcessor) -> Pairs:
     """All pairs of characters side by side in a piece, with `SPACE` for a space."""
     pieces = (processor.id_to_piece(index).replace(" ", SPACE) for index in range(processor.vocab_size()))
-    return {pair for piece in pieces for pair in itertools.pairwise(piece)}
+    return {pair for piece in pieces for pair in pairwise(piece)}
+
+
+def _before(pairs: Iterable[tuple[str, str]], after: str) -> frozenset[str]:
+    """The characters that stand before `after` in some piece, as a text spells them."""
+    return _spelt(first for first, second in pairs if second == after)
+
+
+def _after(pairs: Iterable[tuple[str, str]], before: str) -> frozenset[str]:
+    """The characters that stand after `before` in some piece, as a text spells them."""
+    return _spelt(second for first, second in pairs if first == before)
+
+
+def _before(pairs: Pairs, after: str) -> frozenset[str]:
+    """The characters that stand before `after` in some piece, as a text spells them."""
+    return _spelt(first for first, second in pairs if second == after)
+
+
+def _after(pairs: Pairs, before: str) -> frozenset[str]:
+    """The characters that stand after `before` in some piece, as a text spells them."""
+    return _spelt(second for first, second in pairs if first == before)
 
 
 def _spelt(characters: Iterable[str]) -> frozenset[str]:
@@ -209,4 +235,5 @@ def read_documents(ids: io.PathLike, shapes: io.PathLike) -> Documents:
     """The documents of `write_documents`; their ids stay on disk until they are asked for."""
     found = np.load(shapes)
     total = int(found[:, 0].sum(dtype=np.int64))
-    return Documents(np.memmap(ids, np.int32, "r", shape=(total,)) if total else np.empty(0, np.int32), found)
+    mapped = np.memmap(ids, np.int32, "r", shape=(total,)) if total else np.empty(0, np.int32)
+    return Documents(np.asarray(mapped), found)  # a slice of a memmap costs ten times that of an array

@@ -73,17 +73,6 @@ def rows(
         yield pack_row([documents[index] for _, index in row], size, pad)
 
 
-def label_ids(ids: np.ndarray, n_prompt: int) -> np.ndarray:
-    """Labels of a document, int32[n], each at the index of its input (the network shifts).
-
-    The prompt has none. The first id never has one: in a packed row it would be predicted from the document
-    before.
-    """
-    labels = ids.astype(np.int32)
-    labels[: max(n_prompt, 1)] = IGNORE
-    return labels
-
-
 def pad_row(
     document: Document, size: int, pad: int, edge: Literal["corrected", "reference"] = "corrected"
 ) -> Row:
@@ -94,39 +83,47 @@ def pad_row(
     does beyond (a crash, rows of unequal length) is not repeated.
     """
     n = len(document.ids)
-    input_ids = np.full(size, pad, np.int32)
-    labels = np.full(size, IGNORE, np.int32)
-    input_ids[:n] = document.ids[:size]
+    row = _empty_row(size, pad)
     if n < size or (n == size and edge == "corrected"):
-        labels[:n] = label_ids(document.ids, document.n_prompt)
-    return {"input_ids": input_ids, "labels": labels}
+        _put(row, 0, document)
+    else:
+        row["input_ids"][:] = document.ids[:size]
+    return row
 
 
 def pack_row(documents: Sequence[Document], size: int, pad: int) -> Row:
     """One row, three columns of int32[size].
 
-    input_ids: the documents one after the other, then `pad`. labels: as in a row of its own, so the first id
-    of a document has none and the shifted loss never crosses documents. document_ids: 1, 2, ... and 0 for
-    padding; attention has to stay within equal ids.
+    input_ids: the documents one after the other, then `pad`. labels: as in a row of its own. document_ids:
+    1, 2, ... and 0 for padding; attention has to stay within equal ids.
 
     Raises:
         ValueError: the documents are longer than `size` together.
     """
-    row = {
-        "input_ids": np.full(size, pad, np.int32),
-        "labels": np.full(size, IGNORE, np.int32),
-        "document_ids": np.zeros(size, np.int32),
-    }
+    row = _empty_row(size, pad) | {"document_ids": np.zeros(size, np.int32)}
     start = 0
     for number, document in enumerate(documents, 1):
         end = start + len(document.ids)
         if end > size:
             raise ValueError(f"{end} ids do not fit a row of {size}")
-        row["input_ids"][start:end] = document.ids
-        row["labels"][start:end] = label_ids(document.ids, document.n_prompt)
+        _put(row, start, document)
         row["document_ids"][start:end] = number
         start = end
     return row
+
+
+def _empty_row(size: int, pad: int) -> Row:
+    return {"input_ids": np.full(size, pad, np.int32), "labels": np.full(size, IGNORE, np.int32)}
+
+
+def _put(row: Row, start: int, document: Document) -> None:
+    """Write a document's ids and labels, each label at the index of its input (the network shifts).
+
+    The prompt has none, and the first id never: it would be predicted from the document before.
+    """
+    ids, first = document.ids, max(document.n_prompt, 1)
+    row["input_ids"][start : start + len(ids)] = ids
+    row["labels"][start + first : start + len(ids)] = ids[first:]
 
 
 def pack(documents: Sequence[Document], size: int, pad: int) -> Iterator[Row]:
