@@ -54,6 +54,7 @@ rule data:
         f"{RESULTS}/alpaca.json",
         f"{RESULTS}/leakage.json",
         rules.data_card.output,
+        f"{RESULTS}/packing.json",
         shard_files("train"),
         shard_files("valid"),
 

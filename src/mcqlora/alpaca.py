@@ -7,6 +7,7 @@ shown in `order`, with the right option's text completing the output.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -93,14 +94,15 @@ def epoch(questions: Iterable[dict], k: int, **options: Any) -> Iterator[dict]:
         yield copies(question, k, **options)[-1]
 
 
-def parse_options(text: str) -> list[str]:
+@functools.lru_cache(1)  # all copies of a question have one text
+def parse_options(text: str) -> tuple[str, ...]:
     """Cut four options out of a record's input, as the reference recipe does and nothing else should.
 
     White space after "A." goes. If anything but four pieces is found the first one is thrown away, which
     mends a question with one line of its own that starts like an option and no worse case.
     """
     pieces = _OPTION.findall(text)
-    return (pieces if len(pieces) == 4 else pieces[1:])[:4]
+    return tuple(pieces if len(pieces) == 4 else pieces[1:])[:4]
 
 
 def reference_record(question: dict, order: str) -> dict:

@@ -45,7 +45,7 @@ def build(
         size = seq_length + 1
         documents = list(text_documents(found, encode.SegmentEncoder(processor), template, size))
         packed = records.write_shard(
-            packing.pack(documents, size, template.pad), file, ("input_ids", "labels", "document_ids")
+            packing.pack(documents, size, template.pad), file, packing.COLUMNS["packed"]
         )
         sink = training.sink_size(device)
         schedule = plan_steps(
@@ -63,7 +63,7 @@ def build(
             valid_files=[],
             base=None,
             device=device,
-            columns=("input_ids", "labels", "document_ids"),
+            columns=packing.COLUMNS["packed"],
         )
         weights = place.checkpoint(schedule.steps)
         losses = place.history()

@@ -1,63 +1,114 @@
-"""Records to rows of token ids, a segment cache in front of SentencePiece."""
+"""Records to documents of token ids, a segment cache in front of SentencePiece."""
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from sentencepiece import SentencePieceProcessor
 
-from mcqlora import prompt, tokenizer
+from mcqlora import io, prompt, tokenizer
 from mcqlora.prompt import Encode, Template
 
-IGNORE = -100  # the label that the loss leaves out
 SPACE = "\u2581"  # how a vocabulary piece spells a space
-CACHED = 1 << 20  # segments, and words
+NEWLINE = "\n"
+CACHED = 1 << 20  # words, and rests of lines
+HEAD = 24  # characters of a line in which the period after a letter is looked for
+HEAD = 24  # characters of a line among which the period after a letter is looked for
+WAITING = 1 << 18  # ids that are written together
 
-Row = dict[str, np.ndarray]
+Pairs = set[tuple[str, str]]
 
 
 class SegmentEncoder:
-    """`encoder(text)` equals `processor.encode(text)`, and encodes each distinct segment of its texts once.
+    """`encoder(text)` equals `processor.encode(text)`, and encodes each distinct piece of its texts once.
 
-    A text is cut after a newline where the pair (newline, next character) stands inside no piece of the
-    vocabulary. No BPE merge can cross such a place, so the segments' ids joined are the ids of the text.
-    Shuffled copies of a question share nearly all their segments. A new segment is cut into words by the same
-    law, before a space. A model for which it does not hold (not BPE, or one whose normalisation looks beyond
-    a character) is served without cutting.
+    A text may be cut between two characters that stand side by side in no piece of the vocabulary: no BPE
+    merge can cross such a place, so the parts' ids joined are the ids of the text. A model for which that
+    does not hold (not BPE, or one whose normalisation looks beyond a character) is served without cutting.
     """
 
     def __init__(self, processor: SentencePieceProcessor) -> None:
-        self._encode = encode = processor.encode
-        self._lines = None
         settings = tokenizer.settings(processor)
         if not _can_cut(settings):
-            return
-        self._lines, words = _cuts(processor)
-        if settings.dummy_prefix:  # only the first segment has it: encode the others after a newline
-            self._first, before = _Cache(encode), len(encode("\n"))
-            self._inner = _Cache(lambda segment: encode("\n" + segment)[before:])
+            self._encode = processor.encode
+        elif settings.dummy_prefix:
+            self._encode = _by_lines(processor.encode, _pairs(processor))
         else:
-            word = _Cache(encode)
-            self._inner = _Cache(lambda segment: [i for part in words.split(segment) for i in word[part]])
-            self._first = self._inner
+            self._encode = _by_parts(processor.encode, _pairs(processor))
 
     def __call__(self, text: str) -> list[int]:
-        if self._lines is None:
-            return self._encode(text)
-        first, *others = self._lines.split(text)
-        ids = list(self._first[first])
-        for segment in others:
-            ids += self._inner[segment]
+        return self._encode(text)
+
+
+def _by_lines(encode: Encode, pairs: Pairs) -> Encode:
+    """Cuts after newlines. Only the first line has the dummy prefix: others are encoded after a newline."""
+    before = len(encode(NEWLINE))
+    firsts, others = _Cache(encode), _Cache(lambda line: encode(NEWLINE + line)[before:])
+    after_newlines = re.compile(rf"(?<=\n)(?={_none_of(_after(pairs, NEWLINE))})").split
+
+    def encoded(text: str) -> list[int]:
+        first, *lines = after_newlines(text)
+        return [*firsts[first], *chain(*map(others.__getitem__, lines))]
+
+    return encoded
+
+
+def _by_parts(encode: Encode, pairs: Pairs) -> Encode:
+    """Cuts around newlines, and a line in two near its start.
+
+    The letter of an option stays in the first part ("A." or, if a merge can cross the period, "A.the"); the
+    rest is looked up whole, whatever the letter: shuffled copies of a question share nearly all of it. A rest
+    that is new is cut before spaces.
+    """
+    newline = encode(NEWLINE)
+    before_newline, after_newline = _before(pairs, NEWLINE), _after(pairs, NEWLINE)
+    before_space, after_period = _before(pairs, SPACE), _after(pairs, ".")
+    joined = re.compile(rf"\n{_any_of(after_newline)}").search  # a newline after which there is no cut
+    after_newlines = re.compile(rf"(?<=\n)(?={_none_of(after_newline)})").split
+    stuck = re.compile(rf"{_any_of(before_space)} ").search  # a space before which there is no cut
+    before_spaces = re.compile(rf"(?<={_none_of(before_space)})(?= )").split
+    words, spaced = _Cache(encode), _Cache(lambda word: encode(" " + word))
+
+    def rest_ids(rest: str) -> Iterable[int]:
+        if stuck(rest):
+            return chain(*map(words.__getitem__, before_spaces(rest)))
+        first, *others = rest.split(" ")
+        return chain(words[first], *map(spaced.__getitem__, others))
+
+    rests = _Cache(rest_ids)
+
+    def line_ids(line: str) -> tuple[int, ...]:
+        place = line.find(".", 0, HEAD) + 1
+        if not 0 < place < len(line) or line[place] in after_period:
+            place = line.find(" ", place)
+            if place < 1 or line[place - 1] in before_space:
+                return rests[line]
+        return words[line[:place]] + rests[line[place:]]
+
+    def encoded(text: str) -> list[int]:
+        if joined(text):
+            return list(chain(*map(rests.__getitem__, after_newlines(text))))
+        ids: list[int] = []
+        *lines, last = text.split(NEWLINE)
+        for line in lines:
+            if line[-1:] in before_newline:
+                ids += line_ids(line + NEWLINE)
+            else:
+                ids += line_ids(line)
+                ids += newline
+        ids += line_ids(last)
         return ids
+
+    return encoded
 
 
 class _Cache(dict[str, tuple[int, ...]]):
-    def __init__(self, encode: Encode) -> None:
+    def __init__(self, encode: Callable[[str], Iterable[int]]) -> None:
         self._encode = encode
 
     def __missing__(self, text: str) -> tuple[int, ...]:
@@ -76,23 +127,45 @@ def _can_cut(settings: tokenizer.Settings) -> bool:
     return settings.is_bpe and settings.byte_fallback and keeps_text
 
 
-def _cuts(processor: SentencePieceProcessor) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Patterns of the (empty) places where a text may be cut: between lines, and between words."""
+def _pairs(processor: SentencePieceProcessor) -> Pairs:
+    """All pairs of characters side by side in a piece, with `SPACE` for a space."""
     pieces = (processor.id_to_piece(index).replace(" ", SPACE) for index in range(processor.vocab_size()))
-    pairs = {pair for piece in pieces for pair in itertools.pairwise(piece)}
-    after_newline = _none_of(after for before, after in pairs if before == "\n")
-    before_space = _none_of(before for before, after in pairs if after == SPACE)
-    return (
-        re.compile(rf"(?<=\n)(?={after_newline})"),
-        re.compile(rf"(?<={before_space})(?=[ {SPACE}])"),
-    )
+    return {pair for piece in pieces for pair in pairwise(piece)}
+
+
+def _before(pairs: Iterable[tuple[str, str]], after: str) -> frozenset[str]:
+    """The characters that stand before `after` in some piece, as a text spells them."""
+    return _spelt(first for first, second in pairs if second == after)
+
+
+def _after(pairs: Iterable[tuple[str, str]], before: str) -> frozenset[str]:
+    """The characters that stand after `before` in some piece, as a text spells them."""
+    return _spelt(second for first, second in pairs if first == before)
+
+
+def _before(pairs: Pairs, after: str) -> frozenset[str]:
+    """The characters that stand before `after` in some piece, as a text spells them."""
+    return _spelt(first for first, second in pairs if second == after)
+
+
+def _after(pairs: Pairs, before: str) -> frozenset[str]:
+    """The characters that stand after `before` in some piece, as a text spells them."""
+    return _spelt(second for first, second in pairs if first == before)
+
+
+def _spelt(characters: Iterable[str]) -> frozenset[str]:
+    """Characters of pieces as a text spells them: a space is one of two."""
+    found = frozenset(characters)
+    return found | {" "} if SPACE in found else found
+
+
+def _any_of(characters: Iterable[str]) -> str:
+    """A regular expression for one of these characters; of none it never matches."""
+    return f"[{''.join(map(re.escape, sorted(characters)))}]" if characters else r"(?!)"
 
 
 def _none_of(characters: Iterable[str]) -> str:
-    """A regular expression for one character of a text that is none of these characters of pieces."""
-    characters = set(characters)
-    if SPACE in characters:
-        characters.add(" ")
+    """A regular expression for one character that is none of these."""
     return f"[^{''.join(map(re.escape, sorted(characters)))}]" if characters else r"[\s\S]"
 
 
@@ -103,39 +176,22 @@ class Document(NamedTuple):
     n_prompt: int
 
 
-@dataclass
-class Stats:
-    """What became of a split's records; filled while its rows are consumed."""
+class Documents(Sequence[Document]):
+    """All documents of a part, one after the other: `ids` int32[total], `shapes` int32[documents, 2].
 
-    size: int
-    rows: int = 0
-    ids: int = 0
-    longest: int = 0
-    dropped: list[dict[str, Any]] = field(default_factory=list)
-    masked: list[dict[str, Any]] = field(default_factory=list)
+    A row of `shapes` is a document's length and how many of its ids are prompt.
+    """
 
-    def count(self, record: Mapping[str, Any], length: int, kept: bool, labelled: bool) -> None:
-        """Count one record of `length` ids: whether it gave a row, and whether that has a label."""
-        self.longest = max(self.longest, length)
-        if kept:
-            self.rows += 1
-            self.ids += min(length, self.size)
-        if not (kept and labelled):
-            name = {"id": record.get("id"), "order": record.get("order"), "length": length}
-            (self.masked if kept else self.dropped).append(name)
+    def __init__(self, ids: np.ndarray, shapes: np.ndarray) -> None:
+        self.lengths, self._prompts = shapes[:, 0], shapes[:, 1].tolist()
+        self._ids, self._ends = ids, np.cumsum(self.lengths, dtype=np.int64).tolist()
 
-    def summary(self) -> dict[str, Any]:
-        """Plain values for the ledger; `useful_fraction` is ids that are no padding over the rows' ids."""
-        return {
-            "size": self.size,
-            "records": self.rows + len(self.dropped),
-            "rows": self.rows,
-            "ids": self.ids,
-            "useful_fraction": self.ids / (self.rows * self.size) if self.rows else 0.0,
-            "longest": self.longest,
-            "dropped": self.dropped,
-            "masked": self.masked,
-        }
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> Document:
+        start = self._ends[index - 1] if index else 0
+        return Document(self._ids[start : self._ends[index]], self._prompts[index])
 
 
 def encode_row(encode: Encode, template: Template, record: Mapping[str, str]) -> tuple[list[int], int]:
@@ -143,81 +199,41 @@ def encode_row(encode: Encode, template: Template, record: Mapping[str, str]) ->
     return prompt.row_ids(encode, template, record["instruction"], record["input"], record["output"])
 
 
-def label_ids(ids: np.ndarray, n_prompt: int) -> np.ndarray:
-    """Labels of a row, int32[n], each at the index of its input (the network shifts); the prompt is ignored.
-
-    The first id never has a label: in a packed row it would be predicted from the document before.
-    """
-    labels = ids.astype(np.int32)
-    labels[: max(n_prompt, 1)] = IGNORE
-    return labels
-
-
-def pad_row(
-    ids: list[int],
-    n_prompt: int,
-    size: int,
-    pad: int,
-    edge: Literal["corrected", "reference"] = "corrected",
-    on_long: Literal["drop", "truncate"] = "drop",
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Fit a row of n ids to `size`: (input_ids int32[size], labels int32[size]), or None when it is dropped.
-
-    n < size is padded; n = size keeps its labels. n > size is dropped, or with `on_long="truncate"` cut, with
-    no label left. `edge="reference"` repeats the MindFormers script, which at n = size ignores every label
-    (`targets[-0:]`); what that script does beyond (a crash, rows of unequal length) is not repeated.
-    """
-    n = len(ids)
-    if n > size and on_long == "drop":
-        return None
-    input_ids = np.full(size, pad, np.int32)
-    labels = np.full(size, IGNORE, np.int32)
-    input_ids[:n] = ids[:size]
-    if n < size or (n == size and edge == "corrected"):
-        labels[:n] = label_ids(input_ids[:n], n_prompt)
-    return input_ids, labels
-
-
-def encode_split(
+def write_documents(
     records: Iterable[Mapping[str, Any]],
     encode: Encode,
     template: Template,
     size: int,
-    edge: Literal["corrected", "reference"] = "corrected",
-    on_long: Literal["drop", "truncate"] = "drop",
-) -> tuple[Iterator[Row], Stats]:
-    """Padded rows {"input_ids", "labels"}, both int32[size], in the order of `records`.
+    ids: io.PathLike,
+    shapes: io.PathLike,
+) -> list[dict[str, Any]]:
+    """Encode records into the two files of `read_documents`, in their order, streaming.
 
-    `size` is the length of a row: seq_length + 1 to train, seq_length to evaluate.
+    Returns:
+        What a row of `size` ids has no room for, or no room to spare: [{"index", "id", "order", "length"}] of
+        the records with `size` ids or more; `index` counts records from 0.
     """
-    stats = Stats(size)
+    found, long, waiting = array("i"), [], array("i")
+    with io.atomic(ids) as file:
+        for index, record in enumerate(records):
+            row, n_prompt = encode_row(encode, template, record)
+            found.extend((len(row), n_prompt))
+            waiting.fromlist(row)
+            if len(waiting) > WAITING:
+                waiting.tofile(file)
+                del waiting[:]
+            if len(row) >= size:
+                name = {"id": record.get("id"), "order": record.get("order")}
+                long.append({"index": index} | name | {"length": len(row)})
+        waiting.tofile(file)
+    with io.atomic(shapes) as file:
+        np.save(file, np.frombuffer(found, np.int32).reshape(-1, 2))
+    return long
 
-    def rows() -> Iterator[Row]:
-        for record in records:
-            ids, n_prompt = encode_row(encode, template, record)
-            row = pad_row(ids, n_prompt, size, template.pad, edge, on_long)
-            if row is None:
-                stats.count(record, len(ids), kept=False, labelled=False)
-                continue
-            input_ids, labels = row
-            stats.count(record, len(ids), kept=True, labelled=bool((labels != IGNORE).any()))
-            yield {"input_ids": input_ids, "labels": labels}
 
-    return rows(), stats
-
-
-def encode_documents(
-    records: Iterable[Mapping[str, Any]], encode: Encode, template: Template, size: int
-) -> tuple[Iterator[Document], Stats]:
-    """Unpadded rows of at most `size` ids, for `packing`, in the order of `records`; longer are dropped."""
-    stats = Stats(size)
-
-    def documents() -> Iterator[Document]:
-        for record in records:
-            ids, n_prompt = encode_row(encode, template, record)
-            fits = len(ids) <= size
-            stats.count(record, len(ids), kept=fits, labelled=fits)
-            if fits:
-                yield Document(np.array(ids, np.int32), n_prompt)
-
-    return documents(), stats
+def read_documents(ids: io.PathLike, shapes: io.PathLike) -> Documents:
+    """The documents of `write_documents`; their ids stay on disk until they are asked for."""
+    found = np.load(shapes)
+    total = int(found[:, 0].sum(dtype=np.int64))
+    mapped = np.memmap(ids, np.int32, "r", shape=(total,)) if total else np.empty(0, np.int32)
+    return Documents(np.asarray(mapped), found)  # a slice of a memmap costs ten times that of an array

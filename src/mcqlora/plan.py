@@ -7,12 +7,10 @@ formulas in one table.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from mcqlora import adapters, encode, packing, prompt, records, tokenizer
+from mcqlora import adapters, records, tokenizer
 from mcqlora.errors import UserError
 from mcqlora.schedule import plan_steps
 from mcqlora.training import DEVICES, evaluation_batch, sink_size
@@ -46,31 +44,6 @@ class Part(NamedTuple):
             padded=padded,
             packed=summary["packed"]["rows"],
         )
-
-
-def lengths(
-    copies: Iterable[Mapping[str, Any]], encoder: prompt.Encode, template: prompt.Template
-) -> np.ndarray:
-    """Ids of each record as a training row of its own, </s> included: int32[n]."""
-    return np.fromiter((len(encode.encode_row(encoder, template, record)[0]) for record in copies), np.int32)
-
-
-def summary(lengths: np.ndarray, size: int, layout: str, on_long: str) -> dict[str, Any]:
-    """A part of packing.json, for records of these lengths."""
-    kept = lengths if on_long == "truncate" else lengths[lengths <= size]
-    bins = packing.packing_summary(lengths, packing.best_fit_decreasing(lengths, size), size)
-    return {
-        "layout": layout,
-        "size": size,
-        "documents": len(lengths),
-        "longest": int(lengths.max(initial=0)),
-        "dropped": int((lengths > size).sum()),
-        "padded": {
-            "rows": len(kept),
-            "useful_fraction": int(np.minimum(kept, size).sum()) / max(1, len(kept) * size),
-        },
-        "packed": {"rows": bins["rows"], "useful_fraction": bins["useful_fraction"]},
-    }
 
 
 def reckon(

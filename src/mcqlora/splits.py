@@ -317,11 +317,11 @@ def _missing(identity: str) -> UserError:
 
 def leakage(
     train_records: Iterable[dict],
-    test_records: Iterable[dict],
+    parts: Mapping[str, Iterable[dict]],
     groups: Mapping[str, str],
     listed: int | None = None,
-) -> dict:
-    """Count the held-out questions that training has seen.
+) -> dict[str, dict]:
+    """Count the held-out questions of each part that training has seen.
 
     A question leaks if training holds it, or a duplicate of it, with its options in any order. A prompt
     (instruction and input) leaks verbatim if training holds the very text. Train records are streamed and not
@@ -332,18 +332,30 @@ def leakage(
         listed: how many ids to list at most (None: all); the counts are always whole.
 
     Returns:
-        {"questions", "leaked_questions", "leaked_share", "prompts", "verbatim_prompts", "verbatim_share",
-        "leaked": bool, "ids": [...], "verbatim_ids": [...]}; shares are fractions, 0.0 of nothing. `leaked`
-        says that either count is above zero.
+        {part: {"questions", "leaked_questions", "leaked_share", "prompts", "verbatim_prompts",
+        "verbatim_share", "leaked": bool, "ids": [...], "verbatim_ids": [...]}}; shares are fractions, 0.0 of
+        nothing. `leaked` says that either count is above zero.
     """
-    tested = [(record["id"], _prompt(record)) for record in test_records]
-    prompts = {prompt for _, prompt in tested}
+    held_out = {
+        part: [(record["id"], _prompt(record)) for record in records] for part, records in parts.items()
+    }
+    prompts = {prompt for tested in held_out.values() for _, prompt in tested}
     trained, repeated = set(), set()
     for record in train_records:
         trained.add(groups[record["id"]])
         prompt = _prompt(record)
         if prompt in prompts:
             repeated.add(prompt)
+    return {part: _leaked(tested, groups, trained, repeated, listed) for part, tested in held_out.items()}
+
+
+def _leaked(
+    tested: list[tuple[str, bytes]],
+    groups: Mapping[str, str],
+    trained: set[str],
+    repeated: set[bytes],
+    listed: int | None,
+) -> dict:
     questions = dict.fromkeys(identity for identity, _ in tested)
     ids = [identity for identity in questions if groups[identity] in trained]
     verbatim = [identity for identity, prompt in tested if prompt in repeated]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mcqlora import adapters, checkpoints, history, io
+from mcqlora import adapters, checkpoints, history, io, packing
 from mcqlora.errors import UserError
 from mcqlora.launch import exclusive, launch
 from mcqlora.schedule import Schedule, evenly, plan_steps
@@ -136,7 +136,7 @@ def render(
     load_checkpoint: str,
     output: str,
     device: str,
-    columns: tuple[str, ...] = ("input_ids", "labels"),
+    columns: Sequence[str] = packing.COLUMNS["padded"],
     rows: int | None = None,
     patience: int | None = None,
     start: int = 0,
@@ -146,8 +146,9 @@ def render(
 
     `optimization` has `learning_rate`, `warmup_ratio`, `betas`, `eps`, `weight_decay`, `max_grad_norm`,
     `loss_scale` and `seed`. Without `valid_files` nothing is evaluated during training. `rows` limits the
-    training rows to so many of a random order. With `start` it goes on after so many steps.
-    With `recompute` a layer's activations are made a second time in the backward pass instead of kept.
+    training rows to so many of a random order. `columns` are those of the training rows; validation rows are
+    padded. With `start` it goes on after so many steps. With `recompute` a layer's activations are made a
+    second time in the backward pass instead of kept.
     """
     train = _dataset(train_files, columns, True, optimization["seed"], True, rows)
     config = {
@@ -236,7 +237,7 @@ def render(
         },
     }
     if valid_files:
-        evaluation = _dataset(valid_files, columns, False, optimization["seed"], False)
+        evaluation = _dataset(valid_files, packing.COLUMNS["padded"], False, optimization["seed"], False)
         config["eval_dataset"] = evaluation
         config["eval_dataset_task"] = {"type": "CausalLanguageModelDataset", "dataset_config": evaluation}
     return config
@@ -291,6 +292,7 @@ def finetune(
     recompute: bool,
     seq_length: int,
     device: str,
+    layout: packing.Layout,
     reference_template: bool,
     timeout: int,
 ) -> None:
@@ -342,6 +344,7 @@ def finetune(
             rows=None if used == available else used,
             device=device,
             patience=patience,
+            columns=packing.COLUMNS[layout],
             timeout=timeout,
         )
         losses = place.history()

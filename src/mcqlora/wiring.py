@@ -65,6 +65,11 @@ def check(config: dict[str, Any], named: Config = MappingProxyType({})) -> None:
         raise UserError(
             f"evaluate.protocol: {part['protocol']}, the headline, is not in evaluate.protocols; add it there"
         )
+    if config["encode"]["layout"] == "packed" and config["encode"]["on_long"] == "truncate":
+        raise UserError(
+            "encode.on_long: truncate leaves rows without a label, and packed rows have no room for them; "
+            "set encode.on_long: drop or encode.layout: padded"
+        )
     model = config["model"]
     if model["hidden_size"] % model["num_heads"]:
         raise UserError(
@@ -176,9 +181,15 @@ def row_size(config: Config, part: str) -> int:
     return config["encode"]["seq_length"] + (part == "train")
 
 
-def edge(config: Config) -> str:
-    """What becomes of a row that fits exactly, see `encode.pad_row`."""
-    return "reference" if config["encode"]["mask_full_rows"] else "corrected"
+def layout(config: Config, part: str) -> str:
+    """Rows of the validation part are padded: its loss is compared between layouts."""
+    return config["encode"]["layout"] if part == "train" else "padded"
+
+
+def edge(config: Config, part: str) -> str:
+    """What becomes of a padded row that fits exactly, see `packing.pad_row`."""
+    masks = config["encode"]["mask_full_rows"] and layout(config, part) == "padded"
+    return "reference" if masks else "corrected"
 
 
 def network(config: Config) -> dict[str, Any]:
@@ -247,6 +258,7 @@ def train(config: Config) -> dict[str, Any]:
         "optimization": optimization(part),
         "seq_length": config["encode"]["seq_length"],
         "device": config["device"],
+        "layout": config["encode"]["layout"],
         "reference_template": config["tokenizer"]["unused_marks"],
         "patience": part["patience"],
     } | {key: part[key] for key in STEPS}

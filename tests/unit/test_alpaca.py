@@ -92,12 +92,12 @@ def test_reference_record_equals_ours_where_the_text_is_plain(text, options, ord
 
 
 def test_parse_options_loses_leading_space():
-    assert alpaca.parse_options(alpaca.record(QUESTION)["input"]) == ["one", "two ", "three.", "fo ur"]
+    assert alpaca.parse_options(alpaca.record(QUESTION)["input"]) == ("one", "two ", "three.", "fo ur")
 
 
 def test_parse_options_throws_the_first_of_five_away():
     text = "Question: Who spoke?\nA. Llama herself said so. \nA.one\nB.two\nC.three\nD.four"
-    assert alpaca.parse_options(text) == ["one", "two", "three", "four"]
+    assert alpaca.parse_options(text) == ("one", "two", "three", "four")
 
 
 def test_reference_record_cuts_a_passage_that_ours_keeps():

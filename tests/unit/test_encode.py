@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from texts import TEXTS, WORDS
 
 from mcqlora import encode, prompt, tokenizer
-from mcqlora.encode import IGNORE
 
 DATA = Path(__file__).parents[3] / "shared/data"
 REAL = DATA / "tokenizer/internlm_7b_tokenizer.model"
@@ -154,127 +153,95 @@ def test_equals_internlms_processor_on_every_real_question(real):
     assert count > 100_000
 
 
-def test_each_segment_is_encoded_once():
-    class Counting:
-        def __init__(self, processor):
-            self.processor, self.seen = processor, []
+class Counting:
+    """A processor that remembers what it was asked to encode."""
 
-        def __getattr__(self, name):
-            return getattr(self.processor, name)
+    def __init__(self, processor):
+        self.processor, self.seen = processor, []
 
-        def encode(self, text):
-            self.seen.append(text)
-            return self.processor.encode(text)
+    def __getattr__(self, name):
+        return getattr(self.processor, name)
 
+    def encode(self, text):
+        self.seen.append(text)
+        return self.processor.encode(text)
+
+
+def test_each_piece_of_text_is_encoded_once():
     processor = Counting(bpe(user_defined_symbols=["\n"]))
     encoder = encode.SegmentEncoder(processor)
     for options in itertools.permutations(["A.one two\n", "B.two one\n", "C.one\n"]):
         encoder("Which one?\n" + "".join(options))
-    assert len(processor.seen) == len(set(processor.seen)) <= 8
+    assert len(processor.seen) == len(set(processor.seen)) == 11
+
+
+def test_an_option_under_another_letter_is_not_encoded_again():
+    processor = Counting(bpe(user_defined_symbols=["\n"]))
+    encoder = encode.SegmentEncoder(processor)
+    encoder("A.东河 is the other river\nB.东河")
+    before = len(processor.seen)
+    encoder("Z.东河 is the other river\nY.东河 is the other river")
+    assert processor.seen[before:] == ["Z.", "Y."]
 
 
 def test_a_full_cache_starts_again(monkeypatch):
     monkeypatch.setattr(encode, "CACHED", 3)
-    processor = bpe()
+    processor = Counting(bpe())
     encoder = encode.SegmentEncoder(processor)
     texts = [f"A.the {word}\nB.the river\n" for word in WORDS]
-    assert [encoder(text) for text in texts] == [processor.encode(text) for text in texts]
-    assert len(encoder._inner) <= 3
+    assert [encoder(text) for text in texts] == [processor.processor.encode(text) for text in texts]
+    assert len(set(processor.seen)) < len(processor.seen)
 
 
-def row_of(n, n_prompt=4):
-    return list(range(101, 101 + n)), n_prompt
+def written(tmp_path, records, size):
+    """The documents of `records` and the names of the long ones, by way of the files."""
+    ids, shapes = tmp_path / "ids.int32", tmp_path / "shapes.npy"
+    long = encode.write_documents(records, spell, TEMPLATE, size, ids, shapes)
+    return encode.read_documents(ids, shapes), long
 
 
-@pytest.mark.parametrize("size", [10, 11, 50])
-def test_shorter_or_equal_rows_keep_their_labels(size):
-    input_ids, labels = encode.pad_row(*row_of(10), size, pad=2)
-    assert input_ids.dtype == labels.dtype == np.int32
-    assert input_ids.tolist() == [*range(101, 111), *[2] * (size - 10)]
-    assert labels.tolist() == [*[IGNORE] * 4, *range(105, 111), *[IGNORE] * (size - 10)]
+def test_documents_are_the_encoded_records(tmp_path):
+    documents, _ = written(tmp_path, iter(RECORDS), 100)
+    assert len(documents) == len(RECORDS)
+    for document, record in zip(documents, RECORDS, strict=True):
+        ids, n_prompt = encode.encode_row(spell, TEMPLATE, record)
+        assert (document.ids.tolist(), document.n_prompt) == (ids, n_prompt)
+        assert document.ids.dtype == np.int32
+        assert ids[n_prompt:] == [*spell("A"), TEMPLATE.eoa, TEMPLATE.newline, TEMPLATE.eos]
+    assert documents.lengths.tolist() == [len(document.ids) for document in documents]
 
 
-def test_longer_rows_are_dropped_or_masked():
-    assert encode.pad_row(*row_of(10), 9, pad=2) is None
-    input_ids, labels = encode.pad_row(*row_of(10), 9, pad=2, on_long="truncate")
-    assert input_ids.tolist() == list(range(101, 110))
-    assert labels.tolist() == [IGNORE] * 9
-    assert encode.pad_row(*row_of(10), 9, pad=2, edge="reference") is None
+def test_documents_are_read_in_any_order_and_stay_on_disk(tmp_path):
+    documents, _ = written(tmp_path, RECORDS, 100)
+    expected = [encode.encode_row(spell, TEMPLATE, record) for record in RECORDS]
+    for index in (7, 0, 3):
+        assert (documents[index].ids.tolist(), documents[index].n_prompt) == expected[index]
+    assert isinstance(documents[3].ids.base.base, np.memmap)
+    with pytest.raises(IndexError):
+        documents[8]
 
 
-def test_the_reference_edge():
-    for n in (8, 9):
-        same = [encode.pad_row(*row_of(n), 10, 2, edge=edge) for edge in ("corrected", "reference")]
-        np.testing.assert_array_equal(*same)
-    input_ids, labels = encode.pad_row(*row_of(10), 10, 2, edge="reference")
-    assert input_ids.tolist() == list(range(101, 111))
-    assert labels.tolist() == [IGNORE] * 10
+def test_same_records_same_bytes(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        written(tmp_path / folder, RECORDS, 100)
+    for name in ("ids.int32", "shapes.npy"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_labels_are_the_answer_and_its_end():
-    record = RECORDS[0]
-    ids, n_prompt = encode.encode_row(spell, TEMPLATE, record)
-    input_ids, labels = encode.pad_row(ids, n_prompt, 40, TEMPLATE.pad)
-    learnt = labels != IGNORE
-    assert labels[learnt].tolist() == [*spell("A"), 8, 9, 2]
-    assert (labels[learnt] == input_ids[learnt]).all()
+def test_no_records(tmp_path):
+    documents, long = written(tmp_path, [], 100)
+    assert (list(documents), long) == ([], [])
 
 
-def test_split_counts_what_it_drops():
+def test_records_that_fill_a_row_are_named(tmp_path):
     length = len(encode.encode_row(spell, TEMPLATE, RECORDS[5])[0])
-    rows, stats = encode.encode_split(iter(RECORDS), spell, TEMPLATE, length)
-    rows = list(rows)
-    assert [(row["input_ids"] == 1000 + ord("x")).sum() for row in rows] == [1, 2, 3, 4, 5, 6]
-    assert {(name, column.shape, column.dtype.name) for row in rows for name, column in row.items()} == {
-        ("input_ids", (length,), "int32"),
-        ("labels", (length,), "int32"),
-    }
-    assert stats.summary() == {
-        "size": length,
-        "records": 8,
-        "rows": 6,
-        "ids": 6 * length - 15,
-        "useful_fraction": (6 * length - 15) / (6 * length),
-        "longest": length + 2,
-        "dropped": [
-            {"id": "toy/t/7", "order": "ABCD", "length": length + 1},
-            {"id": "toy/t/8", "order": "ABCD", "length": length + 2},
-        ],
-        "masked": [],
-    }
-
-
-def test_split_names_rows_without_labels():
-    length = len(encode.encode_row(spell, TEMPLATE, RECORDS[5])[0])
-    for options, masked in (
-        ({"edge": "reference"}, ["toy/t/6"]),
-        ({"on_long": "truncate"}, ["toy/t/7", "toy/t/8"]),
-        ({"edge": "reference", "on_long": "truncate"}, ["toy/t/6", "toy/t/7", "toy/t/8"]),
-    ):
-        rows, stats = encode.encode_split(RECORDS, spell, TEMPLATE, length, **options)
-        unlabelled = [(row["labels"] == IGNORE).all() for row in rows]
-        assert sum(unlabelled) == len(masked)
-        assert [name["id"] for name in stats.masked] == masked
-        assert stats.rows + len(stats.dropped) == len(RECORDS)
-
-
-def test_rows_stream():
-    def endless():
-        yield from itertools.cycle(RECORDS)
-
-    rows, stats = encode.encode_split(endless(), spell, TEMPLATE, 100)
-    assert len(list(itertools.islice(rows, 3))) == stats.rows == 3
-
-
-def test_documents_are_the_rows_without_padding():
-    length = len(encode.encode_row(spell, TEMPLATE, RECORDS[5])[0])
-    documents, stats = encode.encode_documents(RECORDS, spell, TEMPLATE, length)
-    rows, row_stats = encode.encode_split(RECORDS, spell, TEMPLATE, length)
-    for document, row in itertools.zip_longest(documents, rows):
-        n = len(document.ids)
-        np.testing.assert_array_equal(document.ids, row["input_ids"][:n])
-        np.testing.assert_array_equal(encode.label_ids(*document), row["labels"][:n])
-    assert stats == row_stats
+    _, long = written(tmp_path, RECORDS, length)
+    assert long == [
+        {"index": 5, "id": "toy/t/6", "order": "ABCD", "length": length},
+        {"index": 6, "id": "toy/t/7", "order": "ABCD", "length": length + 1},
+        {"index": 7, "id": "toy/t/8", "order": "ABCD", "length": length + 2},
+    ]
 
 
 @needs_data

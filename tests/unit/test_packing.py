@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcqlora import packing
-from mcqlora.encode import IGNORE, Document
+from mcqlora.encode import Document
+from mcqlora.packing import IGNORE
 
 SIZE = 40
 LENGTHS = st.lists(st.integers(1, SIZE + 3), max_size=120)
@@ -126,21 +127,153 @@ def test_positions_of_a_batch():
     assert found.tolist() == [[0, 1, 0, 1], [0, 1, 2, 0], [0, 0, 0, 0]]
 
 
+def edge_documents(size):
+    """Documents of size - 1, size and size + 1 ids, the edges of a row."""
+    return documents_of([size - 1, size, size + 1])
+
+
+def test_padded_rows_at_the_edges():
+    documents = [Document(document.ids, 4) for document in edge_documents(10)]
+    short, same, long = (packing.pad_row(document, 10, pad=2) for document in documents)
+    for row in (short, same, long):
+        assert all(column.dtype == np.int32 and column.shape == (10,) for column in row.values())
+    assert short["input_ids"].tolist() == [*documents[0].ids, 2]
+    assert short["labels"].tolist() == [*[IGNORE] * 4, *documents[0].ids[4:], IGNORE]
+    assert same["input_ids"].tolist() == documents[1].ids.tolist()
+    assert same["labels"].tolist() == [*[IGNORE] * 4, *documents[1].ids[4:]]
+    assert long["input_ids"].tolist() == documents[2].ids[:10].tolist()
+    assert long["labels"].tolist() == [IGNORE] * 10
+
+
+def test_the_reference_edge_masks_a_full_row_alone():
+    short, same, long = edge_documents(10)
+    for document in (short, long):
+        rows = [packing.pad_row(document, 10, 2, edge) for edge in ("corrected", "reference")]
+        np.testing.assert_equal(*rows)
+    row = packing.pad_row(same, 10, 2, "reference")
+    assert row["input_ids"].tolist() == same.ids.tolist()
+    assert row["labels"].tolist() == [IGNORE] * 10
+
+
+def test_packed_rows_at_the_edges():
+    """n = S - 1 and n = S fill a row each with their labels, n = S + 1 goes nowhere, one id fills a gap."""
+    documents = [*edge_documents(10), *documents_of([1])]
+    rows = list(packing.pack(documents, 10, pad=2))
+    assert [row["document_ids"].tolist() for row in rows] == [[*[1] * 9, 2], [1] * 10]
+    assert rows[0]["input_ids"].tolist() == [*documents[0].ids, *documents[3].ids]
+    assert rows[0]["labels"].tolist() == [IGNORE, *documents[0].ids[1:], IGNORE]
+    assert rows[1]["labels"].tolist() == [IGNORE, *documents[1].ids[1:]]
+
+
+@given(LENGTHS, st.integers(1, 9), st.sampled_from(["padded", "packed"]))
+def test_any_number_of_shards_has_the_same_rows_in_the_same_order(lengths, shards, layout):
+    documents = documents_of(lengths)
+    plan = packing.plan(np.array(lengths, np.int64), SIZE, layout)
+    whole = list(packing.rows(documents, plan, SIZE, 0, layout))
+    shares = [packing.share(plan, shard, shards) for shard in range(shards)]
+    parts = [list(packing.rows(documents, share, SIZE, 0, layout)) for share in shares]
+    np.testing.assert_equal([row for part in parts for row in part], whole)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert len(whole) == packing.count_rows(plan)
+
+
+@given(LENGTHS)
+def test_both_layouts_hold_the_same_documents_with_the_same_labels(lengths):
+    documents, lengths = documents_of(lengths), np.array(lengths, np.int64)
+    learnt = {}
+    for layout in packing.COLUMNS:
+        rows = packing.rows(documents, packing.plan(lengths, SIZE, layout), SIZE, 0, layout)
+        learnt[layout] = sorted(label for row in rows for label in row["labels"].tolist() if label != IGNORE)
+    assert learnt["padded"] == learnt["packed"]
+
+
+def test_truncated_documents_stay_in_padded_rows_only():
+    lengths = np.array([4, 11, 6])
+    assert packing.plan(lengths, 10, "padded").tolist() == [[0, 0], [1, 2]]
+    assert packing.plan(lengths, 10, "padded", "truncate").tolist() == [[0, 0], [1, 1], [2, 2]]
+    assert packing.plan(lengths, 10, "packed", "truncate").tolist() == [[0, 0], [0, 2]]
+    assert (
+        packing.plan(lengths[:0], 10, "packed").shape
+        == packing.plan(lengths[:0], 10, "padded").shape
+        == (0, 2)
+    )
+
+
+def summary_of(lengths, size):
+    lengths = np.array(lengths, np.int64)
+    return packing.summary(
+        lengths, {name: packing.plan(lengths, size, name) for name in packing.COLUMNS}, size
+    )
+
+
 def test_summary():
-    lengths = [2, 3, 4, 6, 7, 11]
-    bins = packing.best_fit_decreasing(lengths, 10)
-    assert packing.packing_summary(lengths, bins, 10) == {
-        "rows": 3,
-        "useful_fraction": 22 / 30,
-        "documents": 5,
+    assert summary_of([2, 3, 4, 6, 7, 11], 10) == {
+        "size": 10,
+        "documents": 6,
         "longest": 11,
         "dropped": 1,
+        "padded": {"rows": 5, "useful_fraction": 22 / 50},
+        "packed": {"rows": 3, "useful_fraction": 22 / 30},
     }
-    assert packing.packing_summary([], [], 10)["useful_fraction"] == 0.0
+    assert summary_of([], 10)["packed"] == {"rows": 0, "useful_fraction": 0.0}
 
 
 def test_long_tailed_lengths_pack_tightly():
     lengths = np.clip(np.random.default_rng(0).lognormal(4.8, 0.6, 20_000).astype(int), 1, 1024)
-    bins = packing.best_fit_decreasing(lengths, 1024)
-    assert packing.packing_summary(lengths, bins, 1024)["useful_fraction"] > 0.95
+    assert summary_of(lengths, 1024)["packed"]["useful_fraction"] > 0.95
     assert lengths.sum() / (next_fit(lengths, 1024) * 1024) < 0.95
+
+
+LONG = [
+    {"index": index, "id": f"toy/t/{index}", "order": "ABCD", "length": length}
+    for index, length in ((2, 10), (3, 12), (5, 11))
+]
+OF_LONG = np.array([2, 3, 10, 12, 4, 11])
+
+
+def shard_summaries(layout, shards, on_long="drop", edge="corrected"):
+    plan = packing.plan(OF_LONG, 10, layout, on_long)
+    return [packing.shard_summary(OF_LONG, plan, 10, shard, shards, LONG, edge) for shard in range(shards)]
+
+
+def name(index):
+    return {
+        key: value for item in LONG if item["index"] == index for key, value in item.items() if key != "index"
+    }
+
+
+def test_shard_summary():
+    (padded,) = shard_summaries("padded", 1)
+    assert padded == {
+        "size": 10,
+        "records": 6,
+        "documents": 4,
+        "rows": 4,
+        "ids": 19,
+        "useful_fraction": 19 / 40,
+        "longest": 12,
+        "dropped": [name(3), name(5)],
+        "masked": [],
+    }
+    (packed,) = shard_summaries("packed", 1)
+    assert packed == padded | {"rows": 2, "useful_fraction": 19 / 20}
+
+
+def test_rows_without_labels_are_named():
+    for options, masked in (
+        ({"edge": "reference"}, [2]),
+        ({"on_long": "truncate"}, [3, 5]),
+        ({"on_long": "truncate", "edge": "reference"}, [2, 3, 5]),
+    ):
+        (found,) = shard_summaries("padded", 1, **options)
+        assert found["masked"] == [name(index) for index in masked]
+        assert found["documents"] + len(found["dropped"]) == found["records"] == 6
+
+
+@pytest.mark.parametrize("layout", packing.COLUMNS)
+@pytest.mark.parametrize("shards", [1, 2, 3, 7])
+def test_shards_counts_add_up(layout, shards):
+    (whole,), parts = shard_summaries(layout, 1), shard_summaries(layout, shards)
+    for key in ("records", "documents", "rows", "ids", "dropped", "masked"):
+        assert sum((part[key] for part in parts), type(whole[key])()) == whole[key]
+    assert max(part["longest"] for part in parts) == whole["longest"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcqlora import adapters, plan, records, wiring
+from mcqlora import adapters, packing, plan, records, wiring
 from mcqlora import config as settings
 from mcqlora.errors import UserError
 
@@ -106,7 +106,9 @@ LENGTHS = np.array([3, 5, 8, 9, 12, 8, 2], np.int32)
     ],
 )
 def test_rows_of_each_layout(layout, on_long, expected):
-    assert plan.Part.of(plan.summary(LENGTHS, 8, layout, on_long)) == expected
+    plans = {name: packing.plan(LENGTHS, 8, name, on_long) for name in packing.COLUMNS}
+    made = {"layout": layout} | packing.summary(LENGTHS, plans, 8)
+    assert plan.Part.of(made) == expected
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_recipe_leaks_and_the_gate_says_so():
     parts = {part: list(records) for part, records in splits.assemble(split, epochs).items()}
     assert len(parts["train"]) == 500
     assert [record["id"] for record in parts["test"]] == split.test
-    found = splits.leakage(parts["train"], parts["test"], splits.groups(items), listed=5)
+    found = splits.leakage(parts["train"], {"test": parts["test"]}, splits.groups(items), listed=5)["test"]
     assert found["leaked"] and found["leaked_questions"] == found["questions"] == 40
     assert found["leaked_share"] == 1.0 and found["ids"] == split.test[:5]
     assert found["verbatim_prompts"] == 0
@@ -211,7 +211,7 @@ def test_honest_split_passes_the_gate():
     assert parts["valid"] == [record for record in epochs[5] if record["id"] in split.valid]
     assert parts["test"] == [record for record in epochs[5] if record["id"] in split.test]
     for part in ("valid", "test"):
-        found = splits.leakage(iter(parts["train"]), iter(parts[part]), named)
+        found = splits.leakage(iter(parts["train"]), {part: iter(parts[part])}, named)[part]
         assert not found["leaked"] and found["leaked_share"] == 0.0 and found["ids"] == []
         splits.gate(found, part=part)
 
@@ -225,16 +225,16 @@ def test_leakage_sees_duplicates_and_verbatim_prompts():
     named = splits.groups(items)
     first = [alpaca.shuffled_record(item, "ABCD") for item in items]
     turned = [alpaca.shuffled_record(item, "DCBA") for item in items]
-    found = splits.leakage(first[:1], [turned[1], turned[2]], named)
+    found = splits.leakage(first[:1], {"test": [turned[1], turned[2]]}, named)["test"]
     assert found["ids"] == ["b/s/test/1"] and found["leaked_share"] == 0.5 and found["verbatim_ids"] == []
     # A prompt that is there word for word leaks even if the groups know nothing of it.
     alone = {item["id"]: item["id"] for item in items}
     twin = {**first[2], "id": "b/s/test/3"}
-    found = splits.leakage([first[2]], [twin, first[3]], alone)
+    found = splits.leakage([first[2]], {"test": [twin, first[3]]}, alone)["test"]
     assert found["leaked"] and found["ids"] == [] and found["verbatim_ids"] == ["b/s/test/3"]
     with pytest.raises(UserError, match=r"valid: 0 of 1 questions and 1 of 2 prompts .*first: b/s/test/3"):
         splits.gate(found, part="valid")
-    assert splits.leakage([], [], {})["leaked_share"] == 0.0
+    assert splits.leakage([], {"test": []}, {})["test"]["leaked_share"] == 0.0
 
 
 def test_assemble_with_one_copy_and_with_a_missing_record():

@@ -89,7 +89,7 @@ def test_reference_implies_its_defects():
     assert wiring.reading(made) == {"on_bad_row": "fail", "first_row_lost": True, "pandas_na": True}
     assert wiring.screening(made) == {"drop_identical_options": False, "drop_contradictory": False}
     assert wiring.shuffling(made) == {"seed": 42} | wiring.REFERENCE["shuffle"]
-    assert wiring.edge(made) == "reference"
+    assert (wiring.layout(made, "train"), wiring.edge(made, "train")) == ("padded", "reference")
     assert wiring.evaluate(made)["reference_template"] is True
     assert wiring.train(made)["reference_template"] is True
 
@@ -141,7 +141,7 @@ def test_corrected_has_none_of_them():
         "balance_letters": True,
         "reparse_options": False,
     }
-    assert wiring.edge(made) == "corrected"
+    assert wiring.edge(made, "train") == wiring.edge(made, "valid") == "corrected"
     assert wiring.evaluate(made)["reference_template"] is False
 
 
@@ -159,6 +159,19 @@ def test_a_split_that_leaks_needs_no_leak_items():
 
 def test_the_headline_is_no_business_of_the_evaluation():
     assert wiring.evaluate(settings()) == wiring.evaluate(settings(evaluate__protocol="letter"))
+
+
+def test_packed_rows_are_for_training_alone():
+    made = settings(encode__layout="packed", encode__mask_full_rows=True)
+    wiring.check(made, 2)
+    assert (wiring.layout(made, "train"), wiring.layout(made, "valid")) == ("packed", "padded")
+    assert (wiring.edge(made, "train"), wiring.edge(made, "valid")) == ("corrected", "reference")
+    assert wiring.train(made)["layout"] == "packed"
+
+
+def test_packed_rows_cannot_be_truncated():
+    with pytest.raises(UserError, match=r"^encode.on_long: truncate .*set encode.on_long: drop"):
+        wiring.check(settings(encode__layout="packed", encode__on_long="truncate"), 2)
 
 
 def test_rows_are_one_longer_in_training():

@@ -82,7 +82,9 @@ TIME_FILES = [
     ),
     *(f"{TIMES}/fetch/{archive}.tsv" for archive in DOWNLOADS),
     *(f"{TIMES}/{stage}.tsv" for stage in ("tokenizer", "base", "train")),
-    *(f"{TIMES}/encode/{part}-{i}-of-{n}.tsv" for part, n in SHARDS.items() for i in range(n)),
+    *(f"{TIMES}/encode/{part}.tsv" for part in SHARDS),
+    f"{TIMES}/pack.tsv",
+    *(f"{TIMES}/shard/{part}-{i}-of-{n}.tsv" for part, n in SHARDS.items() for i in range(n)),
     *(f"{TIMES}/evaluate/{model}.tsv" for model in MODELS),
 ]
 

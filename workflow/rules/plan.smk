@@ -1,8 +1,7 @@
 rule reckon:
     """plan.json: steps, parameters, tokens, hours, disk and memory of the training, from row counts alone."""
     input:
-        train=f"{RESULTS}/splits/train.json",
-        valid=rules.split.output.valid,
+        packing=rules.pack.output.report,
         leakage=rules.split.output.leakage,
         tokenizer=rules.tokenizer.output[0],
         base=BASE_FILES[:1],  # its config.json
@@ -16,9 +15,6 @@ rule reckon:
         ENVIRONMENT
     params:
         plan=wiring.plan(config, NPUS),
-        sizes={part: wiring.row_size(config, part) for part in ("train", "valid")},
-        on_long=config["encode"]["on_long"],
-        reference_template=config["tokenizer"]["unused_marks"],
         code=code("reckon.py"),
     script:
         "../scripts/reckon.py"

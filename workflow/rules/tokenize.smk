@@ -19,27 +19,77 @@ rule tokenizer:
 
 
 rule encode:
-    """One MindRecord shard: its share of a part's records as rows of token ids."""
+    """A part's records as documents of token ids, one after the other."""
     input:
         records=f"{RESULTS}/splits/{{part}}.json",
+        tokenizer=rules.tokenizer.output[0],
+    output:
+        ids=temp(f"{RESULTS}/encoded/{{part}}/ids.int32"),
+        shapes=temp(f"{RESULTS}/encoded/{{part}}/shapes.npy"),
+        long=temp(f"{RESULTS}/encoded/{{part}}/long.json"),
+    log:
+        f"{LOGS}/encode/{{part}}.log",
+    benchmark:
+        f"{TIMES}/encode/{{part}}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        size=lambda wildcards: wiring.row_size(config, wildcards.part),
+        reference_template=config["tokenizer"]["unused_marks"],
+        code=code("encode.py"),
+    script:
+        "../scripts/encode.py"
+
+
+rule pack:
+    """Which documents share a row, from their lengths; packing.json compares padded and packed rows."""
+    input:
+        train=f"{RESULTS}/encoded/train/shapes.npy",
+        valid=f"{RESULTS}/encoded/valid/shapes.npy",
+    output:
+        train=temp(f"{RESULTS}/encoded/train/plan.npy"),
+        valid=temp(f"{RESULTS}/encoded/valid/plan.npy"),
+        report=f"{RESULTS}/packing.json",
+    log:
+        f"{LOGS}/pack.log",
+    benchmark:
+        f"{TIMES}/pack.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        sizes={part: wiring.row_size(config, part) for part in SHARDS},
+        layouts={part: wiring.layout(config, part) for part in SHARDS},
+        on_long=config["encode"]["on_long"],
+        code=code("pack.py"),
+    script:
+        "../scripts/pack.py"
+
+
+rule shard:
+    """One MindRecord shard: its share of a part's rows."""
+    input:
+        ids=rules.encode.output.ids,
+        shapes=rules.encode.output.shapes,
+        long=rules.encode.output.long,
+        plan=f"{RESULTS}/encoded/{{part}}/plan.npy",
         tokenizer=rules.tokenizer.output[0],
     output:
         shard=f"{RESULTS}/mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.mindrecord",
         index=f"{RESULTS}/mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.mindrecord.db",
         stats=f"{RESULTS}/mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.json",
     log:
-        f"{LOGS}/encode/{{part}}-{{shard}}-of-{{shards}}.log",
+        f"{LOGS}/shard/{{part}}-{{shard}}-of-{{shards}}.log",
     benchmark:
-        f"{TIMES}/encode/{{part}}-{{shard}}-of-{{shards}}.tsv"
+        f"{TIMES}/shard/{{part}}-{{shard}}-of-{{shards}}.tsv"
     conda:
         ENVIRONMENT
     params:
         size=lambda wildcards: wiring.row_size(config, wildcards.part),
+        layout=lambda wildcards: wiring.layout(config, wildcards.part),
+        edge=lambda wildcards: wiring.edge(config, wildcards.part),
         shard=lambda wildcards: int(wildcards.shard),
         shards=lambda wildcards: int(wildcards.shards),
-        on_long=config["encode"]["on_long"],
-        edge=wiring.edge(config),
         reference_template=config["tokenizer"]["unused_marks"],
-        code=code("encode.py"),
+        code=code("shard.py"),
     script:
-        "../scripts/encode.py"
+        "../scripts/shard.py"

@@ -1,18 +1,17 @@
-"""One shard of one part: its share of the records as rows of token ids in MindRecord."""
+"""A part's records as documents of token ids: encoded once, whatever the layout and the number of shards."""
 
-from mcqlora import encode, io, prompt, records, tokenizer
+from mcqlora import encode, io, prompt, tokenizer
 from mcqlora.cli import job
 
 with job(snakemake.log[0]):
-    params = snakemake.params
+    params, made = snakemake.params, snakemake.output
     processor = tokenizer.load(snakemake.input.tokenizer)
-    template = prompt.template(processor, params.reference_template)
-    total = sum(1 for _ in io.read_json_array(snakemake.input.records))
-    share = records.shard_rows(
-        io.read_json_array(snakemake.input.records), total, params.shard, params.shards
+    long = encode.write_documents(
+        io.read_json_array(snakemake.input.records),
+        encode.SegmentEncoder(processor),
+        prompt.template(processor, params.reference_template),
+        params.size,
+        made.ids,
+        made.shapes,
     )
-    rows, stats = encode.encode_split(
-        share, encode.SegmentEncoder(processor), template, params.size, params.edge, params.on_long
-    )
-    records.write_shard(rows, snakemake.output.shard)
-    io.write_json(snakemake.output.stats, stats.summary(), indent=True)
+    io.write_json(made.long, long)

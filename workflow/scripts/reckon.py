@@ -1,8 +1,8 @@
-"""plan.json, from the parts and the tokenizer."""
+"""plan.json, from what the rows are and the tokenizer."""
 
 from pathlib import Path
 
-from mcqlora import encode, huggingface, io, plan, prompt, tokenizer
+from mcqlora import huggingface, io, plan, tokenizer
 from mcqlora.cli import job
 
 with job(snakemake.log[0]):
@@ -10,16 +10,8 @@ with job(snakemake.log[0]):
     processor = tokenizer.load(source.tokenizer)
     for path in source.base:
         huggingface.check_architecture(Path(path).parent, params.plan["network"], processor.vocab_size())
-    template = prompt.template(processor, params.reference_template)
-    encoder = encode.SegmentEncoder(processor)
-    layouts = {
-        part: plan.summary(
-            plan.lengths(io.read_json_array(source[part]), encoder, template), size, "padded", params.on_long
-        )
-        for part, size in params.sizes.items()
-    }
     made = plan.reckon(
-        layouts=layouts,
+        layouts=io.read_json(source.packing),
         test=io.read_json(source.leakage)["records"]["test"],
         vocabulary=processor.vocab_size(),
         **params.plan,

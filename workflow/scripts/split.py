@@ -10,19 +10,16 @@ with job(snakemake.log[0]):
     split = splits.choose(snakemake.params.split, questions, groups, **snakemake.params.sizes)
     parts = splits.assemble(split, [io.JsonArray(path) for path in snakemake.input.epochs])
     counts = {part: io.write_json_array(snakemake.output[part], records) for part, records in parts.items()}
-    leakage = {
-        part: splits.leakage(
-            io.read_json_array(snakemake.output.train),
-            io.read_json_array(snakemake.output[part]),
-            groups,
-            100,
-        )
-        for part in ("valid", "test")
-    }
+    leakage = splits.leakage(
+        io.read_json_array(snakemake.output.train),
+        {part: io.read_json_array(snakemake.output[part]) for part in ("valid", "test")},
+        groups,
+        100,
+    )
     leakage |= {"records": counts, "split": splits.summary(questions, split), "dropped": split.dropped}
     leakage["duplicates"] = {
         "threshold": threshold,
-        "equal": splits.duplicates(splits.groups(questions)),
+        "equal": splits.duplicates(groups if threshold is None else splits.groups(questions)),
         "near": splits.duplicates(groups),
     }
     io.write_json(snakemake.output.leakage, leakage, indent=True)

@@ -1,0 +1,359 @@
+"""From CSV files to rows of token ids: a plain implementation, Hugging Face `datasets`, and this project.
+
+    .venv/bin/python bench/prepare.py [--data ../shared/data] [--sides plain,datasets,padded,packed,limit]
+
+Needs the real MMLU and CMMLU files and InternLM's tokenizer. Every side starts at the same CSV files, ends at
+138,020 training questions in rows of 1,025 ids on disk, and runs in a process of its own:
+
+* plain: pandas, the json module, one SentencePiece call a part of a record, one MindRecord call a record,
+  padded rows, as the report's scripts work;
+* datasets: the same up to the training records; then `datasets.map` with the fast tokenizer, in batches,
+  padded rows, saved as Arrow. It needs datasets and transformers, which come with mindformers;
+* padded, packed: this project's rules, by Snakemake on two cores, in 4 shards. They do more than the others:
+  an account of every row, duplicate groups, the leakage gate, the validation part;
+* limit: SentencePiece alone on each distinct piece of text, which no cache can save.
+
+CPU seconds are user and system time of all processes of a side. "All" has everything in it: interpreters,
+imports, Snakemake. "Work" leaves out what it costs to start and to import: for plain and datasets what their
+process has used when its imports are done, for ours as much for each job, and Snakemake itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import itertools
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SIZE, IGNORE, SEED, COPIES = 1025, -100, 42, 6
+SIDES = ("plain", "datasets", "padded", "packed", "limit")
+TARGETS = {"padded": 8, "packed": 20}  # times faster than plain
+CPU_LIMIT, MEMORY_LIMIT, USEFUL_LIMIT = 15, 600, 0.975  # seconds, MB, fraction
+
+# Left in a file of its own by every Python process below it: what it ran, and what it used.
+RECORDER = """
+import atexit, json, os, resource, sys, time
+def leave():
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    found = {{"argv": sys.argv, "cpu": used.ru_utime + used.ru_stime, "mb": used.ru_maxrss / 1024}}
+    with open(os.path.join({folder!r}, f"{{os.getpid()}}.json"), "w") as file:
+        json.dump(found, file)
+atexit.register(leave)
+"""
+
+
+# The sides, each in a process of its own.
+
+
+def imported() -> None:
+    """Say what starting and importing took; the rest is the work."""
+    print(time.process_time(), flush=True)
+
+
+def training_records(data: Path, work: Path) -> list[dict]:
+    """CSV to five copies of every question, by way of JSON files, as the report's scripts do it."""
+    import pandas
+
+    records = []
+    for file in sorted((data / "mmlu").glob("*/*.csv")) + sorted((data / "cmmlu").glob("*/*.csv")):
+        subject = file.stem
+        for split in ("_dev", "_val", "_test"):
+            subject = subject.removesuffix(split)
+        instruction = (
+            f"Here is a question about {subject.replace('_', ' ')}, the correct answer is one of the options "
+            "A/B/C/D. Please select the correct option and answer the question with 'The right option is'."
+        )
+        for row in pandas.read_csv(file).itertuples(index=False):  # loses MMLU's first rows
+            question, *options, answer = row[-6:]
+            options = [str(option) for option in options]
+            records.append(
+                {"instruction": instruction, "question": question, "options": options, "answer": answer}
+            )
+    with open(work / "alpaca.json", "w") as file:
+        json.dump(records, file, ensure_ascii=False)
+    with open(work / "alpaca.json") as file:
+        records = json.load(file)
+    generator = random.Random(SEED)
+    orders = list(itertools.permutations("ABCD"))
+    epochs: list[list[dict]] = [[] for _ in range(COPIES)]
+    for record in records:
+        chosen = [orders[0], *generator.sample(orders[1:], COPIES - 1)]
+        for epoch, order in zip(epochs, chosen, strict=True):
+            options = [record["options"]["ABCD".index(letter)] for letter in order]
+            letter = "ABCD"[order.index(record["answer"])]
+            lines = "".join(f"\n{name}.{option}" for name, option in zip("ABCD", options, strict=True))
+            epoch.append(
+                {
+                    "instruction": record["instruction"],
+                    "input": f"Question: {record['question']} {lines}",
+                    "output": f"The right option is {letter}.{options['ABCD'.index(letter)]}",
+                }
+            )
+    for number, epoch in enumerate(epochs):
+        with open(work / f"epoch-{number}.json", "w") as file:
+            json.dump(epoch, file, ensure_ascii=False)
+    train = []
+    for number in range(COPIES - 1):
+        with open(work / f"epoch-{number}.json") as file:
+            train += json.load(file)
+    with open(work / "train.json", "w") as file:
+        json.dump(train, file, ensure_ascii=False)
+    with open(work / "train.json") as file:
+        return json.load(file)
+
+
+def plain(data: Path, work: Path) -> int:
+    import numpy as np
+    import pandas  # noqa: F401
+    from mindspore.mindrecord import FileWriter
+    from sentencepiece import SentencePieceProcessor
+
+    imported()
+    encode = SentencePieceProcessor(model_file=str(tokenizer_file(data))).encode
+    writer = FileWriter(str(work / "train.mindrecord"))
+    writer.add_schema({name: {"type": "int32", "shape": [-1]} for name in ("input_ids", "labels")}, "plain")
+    rows = 0
+    for record in training_records(data, work):
+        user = encode(f"<|User|>:{record['instruction']}\n{record['input']}")
+        prompt = [1, *user, 103167, 13, *encode("<|Bot|>:")]
+        answer = [*encode(record["output"]), 103166, 13, 2]
+        missing = SIZE - len(prompt) - len(answer)
+        if missing < 0:
+            continue
+        ids = np.array(prompt + answer + [0] * missing, dtype=np.int32)
+        labels = np.array([IGNORE] * len(prompt) + answer + [IGNORE] * missing, dtype=np.int32)
+        writer.write_raw_data([{"input_ids": ids, "labels": labels}])
+        rows += 1
+    writer.commit()
+    return rows
+
+
+def fast_tokenizer(data: Path, work: Path):
+    """InternLM's SentencePiece model as a Hugging Face fast tokenizer; nothing is downloaded."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from transformers import LlamaTokenizerFast, PreTrainedTokenizerFast
+
+    saved = work / "tokenizer.json"
+    if not saved.exists():
+        LlamaTokenizerFast(
+            vocab_file=str(tokenizer_file(data)), add_bos_token=False, legacy=False
+        ).backend_tokenizer.save(str(saved))
+    return PreTrainedTokenizerFast(tokenizer_file=str(saved))
+
+
+def datasets(data: Path, work: Path) -> int:
+    import numpy as np
+    import pandas  # noqa: F401
+    from datasets import Dataset, disable_caching, disable_progress_bar
+
+    imported()
+    disable_caching()
+    disable_progress_bar()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    tokenizer = fast_tokenizer(data, work)
+
+    def ids_of(texts: list[str]) -> list[list[int]]:
+        return tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+
+    def rows(batch: dict[str, list[str]]) -> dict[str, list[np.ndarray]]:
+        users = ids_of(
+            [f"<|User|>:{a}\n{b}" for a, b in zip(batch["instruction"], batch["input"], strict=True)]
+        )
+        made: dict[str, list[np.ndarray]] = {"input_ids": [], "labels": []}
+        bot = ids_of(["<|Bot|>:"])[0]
+        for user, output in zip(users, ids_of(batch["output"]), strict=True):
+            prompt, answer = [1, *user, 103167, 13, *bot], [*output, 103166, 13, 2]
+            missing = SIZE - len(prompt) - len(answer)
+            if missing >= 0:
+                made["input_ids"].append(np.array(prompt + answer + [0] * missing, np.int32))
+                made["labels"].append(
+                    np.array([IGNORE] * len(prompt) + answer + [IGNORE] * missing, np.int32)
+                )
+        return made
+
+    records = Dataset.from_list(training_records(data, work))
+    found = records.map(rows, batched=True, remove_columns=records.column_names)
+    found.save_to_disk(str(work / "train"))
+    return len(found)
+
+
+def ours(data: Path, work: Path, layout: str) -> int:
+    """The report's recipe, whose rows are the others' too, as a user runs it."""
+    shards = [f"results/reference/mindrecord/train/shard-{i}-of-4.mindrecord" for i in range(4)]
+    shards.append("results/reference/mindrecord/valid/shard-0-of-1.mindrecord")
+    command = [
+        *(sys.executable, "-m", "snakemake", *shards, "--cores", "2", "--resources", "npu=4"),
+        *("--snakefile", str(ROOT / "Snakefile"), "--directory", str(work)),
+        *("--configfile", str(ROOT / "config" / "reference-4npu.yaml")),
+        *("--config", f"data={data}", f"encode={{layout: {layout}, on_long: drop}}"),
+    ]
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if result.returncode:
+        sys.exit(result.stdout[-3000:])
+    return json.loads((work / "results/reference/packing.json").read_text())["train"][layout]["rows"]
+
+
+def padded(data: Path, work: Path) -> int:
+    return ours(data, work, "padded")
+
+
+def packed(data: Path, work: Path) -> int:
+    return ours(data, work, "packed")
+
+
+def limit(data: Path, work: Path) -> int:
+    """Ask SentencePiece again for all that the encoder of the packed side asked for."""
+    sys.path.insert(0, str(ROOT / "src"))
+    from mcqlora import encode, io, prompt, tokenizer
+
+    processor = tokenizer.load(tokenizer_file(data))
+    asked: list[str] = []
+
+    class Asking:
+        def __getattr__(self, name: str):
+            return getattr(processor, name)
+
+        def encode(self, text: str) -> list[int]:
+            asked.append(text)
+            return processor.encode(text)
+
+    encoder, template = encode.SegmentEncoder(Asking()), prompt.reference(processor)
+    for record in io.read_json_array(work.parent / "packed/results/reference/splits/train.json"):
+        encode.encode_row(encoder, template, record)
+    imported()
+    for text in asked:
+        processor.encode(text)
+    return len(asked)
+
+
+# Measuring and printing.
+
+
+def tokenizer_file(data: Path) -> Path:
+    return data / "tokenizer" / "internlm_7b_tokenizer.model"
+
+
+def measured(side: str, data: Path, work: Path) -> dict:
+    """Run a side in a process of its own and measure all its processes."""
+    recorder = work / "recorder"
+    recorder.mkdir(parents=True)
+    (recorder / "sitecustomize.py").write_text(RECORDER.format(folder=str(recorder)))
+    environment = os.environ | {"PYTHONPATH": str(recorder), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, "--data", str(data), "--run", side, "--work", str(work)]
+    start = time.time()
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    said = process.stdout.read().split()
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"bench: {side} failed")
+    wall, cpu = time.time() - start, used.ru_utime + used.ru_stime
+    jobs = [json.loads(file.read_text()) for file in recorder.glob("*.json")]
+    jobs = [job for job in jobs if ".snakemake/scripts" in job["argv"][0]]
+    started = len(jobs) * job_start() + cpu - sum(job["cpu"] for job in jobs) if jobs else float(said[-2])
+    return {
+        "wall": wall,
+        "cpu": cpu,
+        "work": cpu - started,
+        "mb": used.ru_maxrss / 1024,
+        "rows": int(said[-1]),
+        "jobs": jobs,
+    }
+
+
+def job_start() -> float:
+    """CPU seconds of a job of ours that only starts and imports."""
+    code = "import sys, time; sys.path.insert(0, sys.argv[1])\n"
+    code += "from mcqlora import encode, io, packing, prompt, records, tokenizer; print(time.process_time())"
+    run = subprocess.run([sys.executable, "-c", code, str(ROOT / "src")], stdout=subprocess.PIPE, text=True)
+    return float(run.stdout)
+
+
+def job_table(jobs: list[dict]) -> None:
+    """CPU seconds and the largest peak by rule; a script's copy is called tmpXXXX.rule.py."""
+    rules: dict[str, list[dict]] = {}
+    for job in jobs:
+        rules.setdefault(Path(job["argv"][0]).stem.split(".")[-1], []).append(job)
+    for rule, runs in rules.items():
+        cpu, peak = sum(run["cpu"] for run in runs), max(run["mb"] for run in runs)
+        print(f"    {rule:<10} {len(runs)} job{'s' * (len(runs) > 1):<2} {cpu:6.2f} CPU s {peak:5.0f} MB")
+
+
+def reason_without(side: str) -> str | None:
+    """Why a side can't run here, or None."""
+    if side == "datasets":
+        missing = [name for name in ("datasets", "transformers") if importlib.util.find_spec(name) is None]
+        if missing:
+            return f"{' and '.join(missing)} not installed: pip install {' '.join(missing)}"
+    return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--sides", default=",".join(SIDES), help="some of " + ", ".join(SIDES))
+    parser.add_argument("--run", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    data = given.data.resolve()
+    if not tokenizer_file(data).is_file():
+        sys.exit(f"bench: {tokenizer_file(data)}: no such file; say --data FOLDER")
+    if given.run:
+        print(globals()[given.run](data, given.work))
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-prepare-") as folder:
+        compare(given.sides.split(","), data, Path(folder))
+
+
+def compare(sides: list[str], data: Path, folder: Path) -> None:
+    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
+    print(f"{'':<10}{'rows':>9}{'wall s':>9}{'CPU s all':>11}{'work':>8}{'peak MB':>9}", flush=True)
+    found: dict[str, dict] = {}
+    for side in sides:
+        if reason := reason_without(side):
+            print(f"{side:<10} left out: {reason}")
+            continue
+        found[side] = one = measured(side, data, folder / side)
+        print(
+            f"{side:<10}{one['rows']:>9,}{one['wall']:>9.1f}{one['cpu']:>11.1f}{one['work']:>8.1f}"
+            f"{one['mb']:>9.0f}",
+            flush=True,
+        )
+        job_table(one["jobs"])
+    print()
+    for side, times in TARGETS.items():
+        for other in ("plain", "datasets"):
+            if side in found and other in found:
+                ratio = [found[other][key] / found[side][key] for key in ("wall", "cpu", "work")]
+                target = f" (target {times} x)" if other == "plain" else ""
+                print(
+                    f"{side} against {other}: {ratio[0]:.1f} x by the clock{target}, "
+                    f"{ratio[1]:.1f} x in CPU time, {ratio[2]:.1f} x without starting and importing"
+                )
+    if "packed" in found:
+        packing = json.loads((folder / "packed/results/reference/packing.json").read_text())["train"]
+        print(f"padded rows: {packing['padded']['useful_fraction']:.1%} useful")
+        useful = packing["packed"]["useful_fraction"]
+        print(f"packed rows: {useful:.2%} useful (target {USEFUL_LIMIT:.1%}), {packing['dropped']} dropped")
+        one = found["packed"]
+        print(
+            f"CSV to packed rows: {one['work']:.1f} CPU s of work (target {CPU_LIMIT}), {one['cpu']:.1f} in all"
+        )
+        print(f"peak of any process: {one['mb']:.0f} MB (target {MEMORY_LIMIT})")
+    if {"packed", "limit"} <= found.keys():
+        share = found["limit"]["work"] / found["packed"]["work"]
+        print(f"SentencePiece on {found['limit']['rows']:,} distinct texts: {share:.0%} of the work")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""One MindRecord shard: its share of a part's rows."""
+
+import numpy as np
+
+from mcqlora import encode, io, packing, prompt, records, tokenizer
+from mcqlora.cli import job
+
+with job(snakemake.log[0]):
+    source, params = snakemake.input, snakemake.params
+    pad = prompt.template(tokenizer.load(source.tokenizer), params.reference_template).pad
+    documents, plan = encode.read_documents(source.ids, source.shapes), np.load(source.plan)
+    own = packing.share(plan, params.shard, params.shards)
+    records.write_shard(
+        packing.rows(documents, own, params.size, pad, params.layout, params.edge),
+        snakemake.output.shard,
+        packing.COLUMNS[params.layout],
+    )
+    stats = packing.shard_summary(
+        documents.lengths,
+        plan,
+        params.size,
+        params.shard,
+        params.shards,
+        io.read_json(source.long),
+        params.edge,
+    )
+    io.write_json(snakemake.output.stats, stats, indent=True)
