@@ -7,7 +7,8 @@ import pytest
 from tests.workflow.conftest import ROOT, rules, setting, snakemake
 
 AFTER_TRAIN = {"train", "evaluate", "report"}
-AFTER_SPLIT = {"split", "encode"} | AFTER_TRAIN
+ENCODED = {"encode", "pack", "shard"}
+AFTER_SPLIT = {"split"} | ENCODED | AFTER_TRAIN
 AFTER_SHUFFLE = {"shuffle"} | AFTER_SPLIT
 AFTER_READ = {"read", "alpaca"} | AFTER_SHUFFLE
 
@@ -23,9 +24,10 @@ CHANGES = {
     "base.epochs=2": {"base"} | AFTER_TRAIN,
     "evaluate.generation_items=7": {"evaluate", "report"},
     "evaluate.protocol=letter": {"report"},
-    "encode.on_long=truncate": {"encode"} | AFTER_TRAIN,
-    "encode.shards=3": {"encode"} | AFTER_TRAIN,
-    "tokenizer.vocab_size=1150": {"tokenizer", "base", "encode"} | AFTER_TRAIN,
+    "encode.on_long=truncate": ENCODED | AFTER_TRAIN,
+    "encode.shards=3": ENCODED | AFTER_TRAIN,
+    "encode.layout=packed": ENCODED | AFTER_TRAIN,
+    "tokenizer.vocab_size=1150": {"tokenizer", "base"} | ENCODED | AFTER_TRAIN,
     "model.init_std=0.05": {"base"} | AFTER_TRAIN,
     "demo.seed=8": {"demo", "tokenizer", "base"} | AFTER_READ,
     "train.patience=2": AFTER_TRAIN,
