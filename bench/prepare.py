@@ -346,10 +346,7 @@ def compare(sides: list[str], data: Path, folder: Path) -> None:
         useful = packing["packed"]["useful_fraction"]
         print(f"packed rows: {useful:.2%} useful (target {USEFUL_LIMIT:.1%}), {packing['dropped']} dropped")
         one = found["packed"]
-        print(
-            f"CSV to packed rows: {one['work']:.1f} CPU s of work (target {CPU_LIMIT}), "
-            f"{one['cpu']:.1f} in all"
-        )
+        print(f"CSV to packed rows: {one['work']:.1f} CPU s (target {CPU_LIMIT}), {one['cpu']:.1f} in all")
         print(f"peak of any process: {one['mb']:.0f} MB (target {MEMORY_LIMIT})")
     if {"packed", "limit"} <= found.keys():
         share = found["limit"]["work"] / found["packed"]["work"]

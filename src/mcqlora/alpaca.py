@@ -137,4 +137,5 @@ def _input(question: str, options: list[str]) -> str:
 
 
 def _lines(options: list[str]) -> str:
-    return "".join(f"\n{letter}.{option}" for letter, option in zip(LETTERS, options, strict=True))
+    a, b, c, d = options
+    return f"\nA.{a}\nB.{b}\nC.{c}\nD.{d}"

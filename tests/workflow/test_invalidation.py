@@ -8,7 +8,8 @@ from tests.workflow.conftest import ROOT, rules, setting, snakemake
 
 AFTER_TRAIN = {"train", "evaluate", "report", "peft", "merged"}
 AFTER_BASE = {"base", "exported_base"} | AFTER_TRAIN
-AFTER_SPLIT = {"split", "data_card", "encode"} | AFTER_TRAIN
+ENCODED = {"encode", "pack", "shard"}
+AFTER_SPLIT = {"split", "data_card"} | ENCODED | AFTER_TRAIN
 AFTER_SHUFFLE = {"shuffle"} | AFTER_SPLIT
 AFTER_READ = {"read", "alpaca"} | AFTER_SHUFFLE
 
@@ -39,14 +40,15 @@ CHANGES = {
     "evaluate.shots=[0, 1]": {"evaluate", "report"},
     "evaluate.rotations=1": {"evaluate", "report"},
     "evaluate.leak_items=7": {"evaluate", "report"},
-    "encode.on_long=truncate": {"encode"} | AFTER_TRAIN,
-    "encode.mask_full_rows=true": {"encode"} | AFTER_TRAIN,
-    "encode.shards=3": {"encode"} | AFTER_TRAIN,
-    "tokenizer.unused_marks=true": {"encode"} | AFTER_TRAIN,
-    "tokenizer.vocab_size=1150": {"tokenizer", "encode", "configs"} | AFTER_BASE,
+    "encode.on_long=truncate": ENCODED | AFTER_TRAIN,
+    "encode.mask_full_rows=true": ENCODED | AFTER_TRAIN,
+    "encode.layout=packed": ENCODED | AFTER_TRAIN,
+    "encode.shards=3": ENCODED | AFTER_TRAIN,
+    "tokenizer.unused_marks=true": ENCODED | AFTER_TRAIN,
+    "tokenizer.vocab_size=1150": {"tokenizer", "configs"} | ENCODED | AFTER_BASE,
     "model.init_std=0.05": {"configs"} | AFTER_BASE,
     "demo.seed=8": {"demo", "tokenizer", "configs"} | AFTER_READ | AFTER_BASE,
-    "base.path=results/tiny/export/merged": {"tokenizer", "base", "encode", "configs"} | AFTER_TRAIN,
+    "base.path=results/tiny/export/merged": {"tokenizer", "base", "configs"} | ENCODED | AFTER_TRAIN,
     "export.checkpoint=checkpoint_2": {"merged"},
     f"benchmarks=[{ISLANDS.format(licence='none')}]": {"data_card"},
     "train.patience=2": AFTER_TRAIN,
