@@ -137,17 +137,12 @@ def plain(data: Path, work: Path) -> int:
     return rows
 
 
-def fast_tokenizer(data: Path, work: Path):
-    """InternLM's SentencePiece model as a Hugging Face fast tokenizer; nothing is downloaded."""
+def fast_tokenizer(data: Path):
+    """InternLM's SentencePiece model as a Hugging Face fast tokenizer, made here: nothing is downloaded."""
     os.environ["HF_HUB_OFFLINE"] = "1"
-    from transformers import LlamaTokenizerFast, PreTrainedTokenizerFast
+    from transformers import LlamaTokenizerFast
 
-    saved = work / "tokenizer.json"
-    if not saved.exists():
-        LlamaTokenizerFast(
-            vocab_file=str(tokenizer_file(data)), add_bos_token=False, legacy=False
-        ).backend_tokenizer.save(str(saved))
-    return PreTrainedTokenizerFast(tokenizer_file=str(saved))
+    return LlamaTokenizerFast(vocab_file=str(tokenizer_file(data)), add_bos_token=False, legacy=False)
 
 
 def datasets(data: Path, work: Path) -> int:
@@ -155,11 +150,11 @@ def datasets(data: Path, work: Path) -> int:
     import pandas  # noqa: F401
     from datasets import Dataset, disable_caching, disable_progress_bar
 
-    imported()
     disable_caching()
     disable_progress_bar()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    tokenizer = fast_tokenizer(data, work)
+    tokenizer = fast_tokenizer(data)
+    imported()
 
     def ids_of(texts: list[str]) -> list[list[int]]:
         return tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]

@@ -16,7 +16,7 @@ from mcqlora.prompt import Encode, Template
 
 SPACE = "\u2581"  # how a vocabulary piece spells a space
 NEWLINE = "\n"
-CACHED = 1 << 20  # words, and rests of lines
+CACHED = 1 << 18  # words, and rests of lines
 HEAD = 24  # characters of a line in which the period after a letter is looked for
 HEAD = 24  # characters of a line among which the period after a letter is looked for
 WAITING = 1 << 18  # ids that are written together
