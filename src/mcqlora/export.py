@@ -66,12 +66,14 @@ def export_network(
     adapter: Path | None,
     tokenizer_path: str,
     output: Path,
-    lora: Mapping[str, Any],
+    lora: Mapping[str, Any] | None,
     seq_length: int,
     reference_template: bool,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write the Hugging Face LLaMA folder `output`: the base, with `adapter` folded in if there is one.
+
+    `lora` is the adapter's; None without one.
 
     One tensor at a time is in memory; numbers keep the base's dtype.
 
@@ -85,12 +87,13 @@ def export_network(
     tensors = tensorfiles.index_safetensors(base / "model.safetensors")
     dtype = next(iter(tensors.values())).dtype
     deltas = _by_weight(adapters.read(adapter) if adapter else {}, tensors)
+    scaling = lora["alpha"] / lora["rank"] if lora else 1.0
     ours = {name_of(name): name for name in tensors}
 
     def merged(theirs: str) -> np.ndarray:
         name = ours[theirs]
         weight = {name: tensorfiles.read(tensors[name])}
-        return adapters.merge(weight, deltas.get(name, {}), lora["alpha"] / lora["rank"])[name]
+        return adapters.merge(weight, deltas.get(name, {}), scaling)[name]
 
     write_shards(
         output,

@@ -116,7 +116,7 @@ def check_npus(config: Config, part: str, npus: int | None) -> None:
     if npus is not None and workers > npus:
         raise UserError(
             f"{part}.workers is {workers}, but the profile has {npus} npu; lower it, or take another profile "
-            f"(--profile profiles/ascend, or --resources npu={workers})"
+            f"(--workflow-profile profiles/ascend, or --resources npu={workers})"
         )
 
 

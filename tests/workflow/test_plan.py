@@ -8,7 +8,7 @@ from mcqlora import io
 from tests.workflow.conftest import ROOT, rules, setting, snakemake
 
 REAL = ROOT.parent / "shared" / "data"
-ASCEND = ("--profile", str(ROOT / "profiles" / "ascend"))
+ASCEND = ("--workflow-profile", str(ROOT / "profiles" / "ascend"))
 
 
 def said(result):
@@ -23,7 +23,7 @@ def errors(result):
 
 def test_the_plan_needs_the_cheap_stages_alone(tmp_path):
     dry = snakemake(tmp_path, "-n", "plan")
-    assert rules(dry) == {"demo", "read", "shuffle", "split", "tokenizer", "reckon", "plan"}
+    assert rules(dry) == {"demo", "read", "shuffle", "split", "tokenizer", "encode", "pack", "reckon", "plan"}
     done = snakemake(tmp_path, "--cores", "1", "plan")
     assert done.returncode == 0, done.stderr
     made = io.read_json(tmp_path / "results/tiny/plan.json")

@@ -59,7 +59,7 @@ rule exported_base:
     conda:
         ENVIRONMENT
     params:
-        export=wiring.export(config),
+        export=wiring.export(config) | {"lora": None},  # so that lora_rank does not export it again
         code=code("export.py"),
     script:
         "../scripts/export.py"
