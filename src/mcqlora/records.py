@@ -38,7 +38,8 @@ def write_shard(
     same bytes.
 
     Writes the format itself, byte for byte as `mindspore.mindrecord.FileWriter` does when it gets all rows in
-    one call: that writer takes eight times as long, and importing it costs seconds and half a gigabyte.
+    one call. On real rows that writer takes three times as long (twice for packed rows), and importing it
+    costs a process 1.6 CPU seconds and 350 MB.
 
     Raises:
         UserError: there is no row, the shard is too large, or the disk is full.
