@@ -7,6 +7,7 @@ refused before anything is written. Members are copied in pieces, so memory does
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import re
@@ -179,7 +180,9 @@ def _members(archive: Path) -> Iterator[Iterator[Member]]:
         else:
             with tarfile.open(archive) as opened:
                 yield _tarred(opened)
-    except _DAMAGED as error:
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # of the disk; a wrong offset in a zip is an invalid argument of seek
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise UserError(f"{archive}: damaged or no archive ({reason}); copy it again") from error
 

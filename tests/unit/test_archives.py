@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import contextlib
 import http.server
 import io
 import stat
@@ -183,6 +184,16 @@ def test_a_mangled_archive_is_a_user_error_or_reads(tmp_path_factory, name, data
         read(folder, name, on_bad_row="drop")
     except UserError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("index", range(1, 23))
+@pytest.mark.parametrize("value", [1, 255])
+def test_a_wrong_end_of_a_zip_is_a_user_error_or_reads(tmp_path, index, value):
+    raw = bytearray(PACKED["b.zip"])
+    raw[-index] = value  # in the end record: where its table starts, how long it is
+    (tmp_path / "b.zip").write_bytes(raw)
+    with contextlib.suppress(UserError):
+        read(tmp_path, "b.zip", on_bad_row="drop")
 
 
 @pytest.mark.parametrize(
