@@ -13,6 +13,7 @@ import hashlib
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -38,6 +39,7 @@ _DAMAGED = (
     zlib.error,
     EOFError,
     RuntimeError,  # an encrypted member, or a compression that zipfile lacks
+    *(IndexError, ValueError, OverflowError, struct.error),  # zipfile's, where lengths or dates are nonsense
 )
 
 

@@ -1,8 +1,8 @@
 """Archives of an invented benchmark, good and bad, from disk and from a server of our own."""
 
+import contextlib
 import csv
 import hashlib
-import contextlib
 import http.server
 import io
 import stat
