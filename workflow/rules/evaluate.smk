@@ -18,6 +18,8 @@ rule evaluate:
         f"{TIMES}/evaluate/{{model}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        npu=NPUS or 1 if config["device"] == "Ascend" else 0,  # all: each job would take device 0
     params:
         squad=config["evaluate"]["squad"],
         evaluate=wiring.evaluate(config),
