@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -25,6 +24,11 @@ MADE = (
 pytestmark = pytest.mark.faults
 
 
+def steps_taken(folder):
+    """Lines of all histories in the folder, the earlier trainings' among them."""
+    return sum(path.read_bytes().count(b"\n") for path in folder.glob("runs/*/output/history.jsonl"))
+
+
 def run(folder):
     return subprocess.run(COMMAND, cwd=folder, capture_output=True, text=True)
 
@@ -40,27 +44,26 @@ def prepared(finished, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def uninterrupted(prepared, tmp_path_factory):
-    """What an uninterrupted training makes, and how many seconds it takes."""
+    """What an uninterrupted training makes, and how many steps it takes."""
     folder = tmp_path_factory.mktemp("uninterrupted").resolve() / "run"
     shutil.copytree(prepared, folder)
-    start = time.monotonic()
+    before = steps_taken(folder)
     done = run(folder)
     assert done.returncode == 0, done.stderr[-2000:]
-    return {name: (folder / name).read_bytes() for name in MADE}, time.monotonic() - start
+    return {name: (folder / name).read_bytes() for name in MADE}, steps_taken(folder) - before
 
 
 @pytest.mark.parametrize("moment", range(3))
 @pytest.mark.parametrize("victim", ["bin/snakemake", "bin/msrun", "worker.py"])
 def test_the_rerun_makes_the_same_adapters(prepared, uninterrupted, tmp_path, victim, moment):
-    expected, seconds = uninterrupted
+    expected, steps = uninterrupted
     folder = tmp_path.resolve() / "run"
     shutil.copytree(prepared, folder)
-    share = random.Random(f"{victim} {moment}").uniform(0.3, 0.95)  # before that no msrun is there yet
+    last = steps_taken(folder) + random.Random(f"{victim} {moment}").randrange(steps - 10)
     with subprocess.Popen(
         COMMAND, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as first:
-        time.sleep(share * seconds)
-        assert wait_until(lambda: running(folder, victim) or first.poll() is not None, 60)
+        assert wait_until(lambda: steps_taken(folder) > last or first.poll() is not None, 600)
         assert first.poll() is None, "the training ended before it could be killed"
         os.kill(running(folder, victim)[-1 if victim == "worker.py" else 0].pid, signal.SIGKILL)
         _, said = first.communicate(timeout=120)
