@@ -124,7 +124,7 @@ def test_no_training_row_is_without_a_label_and_the_long_ones_are_named(correcte
     for shard in SHARDS:
         stats = io.read_json(corrected / shard.replace(".mindrecord", ".json"))
         assert stats["masked"] == []
-        assert stats["rows"] + len(stats["dropped"]) == stats["records"]
+        assert stats["documents"] + len(stats["dropped"]) == stats["records"]
         assert {row["id"] for row in stats["dropped"]} <= TOO_LONG
         assert all((row["labels"] != -100).any() for row in records.read_shard([corrected / shard]))
 
