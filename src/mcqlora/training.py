@@ -412,7 +412,7 @@ class Workplace:
         """Render the YAML, with paths relative to this directory, and train `base`, or random weights.
 
         Goes on after the last complete checkpoint of an earlier attempt. `config.yaml` is that of the whole
-        training, `attempt-N/config.yaml` that of the attempt.
+        training, `resumed.yaml` that of an attempt that goes on.
         """
         import yaml
 
