@@ -8,6 +8,7 @@ from typing import Any
 
 from mcqlora import alpaca, optionrefs, shuffle
 from mcqlora.benchmarks import LETTERS, SPLITS, category
+from mcqlora.markdown import table
 
 PARTS = ("train", "valid", "test")
 LENGTHS = (64, 128, 256, 512, 1024, 2048)  # characters, upper ends of all bins but the last
@@ -114,7 +115,7 @@ def _benchmarks(
         rows.append([name, kept + lost, kept, len(mine), *parts, licence or "not given"])
     total = ["all", *(sum(column) for column in list(zip(*rows, strict=True))[1:-1]), ""]
     header = ["benchmark", "read", "kept", "categories", *PARTS, "licence"]
-    return _table(header, ([_shown(cell) for cell in row] for row in (*rows, total)))
+    return table(header, ([_shown(cell) for cell in row] for row in (*rows, total)))
 
 
 def _dropped(ledger: Mapping[str, Any], leakage: Mapping[str, Any]) -> list[str]:
@@ -124,7 +125,7 @@ def _dropped(ledger: Mapping[str, Any], leakage: Mapping[str, Any]) -> list[str]
     if not rows:
         return ["Nothing."]
     return [
-        *_table(["reason", "questions", "stage"], rows),
+        *table(["reason", "questions", "stage"], rows),
         "",
         "Each by its id in `ledger.json` (read) and `leakage.json` (split).",
     ]
@@ -140,7 +141,7 @@ def _duplicates(ledger: Mapping[str, Any], leakage: Mapping[str, Any]) -> list[s
     if found["threshold"] is not None:
         name = f"so, or similar by at least {found['threshold']} (Jaccard, runs of 5 characters)"
         rows.append([name, found["near"]])
-    lines = _table(
+    lines = table(
         ["questions are", "groups", "questions"],
         ([name, _shown(count["groups"]), _shown(count["questions"])] for name, count in rows),
     )
@@ -173,7 +174,7 @@ def _references(described: Mapping[str, Any]) -> list[str]:
         *(f"{size} {'orders' if size > 1 else 'order'}" for size in sizes),
     ]
     return [
-        *_table(header, rows),
+        *table(header, rows),
         "",
         "Questions with such an option, and questions by the number of orders that keep every option true.",
     ]
@@ -186,7 +187,7 @@ def _letters(copies: Sequence[Mapping[str, int]]) -> list[str]:
 
     together = {letter: sum(counts[letter] for counts in copies) for letter in LETTERS}
     rows = [row(str(number), counts) for number, counts in enumerate(copies, 1)]
-    return _table(["copy", *LETTERS], [*rows, row("all", together)])
+    return table(["copy", *LETTERS], [*rows, row("all", together)])
 
 
 def _lengths(lengths: Mapping[str, Mapping[int | None, int]]) -> list[str]:
@@ -196,7 +197,7 @@ def _lengths(lengths: Mapping[str, Mapping[int | None, int]]) -> list[str]:
         [name, *(_shown(counts[end]) for counts in lengths.values())]
         for name, end in zip([*names, f"over {LENGTHS[-1]}"], (*LENGTHS, None), strict=True)
     ]
-    return [*_table(["characters", *lengths], rows), "", "Of question and options together."]
+    return [*table(["characters", *lengths], rows), "", "Of question and options together."]
 
 
 def _categories(files: Counts, parts: Counts) -> list[str]:
@@ -205,7 +206,7 @@ def _categories(files: Counts, parts: Counts) -> list[str]:
         for key in sorted(files)
     ]
     return [
-        *_table(["category", *(f"{name} file" for name in SPLITS), *PARTS], rows),
+        *table(["category", *(f"{name} file" for name in SPLITS), *PARTS], rows),
         "",
         "Questions kept, by the file that they come from and by the part that they went to.",
     ]
@@ -213,8 +214,3 @@ def _categories(files: Counts, parts: Counts) -> list[str]:
 
 def _shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else value
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]

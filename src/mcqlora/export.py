@@ -11,6 +11,7 @@ import numpy as np
 
 from mcqlora import adapters, io, prompt, tensorfiles, tokenizer
 from mcqlora.errors import UserError
+from mcqlora.history import best_checkpoint
 from mcqlora.huggingface import DTYPES, name_of
 
 SHARD_BYTES = 5 * 10**9  # larger networks are split into files of about this size
@@ -25,9 +26,8 @@ def chosen(training: Mapping[str, Any], wanted: str) -> str:
     if wanted != "best":
         return wanted
     losses = {row["step"]: row.get("valid_loss") for row in training["history"]}
-    ranked = [(losses.get(row["step"]), row["name"]) for row in training["checkpoints"]]
-    measured = [pair for pair in ranked if pair[0] is not None]
-    return min(measured, key=lambda pair: pair[0])[1] if measured else ranked[-1][1]
+    rows = [{"name": row["name"], "valid_loss": losses.get(row["step"])} for row in training["checkpoints"]]
+    return best_checkpoint(rows) or rows[-1]["name"]
 
 
 def export_adapter(adapter: Path, output: Path, lora: Mapping[str, Any], base: str | None) -> None:

@@ -38,3 +38,12 @@ def write_tensorboard(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
             event = Event(wall_time=row["step"], step=row["step"], summary=Summary(value=values))
             writer.write(event.SerializeToString())
         writer.close()
+
+
+def best_checkpoint(checkpoints: Iterable[Mapping[str, Any]]) -> str | None:
+    """Name of the checkpoint (`{"name", "valid_loss": float | None}`) of the lowest validation loss.
+
+    The earliest of equals; None if none has a loss.
+    """
+    measured = [row for row in checkpoints if row["valid_loss"] is not None]
+    return min(measured, key=lambda row: row["valid_loss"])["name"] if measured else None

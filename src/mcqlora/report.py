@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from mcqlora.canvas import HASH
+from mcqlora.markdown import table
 from mcqlora.robustness import BINS
 from mcqlora.summary import ALPHA, BASE, KEPT, METRICS, SCORERS, SIDES, TUNED
 
@@ -144,7 +145,7 @@ def markdown(summary: Summary, figures: Mapping[str, str] | None = None) -> str:
         "",
         "## How it was made",
         "",
-        *_table(["", ""], _made(summary)),
+        *table(["", ""], _made(summary)),
         "",
         _METHODS,
         "",
@@ -292,7 +293,7 @@ def _protocol_table(mcq: Mapping[str, Any]) -> list[str]:
         ]
         for label, part in rows
     ]
-    return _table(["accuracy by[^mcq]", "n", "base", "tuned", "difference", "McNemar p", "p (Holm)"], cells)
+    return table(["accuracy by[^mcq]", "n", "base", "tuned", "difference", "McNemar p", "p (Holm)"], cells)
 
 
 def _notes(summary: Summary) -> list[str]:
@@ -353,7 +354,7 @@ def _task_table(summary: Summary) -> list[str]:
         ]
         rows.append([task_label(task), f"{n:,}", *cells])
     rows.append(_steps(summary, models))
-    return _table(["%[^all]", "n", *heads], rows)
+    return table(["%[^all]", "n", *heads], rows)
 
 
 def _steps(summary: Summary, models: Sequence[str]) -> list[str]:
@@ -394,7 +395,7 @@ def _robustness_table(summary: Summary) -> list[str]:
         rows.append([f"{label}: accuracy over four rotations (%)", n, *errors])
         whole = [_percent(part[side]["all_right"]) for side in SIDES]
         rows.append([f"{label}: right in all four (%)", f"{turned['questions']:,}", *whole])
-    lines = _table(["measure[^mcq]", "n", "base", "tuned"], rows)
+    lines = table(["measure[^mcq]", "n", "base", "tuned"], rows)
     if not circular:
         return [*lines, "", "Rotated options: not run (evaluate.rotations)."]
     if circular["pinned"]:
@@ -414,7 +415,7 @@ def _leak_table(summary: Summary) -> list[str]:
         name = f"{model} (tuned)" if model == summary["tuned"] else model
         rows.append([name, *cells, f"{_span(gap, sign='+')}, n = {gap['n']:,}" if gap else "-"])
     label = protocol_label(leak["protocol"])
-    lines = _table([f"{label}[^all]", "unseen questions", "training questions again", "gap (points)"], rows)
+    lines = table([f"{label}[^all]", "unseen questions", "training questions again", "gap (points)"], rows)
     return lines if leak["gap"] else [*lines, "", no_gap(summary)]
 
 
@@ -434,7 +435,7 @@ def _squad_table(squad: Mapping[str, Any]) -> list[str]:
             points = _points(change, 1) if change else "-"
             rows.append([_score_label(scorer, key), f"{n:,}", *cells, points, *verdict])
     heads = ["base", "tuned", "difference", "of the base's", f"sure of {100 * KEPT:.0f} %", "verdict"]
-    lines = _table(["score[^squad]", "n", *heads], rows)
+    lines = table(["score[^squad]", "n", *heads], rows)
     total = [f"{squad[key]:,} {word}" for key, word in _FULL.items() if key in squad]
     return lines + (["", f"Drawn from {' and '.join(total)}, by article."] if total else [])
 
@@ -501,11 +502,6 @@ def _footnotes(summary: Summary) -> list[str]:
 
 def _image(figures: Mapping[str, str], key: str, title: str) -> list[str]:
     return [f"![{title}]({figures[key]})", ""] if key in figures else []
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
 
 def _score_label(scorer: str, key: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mcqlora import robustness, statistics
 from mcqlora.errors import UserError
+from mcqlora.history import best_checkpoint
 
 BASE, TUNED = SIDES = ("base", "tuned")
 SCORERS = ("official", "mindformers")
@@ -129,15 +130,6 @@ def losses(history: Iterable[Mapping[str, Any]], key: str) -> list[list[float]]:
         for row in history
         if row.get(key) is not None and not math.isnan(float(row[key]))
     ]
-
-
-def best_checkpoint(checkpoints: Iterable[Mapping[str, Any]]) -> str | None:
-    """Name of the checkpoint (`{"name", "valid_loss": float | None}`) of the lowest validation loss.
-
-    The earliest of equals; None if none has a loss.
-    """
-    measured = [row for row in checkpoints if row["valid_loss"] is not None]
-    return min(measured, key=lambda row: row["valid_loss"])["name"] if measured else None
 
 
 def categories(base: Items, tuned: Items) -> list[Json]:
