@@ -1,6 +1,7 @@
-"""No test fails for being slow on a busy machine."""
+"""The same examples in every run, and no test fails for being slow; `--hypothesis-profile=search` draws new ones."""
 
 from hypothesis import settings
 
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=1000)
+settings.load_profile("repeatable")

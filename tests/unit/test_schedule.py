@@ -87,7 +87,7 @@ def test_properties(rows, workers, batch, epochs, ratio, evaluations, checkpoint
         assert list(steps) == sorted(set(steps))
         assert all(0 < step <= plan.steps and step % sink == 0 for step in steps)
     assert len(plan.evaluations) <= evaluations
-    assert 5 <= len(plan.checkpoints) <= checkpoints or plan.steps < checkpoints**2
+    assert 5 <= len(plan.checkpoints) <= checkpoints or plan.steps < sink * checkpoints**2
     assert plan.checkpoints[-1] == plan.delivered[-1] == plan.steps
     assert set(plan.delivered) <= set(plan.checkpoints)
     assert list(plan.delivered) == sorted(set(plan.delivered))
