@@ -90,7 +90,7 @@ def theirs(folder):
     place, network = folder
     asked = json.loads((place / "questions.json").read_text())
     for language in ("en", "zh"):
-        write_task(place, language, [question for question in asked if question["language"] == language])
+        write_task(place / "tasks", f"local_{language}", [q for q in asked if q["language"] == language])
     model = HFLM(pretrained=network, tokenizer=tokenizer(place), batch_size=4, max_length=512, device="cpu")
     manager = TaskManager(include_path=str(place / "tasks"), include_defaults=False)
     found = {}
@@ -119,31 +119,36 @@ def tokenizer(folder: Path):
     return LlamaTokenizer.from_pretrained(str(folder), add_bos_token=True, add_prefix_space=False)
 
 
-def write_task(folder: Path, language: str, questions: list[dict]) -> None:
+def write_task(folder: Path, name: str, questions: list[dict]) -> None:
+    """A task of the harness over questions of one category: its own template, our data."""
     import lm_eval
 
     tasks = Path(lm_eval.__file__).parent / "tasks"
+    language, subject = questions[0]["language"], questions[0]["subject"].replace("_", " ")
     template = {"en": "mmlu/default", "zh": "cmmlu"}[language]
-    for split in ("dev", "test"):
-        rows = [row(question, language) for question in questions if question["split"] == split]
-        path = folder / "tasks" / f"{language}_{split}.json"
-        path.parent.mkdir(exist_ok=True)
+    files = {split: folder / f"{name}_{split}.json" for split in ("dev", "test")}
+    folder.mkdir(exist_ok=True)
+    for split, path in files.items():
+        rows = [
+            row(question, language)
+            for question in questions
+            if (question["split"] == "dev") == (split == "dev")
+        ]
         path.write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in rows), encoding="utf-8")
-    subject = questions[0]["subject"].replace("_", " ")
     description = {
         "en": f"The following are multiple choice questions (with answers) about {subject}.\\n\\n",
         "zh": f"以下是关于{subject}的单项选择题，请直接给出正确答案的选项。\\n\\n",
     }[language]
     lines = [
         f"include: {tasks / template / '_default_template_yaml'}",
-        f"task: local_{language}",
+        f"task: {name}",
         "dataset_path: json",
         "dataset_kwargs:",
         "  data_files:",
-        *(f"    {split}: {folder / 'tasks' / f'{language}_{split}.json'}" for split in ("dev", "test")),
+        *(f"    {split}: {path}" for split, path in files.items()),
         f'description: "{description}"',
     ]
-    (folder / "tasks" / f"local_{language}.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / f"{name}.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def row(question: dict, language: str) -> dict:
