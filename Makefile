@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN ?=
 PARITY := .venv-parity
 
-.PHONY: run test slow faults parity lint lock clean
+.PHONY: run test doctor slow faults parity lint lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
@@ -13,6 +13,10 @@ run: $(VENV)/installed
 
 test: $(VENV)/installed
 	@$(BIN)/python -m pytest
+
+# Before the installation, too.
+doctor:
+	@PYTHONPATH=src $(or $(wildcard $(BIN)/python),$(PYTHON)) -m mcqlora.doctor
 
 slow: $(VENV)/installed
 	@$(BIN)/python -m pytest -m slow
@@ -44,12 +48,19 @@ $(PARITY)/installed: envs/parity.lock
 	@$(PARITY)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/parity.lock
 	@touch $@
 
-# Needs uv. No registry address lands in the file.
+# Needs uv. No registry address lands in a file. ascend.lock is the same for x86_64 and aarch64: uv fails where a package
+# has no wheel for it (two have none at all, and are plain Python).
+UV := uv pip compile --quiet --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --no-annotate
+WHEELS := --only-binary :all: --no-binary jieba --no-binary connection-pool
 lock:
-	uv pip compile --generate-hashes --python-version 3.11 --python-platform linux --no-emit-index-url --no-header \
-		--no-annotate envs/cpu.in -o envs/cpu.lock
-	echo torch | uv pip compile --generate-hashes --python-version 3.11 --python-platform linux --no-emit-index-url \
-		--no-header --no-annotate --excludes /dev/stdin envs/parity.in -o envs/parity.lock
+	$(UV) --python-platform linux envs/cpu.in -o envs/cpu.lock
+	sed -n 's/^\([a-z][^ ]*==[^ ]*\).*/\1/p' envs/cpu.lock | grep -v '^protobuf==' | $(UV) $(WHEELS) \
+		--python-platform aarch64-unknown-linux-gnu --constraints /dev/stdin envs/ascend.in -o envs/ascend.lock
+	$(UV) $(WHEELS) --python-platform x86_64-unknown-linux-gnu --constraints envs/ascend.lock envs/ascend.in \
+		-o envs/ascend-x86_64.lock
+	cmp envs/ascend.lock envs/ascend-x86_64.lock && rm envs/ascend-x86_64.lock
+	$(foreach device,cpu ascend,scripts/conda-yaml envs/$(device).lock > envs/$(device).yaml;)
+	echo torch | $(UV) --python-platform linux --excludes /dev/stdin envs/parity.in -o envs/parity.lock
 
 clean:
 	rm -rf results logs benchmarks runs .snakemake

@@ -21,6 +21,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/doctor.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/tokenize.smk"
 include: "workflow/rules/plan.smk"
@@ -34,6 +35,7 @@ include: "workflow/rules/export.smk"
 localrules:
     all,
     data,
+    doctor,
     export,
     plan,
 

@@ -26,7 +26,7 @@ except UserError as error:
 NPUS = workflow.global_resources.get("npu")  # of the profile; None when none is said
 NPUS = getattr(NPUS, "value", NPUS)
 RUN = config["run"]
-ENVIRONMENT = Path(workflow.basedir) / "envs" / "cpu.yaml"  # for --software-deployment-method conda
+ENVIRONMENT = Path(workflow.basedir) / "envs" / f"{config['device'].lower()}.yaml"  # for --sdm conda
 RESULTS, LOGS, TIMES = f"results/{RUN}", f"logs/{RUN}", f"benchmarks/{RUN}"
 GENERATED = config["data"] == settings.GENERATED
 ROOT = f"{RESULTS}/data" if GENERATED else config["data"]

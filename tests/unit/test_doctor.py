@@ -1,0 +1,160 @@
+import os
+import subprocess
+import venv
+from pathlib import Path
+
+import pytest
+
+from mcqlora import doctor
+from mcqlora.doctor import BAD, LESS, OK
+
+ROOT = Path(__file__).parents[2]
+LOCK = "mindspore==2.7.0 \\\n    --hash=sha256:00\nruamel-yaml==1.0 \\\n    --hash=sha256:11\n"
+HAVE = {"mindspore": "2.7.0", "ruamel-yaml": "1.0", "other": "9"}
+MEMINFO = "MemTotal:       24000000 kB\nMemFree:  1 kB\nMemAvailable:   {} kB\n"
+
+
+def state(check):
+    return check.state
+
+
+def test_python_3_11_alone_will_do():
+    assert state(doctor.python((3, 11, 9))) == OK
+    for version in ((3, 10, 4), (3, 12, 1), (2, 7, 18)):
+        check = doctor.python(version)
+        assert check.state == BAD and "make PYTHON=" in check.remedy
+
+
+def test_packages_are_compared_with_the_nearest_lock():
+    texts = {"cpu": LOCK, "ascend": LOCK.replace("1.0", "0.9") + "tornado==6 \\\n"}
+    assert doctor.packages(texts, HAVE).found == "2, as envs/cpu.lock has them"
+    assert doctor.packages(texts, HAVE | {"ruamel-yaml": "0.9", "tornado": "6"}).found == (
+        "3, as envs/ascend.lock has them"
+    )
+
+
+def test_a_missing_package_is_bad_and_another_version_is_less():
+    other = doctor.packages({"cpu": LOCK}, HAVE | {"mindspore": "2.6.0"})
+    assert (other.state, other.found) == (LESS, "not envs/cpu.lock: mindspore 2.6.0 for 2.7.0")
+    missing = doctor.packages({"cpu": LOCK}, {"mindspore": "2.6.0"})
+    assert (missing.state, missing.found) == (BAD, "1 of 2 missing (ruamel-yaml)")
+    assert missing.remedy.endswith("pip install --require-hashes -r envs/cpu.lock")
+
+
+def test_names_are_compared_as_lock_files_write_them():
+    assert doctor.normal("Ruamel.yaml") == doctor.normal("ruamel_yaml") == "ruamel-yaml"
+    assert doctor.installed()["pytest"] == pytest.__version__
+
+
+@pytest.mark.parametrize(("free", "said"), [(8_000_000, OK), (2_000_000, BAD)])
+def test_memory_is_what_can_be_had(free, said):
+    check = doctor.memory(MEMINFO.format(free), 2)
+    assert check.state == said
+    assert check.found == f"2 cores, {free * 1024 / 1e9:.1f} of 24.6 GB free"
+
+
+def test_disk(tmp_path, monkeypatch):
+    assert state(doctor.disk(tmp_path, 10**12)) == OK
+    assert state(doctor.disk(tmp_path, 10**8)) == BAD
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    check = doctor.disk(tmp_path, 10**12)
+    assert check.state == BAD and str(tmp_path) in check.found
+
+
+def test_two_processes_can_meet_here_or_it_is_said_why(monkeypatch):
+    assert state(doctor.loopback()) == OK
+
+    def refuse(*_, **__):
+        raise OSError("no loopback")
+
+    monkeypatch.setattr("socket.create_server", refuse)
+    check = doctor.loopback()
+    assert check.state == BAD and check.found == "no loopback" and "train.workers" in check.remedy
+
+
+def test_msrun_stands_beside_python(tmp_path):
+    assert state(doctor.msrun(tmp_path / "msrun")) == BAD
+    (tmp_path / "msrun").write_text("#!/bin/sh\n")
+    (tmp_path / "msrun").chmod(0o755)
+    assert state(doctor.msrun(tmp_path / "msrun")) == OK
+
+
+def test_fonts():
+    assert doctor.fonts("Noto Sans CJK SC,Noto\nWenQuanYi\n").found == "Chinese: Noto Sans CJK SC"
+    assert state(doctor.fonts("")) == state(doctor.fonts(None)) == LESS
+
+
+def test_a_machine_without_npus_can_do_less_and_one_with_them_is_ok():
+    assert state(doctor.devices(0)) == LESS
+    assert doctor.devices(4).found == "4 Ascend NPUs"
+
+
+@pytest.fixture
+def ascend(tmp_path):
+    """The two version files that MindSpore and the driver keep."""
+    for place, version in (("driver", "25.2.0"), ("toolkit/compiler", "8.2.T11.0.B070")):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "version.info").write_text(f"Version={version}\ntimestamp=1\n")
+    return tmp_path
+
+
+def test_driver_and_cann_of_this_mindspore(ascend):
+    driver, cann = doctor.ascend(ascend, str(ascend / "toolkit" / "opp"))
+    assert driver == ("driver", OK, "25.2.0", driver.remedy)
+    assert cann == ("CANN", OK, "8.2.T11.0.B070", cann.remedy)
+
+
+def test_another_cann_or_driver_is_named(ascend):
+    (ascend / "driver" / "version.info").write_text("Version=23.0.3\n")
+    (ascend / "toolkit" / "compiler" / "version.info").write_text("Version=7.3.0.1\n")
+    driver, cann = doctor.ascend(ascend, str(ascend / "toolkit" / "opp"))
+    assert (driver.state, driver.found) == (LESS, "23.0.3") and "25.2.0" in driver.remedy
+    assert (cann.state, cann.found) == (LESS, "7.3.0.1") and "8.2.RC1" in cann.remedy
+
+
+def test_cann_s_environment_is_not_loaded(tmp_path):
+    driver, cann = doctor.ascend(tmp_path, None)
+    assert (driver.state, driver.found) == (LESS, "none found")
+    assert cann.remedy == f"source {tmp_path}/ascend-toolkit/set_env.sh"
+
+
+def test_what_cann_belongs_to_this_mindspore_is_what_its_wheel_was_built_with():
+    import importlib.util
+
+    wheel = Path(importlib.util.find_spec("mindspore").origin).parent
+    built = (wheel / "lib/plugin/ascend/custom_ascendc_910b/version.info").read_text()
+    assert built.startswith(f"custom_opp_compiler_version={doctor.CANN}.")
+
+
+def test_a_probe_that_fails_says_its_last_error(monkeypatch):
+    monkeypatch.setattr(doctor, "PROBE", "raise ImportError('libc is too old')")
+    check = doctor.mindspore("CPU")
+    assert (check.state, check.found) == (BAD, "ImportError: libc is too old")
+    monkeypatch.setattr(doctor, "PROBE", "import os; os._exit(7)")
+    assert doctor.mindspore("Ascend")[1:3] == (LESS, "exit code 7")
+    monkeypatch.setattr(doctor, "PROBE", "import time; time.sleep(60)")
+    assert doctor.mindspore("CPU", timeout=1).found == "no answer in 1 s"
+
+
+def test_the_verdict_counts_what_is_bad_alone():
+    checks = [doctor.Check("disk", BAD, ""), doctor.Check("fonts", LESS, "")]
+    assert doctor.verdict(checks) == "The demo cannot run: disk"
+    assert doctor.verdict(checks[1:]) == "The demo can run: make run"
+    assert doctor.line(doctor.Check("a", OK, "b", "c")) == f"ok    a{' ' * 20}b\n"
+
+
+def test_a_python_without_any_package_is_told_what_to_do(tmp_path):
+    """Before the installation: no package is imported, no traceback is shown, and the exit code is 1."""
+    venv.create(tmp_path / "venv", symlinks=True)
+    done = subprocess.run(
+        [tmp_path / "venv" / "bin" / "python", "-m", "mcqlora.doctor"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[-1].startswith("The demo cannot run: packages, MindSpore on CPU, msrun")
+    assert any(line.startswith("BAD   packages") and "make" in line for line in lines)
+    assert [path.name for path in tmp_path.iterdir()] == ["venv"]
