@@ -29,6 +29,7 @@ from mcqlora.errors import UserError
 SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
 MEMBER_BYTES = 1 << 30  # largest member; the largest of MMLU has 2 MB
 TOTAL_BYTES = 1 << 32  # of all members together, and of a download
+NAME_BYTES = 255  # longest name of a file that Linux' file systems take
 _PIECE = 1 << 20
 _TIMEOUT = (10, 60)  # seconds to connect, and between two pieces
 
@@ -165,6 +166,7 @@ def _refuse_unsafe(archive: Path, member: Member, total: int) -> None:
         (path.is_absolute() or re.match(r"[A-Za-z]:", member.name)) and "an absolute path",
         ".." in path.parts and "a path that leaves the archive",
         not member.plain and "a link or a device",
+        any(len(part.encode(errors="replace")) > NAME_BYTES for part in path.parts) and "a name too long",
         member.size > MEMBER_BYTES and f"{member.size} bytes, more than {MEMBER_BYTES}",
         total > TOTAL_BYTES and f"the one that makes {total} bytes in all, more than {TOTAL_BYTES}",
     )
@@ -180,13 +182,35 @@ def _members(archive: Path) -> Iterator[Iterator[Member]]:
             with zipfile.ZipFile(archive) as opened:
                 yield _zipped(opened)
         else:
-            with tarfile.open(archive) as opened:
+            with (
+                open(archive, "rb") as plain,
+                gzip.GzipFile(fileobj=plain) if _gzipped(plain) else plain as stream,
+                tarfile.TarFile(fileobj=_Pieces(stream)) as opened,
+            ):
                 yield _tarred(opened)
     except (*_DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # of the disk; a wrong offset in a zip is an invalid argument of seek
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise UserError(f"{archive}: damaged or no archive ({reason}); copy it again") from error
+
+
+def _gzipped(file: IO[bytes]) -> bool:
+    magic = file.read(2)
+    file.seek(0)
+    return magic == b"\x1f\x8b"
+
+
+class _Pieces:
+    """A file of which nobody reads much at once: tarfile takes any header whole, however long it says it is."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.tell, self.seek, self._read = file.tell, file.seek, file.read
+
+    def read(self, size: int) -> bytes:
+        if size > _PIECE:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return self._read(size)
 
 
 def _zipped(opened: zipfile.ZipFile) -> Iterator[Member]:

@@ -183,6 +183,10 @@ def _files(base: Path, place: Path, shape: Layout, layout: str) -> Iterator[tupl
                     f"{place / split / file.name}: layout {layout} expects a name that ends in {ending}; "
                     "rename or remove it"
                 )
+            if not subject.isprintable():  # nor are bytes that are no UTF-8
+                raise UserError(
+                    f"{str(place / split)}/{file.name!a}: its name is no line of text, as a subject must be; rename it"
+                )
             found = True
             yield split, subject, file
     if not found:

@@ -11,8 +11,9 @@ import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import IO, NamedTuple, TextIO
 
+from mcqlora import io
 from mcqlora.errors import UserError
 
 MASTER = "MCQLORA_MASTER"  # set in the Snakefile: the process whose end ends every job
@@ -35,9 +36,8 @@ def job(log: str) -> Iterator[Terminal]:
     """
     end_with(os.environ.get(MASTER))
     output, terminal = os.dup(1), os.dup(2)
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
     os.environ["LOG_MF_PATH"] = str(Path(log).with_suffix("").resolve())  # else MindFormers makes ./output
-    with open(log, "ab", buffering=0) as file:
+    with _log(log) as file:
         sys.stdout.flush()
         os.dup2(file.fileno(), 1)  # MindFormers talks there
         os.dup2(file.fileno(), 2)
@@ -51,19 +51,32 @@ def job(log: str) -> Iterator[Terminal]:
             _say(terminal, str(error))
             raise SystemExit(1) from None
         except Exception as error:
-            traceback.print_exc()
-            sys.stderr.flush()
-            _say(
-                terminal, f"{type(error).__name__}: {' '.join(str(error).split())[:300]} (traceback in {log})"
-            )
+            with contextlib.suppress(OSError):  # the disk of the log may be full
+                traceback.print_exc()
+                sys.stderr.flush()
+            if isinstance(error, OSError) and error.errno in io.FULL:
+                _say(terminal, str(io.unwritable(error.filename or log, error)))
+            else:
+                reason = " ".join(str(error).split())[:300]
+                _say(terminal, f"{type(error).__name__}: {reason} (traceback in {log})")
             raise SystemExit(1) from None
+
+
+def _log(path: str) -> IO[bytes]:
+    try:
+        with io.disk_errors(path):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            return open(path, "ab", buffering=0)
+    except UserError as error:
+        sys.exit(f"mcqlora: {error}")
 
 
 def _say(terminal: int, message: str) -> None:
     line = f"mcqlora: {' '.join(message.splitlines())}\n"
-    os.write(terminal, line.encode())
-    sys.stderr.write(line)
-    sys.stderr.flush()
+    os.write(terminal, line.encode(errors="backslashreplace"))  # a file's name may be no UTF-8
+    with contextlib.suppress(OSError):
+        sys.stderr.write(line)
+        sys.stderr.flush()
 
 
 def end_with(master: str | None) -> None:

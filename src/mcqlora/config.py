@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,34 @@ def known_keys(schema: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Raises: UserError: not YAML."""
+    """A configuration file, YAML or JSON; nothing in it is run.
+
+    Raises:
+        UserError: no such file, neither YAML nor JSON, or one that asks for objects or for evaluation: Snakemake
+            would run Python expressions of a file with `__use_yte__: true`.
+    """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot read ({error.strerror}); give a configuration file") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from error
+    try:
+        found = json.loads(text)
+    except ValueError:
+        try:
+            found = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            mark = getattr(error, "problem_mark", None)
+            place = f"{path}: line {mark.line + 1}" if mark else str(path)
+            reason = " ".join(str(getattr(error, "problem", error)).split())[:200]
+            raise UserError(f"{place}: not valid YAML ({reason}); mend it") from error
+    found = {} if found is None else found
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: holds no keys; config.yaml lists every one")
+    if "__use_yte__" in found:
+        raise UserError(f"{path}: __use_yte__ would run expressions of this file; remove it")
+    return found
 
 
 def benchmark_inputs(config: Mapping[str, Any]) -> list[str]:

@@ -226,8 +226,7 @@ def write_documents(
                 name = {"id": record.get("id"), "order": record.get("order")}
                 long.append({"index": index} | name | {"length": len(row)})
         waiting.tofile(file)
-    with io.atomic(shapes) as file:
-        np.save(file, np.frombuffer(found, np.int32).reshape(-1, 2))
+    io.write_array(shapes, np.frombuffer(found, np.int32).reshape(-1, 2))
     return long
 
 

@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import orjson
 from mcqlora.errors import UserError
 
 PathLike = str | os.PathLike
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # errors of writing alone, which the user can mend
 
 
 @contextlib.contextmanager
@@ -48,10 +50,13 @@ def disk_errors(path: PathLike) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            reason = f"{path}: cannot write ({error.strerror}); free space or mend permissions"
-            raise UserError(reason) from error
+        if error.errno in (*FULL, errno.EACCES):
+            raise unwritable(path, error) from error
         raise
+
+
+def unwritable(path: PathLike, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot write ({error.strerror}); free space or mend permissions")
 
 
 def write_bytes(path: PathLike, data: bytes) -> None:
@@ -61,6 +66,16 @@ def write_bytes(path: PathLike, data: bytes) -> None:
 
 def write_text(path: PathLike, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
+
+
+def write_array(path: PathLike, array: np.ndarray) -> None:
+    """Write an array as `np.load` reads it.
+
+    Raises:
+        UserError: the disk is full. (numpy's own writing to a file forgets the reason.)
+    """
+    with atomic(path) as file:
+        np.save(SimpleNamespace(write=file.write), array)
 
 
 def write_json(path: PathLike, value: Any, indent: bool = False) -> None:

@@ -211,6 +211,31 @@ def count_rows(paths: Iterable[io.PathLike]) -> int:
     return sum(_header_rows(Path(path)) for path in paths)
 
 
+def hashes(path: io.PathLike) -> dict[str, str]:
+    """Hex SHA-256 of a shard's two files, {"data", "index"}."""
+    path = Path(path)
+    return {"data": io.sha256(path), "index": io.sha256(_index(path))}
+
+
+def verified(paths: Iterable[io.PathLike], written: Iterable[Mapping[str, str]]) -> list[str]:
+    """The hashes of the shards' data, when those and their indexes are as `written` (of `hashes`) says.
+
+    MindRecord has no checksum of its own: a changed byte is another id, or another row, without a word.
+
+    Raises:
+        UserError: a shard is missing, cut off, or was changed after it was written.
+    """
+    found = []
+    for path, expected in zip(map(Path, paths), written, strict=True):
+        _header_rows(path)
+        now = hashes(path)
+        for part, file in (("data", path), ("index", _index(path))):
+            if now[part] != expected[part]:
+                raise _corrupt(path, f"{file.name} was changed after it was written (another sha256)")
+        found.append(now["data"])
+    return found
+
+
 def read_shard(paths: Iterable[io.PathLike]) -> Iterator[dict[str, np.ndarray]]:
     """Yield the rows of the shards in order, as given to `write_shard`; columns come sorted by name.
 

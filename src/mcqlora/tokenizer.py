@@ -158,4 +158,7 @@ def _processor(serialized: bytes) -> sentencepiece.SentencePieceProcessor:
         raise ValueError("empty file")  # SentencePiece loads no bytes without complaint
     processor = sentencepiece.SentencePieceProcessor()
     processor.LoadFromSerializedProto(serialized)
+    # Cut between two fields it is a model still, of other rules: the normalizer's come last.
+    if 3 not in dict(_fields(serialized)):
+        raise ValueError("no normalizer")
     return processor

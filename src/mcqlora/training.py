@@ -268,7 +268,8 @@ def finetune(
     tokenizer_path: str,
     train_files: list[str],
     valid_files: list[str],
-    stats: list[str],
+    train_stats: list[str],
+    valid_stats: list[str],
     worker: Path,
     runs: Path,
     delivered: list[Path],
@@ -299,6 +300,10 @@ def finetune(
     """LoRA training of `base`; writes `delivered` adapters, the loss history, the YAML and the run's facts.
 
     Works in `runs/<fingerprint>/`, where the fingerprint is of everything that decides the result.
+
+    Raises:
+        UserError: a shard is not as its stats say, the base is of another network, another training works
+            there, or a worker failed.
     """
     from mcqlora import prompt, records, tokenizer
 
@@ -321,10 +326,13 @@ def finetune(
         checkpoint_interval,
     )
     model = model_config(network, seq_length, batch_size, device, template.pad, template.eos, lora)
-    inputs = {str(path): io.sha256(path) for path in (base / "model.safetensors", *train_files, *valid_files)}
-    key = io.digest(model, optimization, workers, epochs, list(schedule), patience, sorted(inputs.values()))[
-        :16
+    encoded, checked = ([io.read_json(path) for path in stats] for stats in (train_stats, valid_stats))
+    inputs = [
+        io.sha256(base / "model.safetensors"),
+        *records.verified(train_files, [part["sha256"] for part in encoded]),
+        *records.verified(valid_files, [part["sha256"] for part in checked]),
     ]
+    key = io.digest(model, optimization, workers, epochs, list(schedule), patience, sorted(inputs))[:16]
     with workplace(runs / key, "lora") as place:
         place.run(
             worker,
@@ -355,7 +363,6 @@ def finetune(
         history.write_csv(losses, csv)
         history.write_tensorboard(losses, tensorboard)
         io.write_bytes(config, place.config.read_bytes())
-    encoded = [io.read_json(path) for path in stats]
     useful = sum(part["ids"] for part in encoded)
     io.write_json(
         facts,

@@ -169,7 +169,7 @@ def test_read_yaml(tmp_path):
     (tmp_path / "empty.yaml").write_text("# nothing\n")
     (tmp_path / "bad.yaml").write_text("a: [1,\nb: }")
     assert config.read_yaml(tmp_path / "empty.yaml") == {}
-    with pytest.raises(UserError, match=r"bad.yaml: not valid YAML") as error:
+    with pytest.raises(UserError, match=r"bad.yaml: line 2: not valid YAML") as error:
         config.read_yaml(tmp_path / "bad.yaml")
     assert "\n" not in str(error.value)
 

@@ -1,3 +1,4 @@
+import logging
 import os
 import re
 import sys
@@ -8,9 +9,11 @@ sys.path.insert(0, str(SOURCE))
 os.environ.setdefault("MCQLORA_MASTER", str(os.getpid()))  # whose end ends the jobs, see mcqlora.cli
 
 from mcqlora import config as settings
-from mcqlora import wiring
+from mcqlora import preflight, wiring
 from mcqlora.errors import UserError
 from mcqlora.fingerprint import fingerprint
+
+logging.raiseExceptions = False  # a full disk shall not print a traceback for every line of Snakemake's log
 
 try:
     config = settings.check(
@@ -67,6 +70,25 @@ def given_file(path):
 def under_data(path):
     """A file of the data folder as an input: itself, or the generated folder that holds it."""
     return ROOT if GENERATED else given_file(path)
+
+
+GIVEN = [
+    *BENCHMARK_FILES,
+    *BASE_FILES,
+    *([given_file(config["tokenizer"]["path"])] if config["tokenizer"]["path"] else []),
+    *([] if GENERATED else [given_file(config["evaluate"]["squad"])]),
+]
+
+
+onstart:
+    try:
+        preflight.check(
+            made=[Path(folder) for folder in (RESULTS, LOGS, TIMES)],
+            state=[Path("runs"), Path(".snakemake")],
+            given=[Path(path) for path in GIVEN],
+        )
+    except UserError as error:
+        sys.exit(f"mcqlora: {error}")
 
 
 TIME_FILES = [

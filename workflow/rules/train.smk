@@ -5,7 +5,8 @@ rule train:
         tokenizer=rules.tokenizer.output[0],
         train=shard_files("train"),
         valid=shard_files("valid"),
-        stats=shard_files("train", "json"),
+        train_stats=shard_files("train", "json"),
+        valid_stats=shard_files("valid", "json"),
         devices=enough_npus("train"),
     output:
         adapters=ensure(

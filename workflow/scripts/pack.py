@@ -11,7 +11,6 @@ with job(snakemake.log[0]):
         size, layout = params.sizes[part], params.layouts[part]
         lengths = np.load(snakemake.input[part])[:, 0]
         plans = {name: packing.plan(lengths, size, name, params.on_long) for name in packing.COLUMNS}
-        with io.atomic(snakemake.output[part]) as file:
-            np.save(file, plans[layout])
+        io.write_array(snakemake.output[part], plans[layout])
         report[part] = {"layout": layout} | packing.summary(lengths, plans, size)
     io.write_json(snakemake.output.report, report, indent=True)

@@ -24,4 +24,5 @@ with job(snakemake.log[0]):
         io.read_json(source.long),
         params.edge,
     )
+    stats["sha256"] = records.hashes(snakemake.output.shard)
     io.write_json(snakemake.output.stats, stats, indent=True)
