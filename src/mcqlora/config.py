@@ -123,7 +123,8 @@ def benchmark_inputs(config: Mapping[str, Any]) -> list[str]:
     """The CSV files, or the archive, of each benchmark below `data`, sorted; not of those that come by URL.
 
     Raises:
-        UserError: `data`, a benchmark's folder or archive is not there, or a folder holds no CSV file.
+        UserError: `data`, a benchmark's folder or archive is not there, a folder holds no CSV file, or a name
+            has braces.
     """
     root = Path(config["data"])
     if not root.is_dir():
@@ -143,7 +144,7 @@ def benchmark_inputs(config: Mapping[str, Any]) -> list[str]:
             raise UserError(
                 f"{folder}: no CSV files of benchmark {benchmark['name']}; set benchmarks or data"
             )
-        files += found
+        files += map(_without_braces, found)
     return files
 
 
@@ -151,12 +152,18 @@ def data_file(config: Mapping[str, Any], path: str) -> str:
     """A file named in the config, relative to `data_root`.
 
     Raises:
-        UserError: it is not there.
+        UserError: it is not there, or has braces in its name.
     """
     file = data_root(config) / path
     if not file.is_file():
         raise UserError(f"{file}: no such file; paths in the config are relative to data ({config['data']})")
-    return str(file)
+    return _without_braces(str(file))
+
+
+def _without_braces(path: str) -> str:
+    if "{" in path or "}" in path:
+        raise UserError(f"{path}: to Snakemake braces in a path are wildcards; rename it")
+    return path
 
 
 def data_root(config: Mapping[str, Any]) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mcqlora import alpaca, optionrefs, shuffle
 from mcqlora.benchmarks import LETTERS, SPLITS, category
-from mcqlora.markdown import table
+from mcqlora.markdown import plain, table
 
 PARTS = ("train", "valid", "test")
 LENGTHS = (64, 128, 256, 512, 1024, 2048)  # characters, upper ends of all bins but the last
@@ -202,7 +202,7 @@ def _lengths(lengths: Mapping[str, Mapping[int | None, int]]) -> list[str]:
 
 def _categories(files: Counts, parts: Counts) -> list[str]:
     rows = [
-        [key, *(_shown(files[key][name]) for name in SPLITS), *(_shown(parts[key][part]) for part in PARTS)]
+        [plain(key), *(_shown(files[key][name]) for name in SPLITS), *(_shown(parts[key][part]) for part in PARTS)]
         for key in sorted(files)
     ]
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -9,3 +10,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a table."""
     lines = [header, ["---"] * len(header), *rows]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+
+def plain(text: str) -> str:
+    """A name that came from outside, so that no reader's renderer takes part of it for a tag, link or code."""
+    return re.sub(r"[\\`*\[\]<>]", lambda found: f"&#{ord(found[0])};", text.replace("&", "&amp;"))
