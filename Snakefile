@@ -32,11 +32,15 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/export.smk"
 
 
+# Not sent to a cluster: what is over in a second, and downloads, since a cluster's nodes may have no way out.
 localrules:
     all,
     data,
     doctor,
     export,
+    fetch,
+    configs,
+    reckon,
     plan,
 
 

@@ -1,4 +1,7 @@
-"""The processes of a training: `launch` runs a worker under msrun; `run_worker` is what happens in each."""
+"""The processes of a training: `launch` runs a worker under msrun; `run_worker` is what happens in each.
+
+On several machines of a Slurm job, srun starts one msrun on each of them.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,20 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mcqlora.errors import UserError
 
+# A task on each machine, beside this process: a step of the same job, which holds all that the job has.
+SRUN = ("srun", "--ntasks-per-node=1", "--overlap", "--kill-on-bad-exit=1")
 ERROR = re.compile(r"^\w*(?:Error|Exception|Interrupt)\b: .*", re.MULTILINE)  # a traceback's last line
 
 
 def free_port() -> int:
     """A TCP port that nobody listens on now; msrun's scheduler takes it moments later."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind(("", 0))  # free on every interface: other machines come by the network
         return probe.getsockname()[1]
 
 
@@ -61,26 +66,87 @@ def exclusive(directory: Path) -> Iterator[None]:
         yield
 
 
-def launch(worker: Path, config: Path, workers: int, logs: Path, timeout: int) -> None:
-    """Run `worker` with `config`, under msrun where there are several; return when all have ended well.
-
-    `timeout` is how many seconds they wait for each other at the start.
+def hosts(environment: Mapping[str, str]) -> list[str]:
+    """The machines of this Slurm job, in the order of their SLURM_NODEID; none outside of one.
 
     Raises:
-        UserError: a worker failed; says how, quotes its last error line and names its log.
+        UserError: scontrol cannot be asked.
     """
-    logs.mkdir(parents=True, exist_ok=True)
-    msrun = [
+    listed = environment.get("SLURM_JOB_NODELIST")  # SLURM_NNODES would be of our step alone
+    if not listed:
+        return []
+    try:
+        said = subprocess.run(["scontrol", "show", "hostnames", listed], capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise UserError("scontrol: no such program; a Slurm job needs Slurm's commands in PATH") from error
+    if said.returncode:
+        raise UserError(f"scontrol show hostnames {listed}: {said.stderr.strip()}")
+    return said.stdout.split()
+
+
+def msrun(
+    worker: Path,
+    config: Path,
+    workers: int,
+    logs: Path,
+    timeout: int,
+    port: int,
+    machines: Sequence[str] = (),
+    cpus: str | None = None,
+) -> list[str]:
+    """The command that starts the `workers` of a training here, or divided evenly among several `machines`.
+
+    There srun starts an msrun with `cpus` CPUs on each, which takes its rank from SLURM_NODEID and finds the
+    scheduler of all on the first machine's `port`.
+    """
+    several = len(machines) > 1
+    command = [
         str(Path(sys.executable).with_name("msrun")),
         f"--worker_num={workers}",
-        f"--local_worker_num={workers}",
-        f"--master_port={free_port()}",
+        f"--local_worker_num={workers // len(machines) if several else workers}",
+        *([f"--master_addr={machines[0]}"] if several else []),
+        f"--master_port={port}",
         f"--log_dir={logs.resolve()}",
         "--join=True",
         f"--tail_worker_log={workers}",  # no such rank: no tail processes that would outlive a killed msrun
         f"--cluster_time_out={timeout}",
+        str(worker),
+        str(config),
     ]
-    command = [*(msrun if workers > 1 else [sys.executable]), str(worker), str(config)]
+    if not several:
+        return command
+    return [
+        *SRUN,
+        f"--nodes={len(machines)}",
+        f"--ntasks={len(machines)}",
+        *([f"--cpus-per-task={cpus}"] if cpus else []),  # from 22.05 on srun does not take it from the job
+        *("sh", "-c", 'exec "$0" --node_rank="$SLURM_NODEID" "$@"'),
+        *command,
+    ]
+
+
+def launch(worker: Path, config: Path, workers: int, logs: Path, timeout: int, nodes: int = 1) -> None:
+    """Run `worker` with `config`, under msrun where there are several; return when all have ended well.
+
+    `timeout` is how many seconds they wait for each other at the start; `nodes` is the number of machines of
+    this Slurm job that they are spread over.
+
+    Raises:
+        UserError: the job has another number of machines. Or a worker failed; says how, quotes its last
+            error line and names its log.
+    """
+    machines = hosts(os.environ) if nodes > 1 else []
+    if nodes > 1 and len(machines) != nodes:
+        raise UserError(
+            f"train.nodes is {nodes}, but this job has {len(machines) or 1}; "
+            "run with --workflow-profile profiles/slurm, or set train.nodes: 1"
+        )
+    logs.mkdir(parents=True, exist_ok=True)
+    if workers > 1:
+        cpus = os.environ.get("SLURM_CPUS_PER_TASK")
+        command = msrun(worker, config, workers, logs, timeout, free_port(), machines, cpus)
+    else:
+        command = [sys.executable, str(worker), str(config)]
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(Path(__file__).parent.parent),

@@ -296,6 +296,7 @@ def finetune(
     layout: packing.Layout,
     reference_template: bool,
     timeout: int,
+    nodes: int,
 ) -> None:
     """LoRA training of `base`; writes `delivered` adapters, the loss history, the YAML and the run's facts.
 
@@ -354,6 +355,7 @@ def finetune(
             patience=patience,
             columns=packing.COLUMNS[layout],
             timeout=timeout,
+            nodes=nodes,
         )
         losses = place.history()
         taken = place.taken(schedule)
@@ -414,6 +416,7 @@ class Workplace:
         base: Path | None,
         evaluation_batch: int = 1,
         timeout: int = 300,
+        nodes: int = 1,
         **settings: Any,
     ) -> None:
         """Render the YAML, with paths relative to this directory, and train `base`, or random weights.
@@ -450,7 +453,7 @@ class Workplace:
         attempt = self.directory / f"attempt-{1 + sum(1 for _ in self.directory.glob('attempt-*'))}"
         config = self.config if start == 0 else self.directory / "resumed.yaml"
         io.write_text(config, rendered(start))
-        launch(worker.resolve(), config.resolve(), workers, attempt, timeout)
+        launch(worker.resolve(), config.resolve(), workers, attempt, timeout, nodes)
 
     def _start(self, schedule: Schedule) -> int:
         """Where to go on; what was written after it is forgotten."""

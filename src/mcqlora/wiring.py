@@ -70,6 +70,11 @@ def check(config: dict[str, Any], named: Config = MappingProxyType({})) -> None:
             "encode.on_long: truncate leaves rows without a label, and packed rows have no room for them; "
             "set encode.on_long: drop or encode.layout: padded"
         )
+    workers, nodes = config["train"]["workers"], config["train"]["nodes"]
+    if workers % nodes:
+        raise UserError(
+            f"train.workers: {workers} cannot be spread evenly over train.nodes {nodes}; make it a multiple"
+        )
     model = config["model"]
     if model["hidden_size"] % model["num_heads"]:
         raise UserError(
@@ -112,12 +117,20 @@ def check_npus(config: Config, part: str, npus: int | None) -> None:
     Raises:
         UserError: the profile has too few.
     """
-    workers = config[part]["workers"]
+    nodes = config[part].get("nodes", 1)
+    workers = config[part]["workers"] // nodes
     if npus is not None and workers > npus:
+        where = f" on {nodes} nodes" if nodes > 1 else ""
         raise UserError(
-            f"{part}.workers is {workers}, but the profile has {npus} npu; lower it, or take another profile "
-            f"(--workflow-profile profiles/ascend, or --resources npu={workers})"
+            f"{part}.workers is {config[part]['workers']}{where}, but the profile has {npus} npu; lower it, "
+            f"or take another profile (--workflow-profile profiles/ascend, or --resources npu={workers})"
         )
+
+
+def gres(config: Config, npu: int) -> str:
+    """What Slurm is asked for on each machine, as `npu:4`; empty where nothing is to be asked for."""
+    name = config["gres"] or ("npu" if config["device"] == "Ascend" else None)
+    return f"{name}:{npu}" if name and npu else ""
 
 
 def benchmark_inputs(config: Config) -> list[str]:
@@ -267,6 +280,7 @@ def train(config: Config) -> dict[str, Any]:
 def plan(config: Config, npus: int | None) -> dict[str, Any]:
     """`npus` is the profile's; a machine described in the configuration has its own number."""
     part, machine = config["train"], config["plan"]
+    devices = npus if machine["devices"] is None else machine["devices"]
     return {
         "run": config["run"],
         "recipe": config["recipe"],
@@ -276,7 +290,7 @@ def plan(config: Config, npus: int | None) -> dict[str, Any]:
         "seq_length": config["encode"]["seq_length"],
         "shards": config["encode"]["shards"],
         "warmup_ratio": part["warmup_ratio"],
-        "machine": machine | {"devices": npus if machine["devices"] is None else machine["devices"]},
+        "machine": machine | {"devices": devices and devices * part["nodes"]},
     } | {key: part[key] for key in STEPS}
 
 

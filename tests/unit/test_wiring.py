@@ -54,6 +54,10 @@ def test_the_default_passes():
         (given(base__text="corpus"), r"^base.text: only the generated benchmark has a corpus"),
         (settings(model__hidden_size=130), r"^model.hidden_size: 130 is no multiple of num_heads 4"),
         (
+            settings(train__workers=4, train__nodes=3),
+            r"^train.workers: 4 cannot be spread evenly over train.nodes 3; make it a multiple$",
+        ),
+        (
             settings(shuffle__option_references={"en": {"place": ["("]}}),
             r"^shuffle.option_references: en: '\(': missing \)",
         ),
@@ -75,6 +79,31 @@ def test_workers_are_limited_by_the_profile_where_it_says_a_number(part):
     ) as error:
         wiring.check_npus(made, part, 2)
     assert "\n" not in str(error.value)
+
+
+def test_the_profiles_npus_are_those_of_one_machine():
+    made = settings(train__workers=8, train__nodes=2)
+    wiring.check_npus(made, "train", 4)
+    with pytest.raises(
+        UserError, match=r"^train.workers is 8 on 2 nodes, but the profile has 2 npu; .*npu=4"
+    ):
+        wiring.check_npus(made, "train", 2)
+    assert wiring.plan(made, 4)["machine"]["devices"] == 8
+    assert wiring.plan(made, None)["machine"]["devices"] is None
+
+
+@pytest.mark.parametrize(
+    ("device", "gres", "npu", "asked"),
+    [
+        ("CPU", None, 4, ""),
+        ("CPU", "npu", 4, "npu:4"),
+        ("Ascend", None, 4, "npu:4"),
+        ("Ascend", "ascend:910b", 2, "ascend:910b:2"),
+        ("Ascend", None, 0, ""),
+    ],
+)
+def test_what_slurm_is_asked_for(device, gres, npu, asked):
+    assert wiring.gres(settings(device=device, gres=gres), npu) == asked
 
 
 def test_the_plans_devices_are_those_of_the_machine_or_of_the_profile():

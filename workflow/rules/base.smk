@@ -39,6 +39,7 @@ else:
         threads: workflow.cores
         resources:
             npu=config["base"]["workers"],
+            gres=wiring.gres(config, config["base"]["workers"]),
         params:
             base=wiring.base(config),
             worker=str(SCRIPTS / "worker.py"),

@@ -1,3 +1,7 @@
+# All of a machine's, since each job would take device 0.
+EVALUATION_NPUS = NPUS or 1 if config["device"] == "Ascend" else 0
+
+
 rule evaluate:
     """Multiple choice and reading, item by item, of the base or of a checkpoint."""
     input:
@@ -19,7 +23,8 @@ rule evaluate:
     conda:
         ENVIRONMENT
     resources:
-        npu=NPUS or 1 if config["device"] == "Ascend" else 0,  # all: each job would take device 0
+        npu=EVALUATION_NPUS,
+        gres=wiring.gres(config, EVALUATION_NPUS),
     params:
         squad=config["evaluate"]["squad"],
         evaluate=wiring.evaluate(config),

@@ -27,7 +27,11 @@ rule train:
     threads: workflow.cores
     resources:
         npu=config["train"]["workers"],
-        rendezvous_timeout=config["train"]["rendezvous_timeout"],  # no param: it decides nothing
+        # No params: these decide nothing of the result.
+        rendezvous_timeout=config["train"]["rendezvous_timeout"],
+        nodes=config["train"]["nodes"],
+        tasks=config["train"]["nodes"],
+        gres=wiring.gres(config, config["train"]["workers"] // config["train"]["nodes"]),
     params:
         train=wiring.train(config),
         worker=str(SCRIPTS / "worker.py"),

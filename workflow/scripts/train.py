@@ -21,5 +21,6 @@ with job(snakemake.log[0]):
         config=Path(snakemake.output.config),
         facts=Path(snakemake.output.facts),
         timeout=snakemake.resources.rendezvous_timeout,
+        nodes=snakemake.resources.nodes,
         **snakemake.params.train,
     )
