@@ -223,7 +223,7 @@ def limit(data: Path, work: Path) -> int:
 
     encoder, template = encode.SegmentEncoder(Asking()), prompt.reference(processor)
     for record in io.read_json_array(work.parent / "packed/results/reference/splits/train.json"):
-        encode.encode_row(encoder, template, record)
+        encode.encode_row(encoder.int32, template, record)
     imported()
     for text in asked:
         processor.encode(text)

@@ -7,9 +7,8 @@ shown in `order`, with the right option's text completing the output.
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from mcqlora import optionrefs, shuffle
@@ -52,14 +51,7 @@ def shown_letter(record: Mapping[str, str]) -> str:
 
 def shuffled_record(question: dict, order: str) -> dict:
     """The copy record of a question whose options are shown in `order`."""
-    options, letter = shuffle.present(question, order)
-    return {
-        "id": question["id"],
-        "order": order,
-        "instruction": instruction(question["subject"]),
-        "input": _input(question["question"], options),
-        "output": answer_text(letter, options[LETTERS.index(letter)]),
-    }
+    return _shuffled(question)(order)
 
 
 def copies(
@@ -84,8 +76,8 @@ def copies(
     """
     pinned = optionrefs.pins(question, patterns) if pin_references else ""
     draw = shuffle.orders if balance_letters else shuffle.reference_orders
-    show = reference_record if reparse_options else shuffled_record
-    return [show(question, order) for order in draw(question, seed, count, pinned)]
+    show = (_reparsed if reparse_options else _shuffled)(question)
+    return [show(order) for order in draw(question, seed, count, pinned)]
 
 
 def epoch(questions: Iterable[dict], k: int, **options: Any) -> Iterator[dict]:
@@ -94,7 +86,6 @@ def epoch(questions: Iterable[dict], k: int, **options: Any) -> Iterator[dict]:
         yield copies(question, k, **options)[-1]
 
 
-@functools.lru_cache(1)  # all copies of a question have one text
 def parse_options(text: str) -> tuple[str, ...]:
     """Cut four options out of a record's input, as the reference recipe does and nothing else should.
 
@@ -114,6 +105,23 @@ def reference_record(question: dict, order: str) -> dict:
     Raises:
         UserError: fewer than four options were found; the reference crashes there too.
     """
+    return _reparsed(question)(order)
+
+
+# What the copies of a question share is made once; the function that is returned shows it in an order.
+
+
+def _shuffled(question: dict) -> Callable[[str], dict]:
+    said = instruction(question["subject"])
+
+    def show(order: str) -> dict:
+        options, letter = shuffle.present(question, order)
+        return _copy(question, order, said, _input(question["question"], options), options, letter)
+
+    return show
+
+
+def _reparsed(question: dict) -> Callable[[str], dict]:
     plain = record(question)
     parsed = parse_options(plain["input"])
     if len(parsed) < 4:
@@ -121,12 +129,22 @@ def reference_record(question: dict, order: str) -> dict:
             f"{question['id']}: {len(parsed)} options found in the text instead of 4; "
             "set shuffle.reparse_options: false"
         )
-    options, letter = shuffle.present({**question, "options": parsed}, order)
-    text = plain["input"] if order == shuffle.IDENTITY else plain["input"].split("\nA.")[0] + _lines(options)
+    mangled = {**question, "options": parsed}
+    start = plain["input"].split("\nA.", 1)[0]
+
+    def show(order: str) -> dict:
+        options, letter = shuffle.present(mangled, order)
+        text = plain["input"] if order == shuffle.IDENTITY else start + _lines(options)
+        return _copy(question, order, plain["instruction"], text, options, letter)
+
+    return show
+
+
+def _copy(question: dict, order: str, said: str, text: str, options: list[str], letter: str) -> dict:
     return {
         "id": question["id"],
         "order": order,
-        "instruction": plain["instruction"],
+        "instruction": said,
         "input": text,
         "output": answer_text(letter, options[LETTERS.index(letter)]),
     }

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
+import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from sentencepiece import SentencePieceProcessor
 
 from mcqlora import io, prompt, tokenizer
+from mcqlora.processes import each_in_its_own
 from mcqlora.prompt import Encode, Template
 
 SPACE = "\u2581"  # how a vocabulary piece spells a space
 NEWLINE = "\n"
 CACHED = 1 << 18  # words, and rests of lines
-HEAD = 24  # characters of a line in which the period after a letter is looked for
 HEAD = 24  # characters of a line among which the period after a letter is looked for
-WAITING = 1 << 18  # ids that are written together
 
 Pairs = set[tuple[str, str]]
+Int32 = Callable[[str], bytes]  # a text's ids, as the bytes of int32[n]
 
 
 class SegmentEncoder:
@@ -30,92 +35,106 @@ class SegmentEncoder:
     A text may be cut between two characters that stand side by side in no piece of the vocabulary: no BPE
     merge can cross such a place, so the parts' ids joined are the ids of the text. A model for which that
     does not hold (not BPE, or one whose normalisation looks beyond a character) is served without cutting.
+
+    `encoder.int32(text)` are the same ids as the bytes of int32[n]: what is cached is copied, and no id
+    becomes an object of Python's.
     """
 
     def __init__(self, processor: SentencePieceProcessor) -> None:
+        self._processor = processor
         settings = tokenizer.settings(processor)
         if not _can_cut(settings):
-            self._encode = processor.encode
+            self.int32 = _int32(processor.encode)
         elif settings.dummy_prefix:
-            self._encode = _by_lines(processor.encode, _pairs(processor))
+            self.int32 = _by_lines(processor.encode, _pairs(processor))
         else:
-            self._encode = _by_parts(processor.encode, _pairs(processor))
+            self.int32 = _by_parts(processor.encode, _pairs(processor))
 
     def __call__(self, text: str) -> list[int]:
-        return self._encode(text)
+        return array("i", self.int32(text)).tolist()
+
+    def __reduce__(self) -> tuple[type[SegmentEncoder], tuple[SentencePieceProcessor]]:
+        return SegmentEncoder, (self._processor,)
 
 
-def _by_lines(encode: Encode, pairs: Pairs) -> Encode:
+def _by_lines(encode: Encode, pairs: Pairs) -> Int32:
     """Cuts after newlines. Only the first line has the dummy prefix: others are encoded after a newline."""
     before = len(encode(NEWLINE))
-    firsts, others = _Cache(encode), _Cache(lambda line: encode(NEWLINE + line)[before:])
+    firsts, others = _Cache(_int32(encode)), _Cache(lambda line: to_bytes(encode(NEWLINE + line)[before:]))
     after_newlines = re.compile(rf"(?<=\n)(?={_none_of(_after(pairs, NEWLINE))})").split
 
-    def encoded(text: str) -> list[int]:
+    def encoded(text: str) -> bytes:
         first, *lines = after_newlines(text)
-        return [*firsts[first], *chain(*map(others.__getitem__, lines))]
+        return firsts[first] + b"".join(map(others.__getitem__, lines))
 
     return encoded
 
 
-def _by_parts(encode: Encode, pairs: Pairs) -> Encode:
+def _by_parts(encode: Encode, pairs: Pairs) -> Int32:
     """Cuts around newlines, and a line in two near its start.
 
     The letter of an option stays in the first part ("A." or, if a merge can cross the period, "A.the"); the
     rest is looked up whole, whatever the letter: shuffled copies of a question share nearly all of it. A rest
     that is new is cut before spaces.
     """
-    newline = encode(NEWLINE)
     before_newline, after_newline = _before(pairs, NEWLINE), _after(pairs, NEWLINE)
     before_space, after_period = _before(pairs, SPACE), _after(pairs, ".")
     joined = re.compile(rf"\n{_any_of(after_newline)}").search  # a newline after which there is no cut
     after_newlines = re.compile(rf"(?<=\n)(?={_none_of(after_newline)})").split
     stuck = re.compile(rf"{_any_of(before_space)} ").search  # a space before which there is no cut
     before_spaces = re.compile(rf"(?<={_none_of(before_space)})(?= )").split
-    words, spaced = _Cache(encode), _Cache(lambda word: encode(" " + word))
+    words, spaced = _Cache(_int32(encode)), _Cache(lambda word: to_bytes(encode(" " + word)))
 
-    def rest_ids(rest: str) -> Iterable[int]:
+    def rest_ids(rest: str) -> bytes:
         if stuck(rest):
-            return chain(*map(words.__getitem__, before_spaces(rest)))
+            return b"".join(map(words.__getitem__, before_spaces(rest)))
         first, *others = rest.split(" ")
-        return chain(words[first], *map(spaced.__getitem__, others))
+        return words[first] + b"".join(map(spaced.__getitem__, others))
 
-    rests = _Cache(rest_ids)
+    newline, rests = words[NEWLINE], _Cache(rest_ids)
 
-    def line_ids(line: str) -> tuple[int, ...]:
+    def line_ids(line: str) -> list[bytes]:
         place = line.find(".", 0, HEAD) + 1
         if not 0 < place < len(line) or line[place] in after_period:
             place = line.find(" ", place)
             if place < 1 or line[place - 1] in before_space:
-                return rests[line]
-        return words[line[:place]] + rests[line[place:]]
+                return [rests[line]]
+        return [words[line[:place]], rests[line[place:]]]
 
-    def encoded(text: str) -> list[int]:
+    def encoded(text: str) -> bytes:
         if joined(text):
-            return list(chain(*map(rests.__getitem__, after_newlines(text))))
-        ids: list[int] = []
+            return b"".join(map(rests.__getitem__, after_newlines(text)))
+        found: list[bytes] = []
         *lines, last = text.split(NEWLINE)
         for line in lines:
             if line[-1:] in before_newline:
-                ids += line_ids(line + NEWLINE)
+                found += line_ids(line + NEWLINE)
             else:
-                ids += line_ids(line)
-                ids += newline
-        ids += line_ids(last)
-        return ids
+                found += line_ids(line)
+                found.append(newline)
+        return b"".join(found + line_ids(last))
 
     return encoded
 
 
-class _Cache(dict[str, tuple[int, ...]]):
-    def __init__(self, encode: Callable[[str], Iterable[int]]) -> None:
+class _Cache(dict[str, bytes]):
+    def __init__(self, encode: Int32) -> None:
         self._encode = encode
 
-    def __missing__(self, text: str) -> tuple[int, ...]:
+    def __missing__(self, text: str) -> bytes:
         if len(self) >= CACHED:  # bounds the memory; what comes next fills it again
             self.clear()
-        ids = self[text] = tuple(self._encode(text))
+        ids = self[text] = self._encode(text)
         return ids
+
+
+def to_bytes(ids: Iterable[int]) -> bytes:
+    """Ids as the bytes of int32[n]."""
+    return array("i", ids).tobytes()
+
+
+def _int32(encode: Encode) -> Int32:
+    return lambda text: to_bytes(encode(text))
 
 
 def _can_cut(settings: tokenizer.Settings) -> bool:
@@ -131,16 +150,6 @@ def _pairs(processor: SentencePieceProcessor) -> Pairs:
     """All pairs of characters side by side in a piece, with `SPACE` for a space."""
     pieces = (processor.id_to_piece(index).replace(" ", SPACE) for index in range(processor.vocab_size()))
     return {pair for piece in pieces for pair in pairwise(piece)}
-
-
-def _before(pairs: Iterable[tuple[str, str]], after: str) -> frozenset[str]:
-    """The characters that stand before `after` in some piece, as a text spells them."""
-    return _spelt(first for first, second in pairs if second == after)
-
-
-def _after(pairs: Iterable[tuple[str, str]], before: str) -> frozenset[str]:
-    """The characters that stand after `before` in some piece, as a text spells them."""
-    return _spelt(second for first, second in pairs if first == before)
 
 
 def _before(pairs: Pairs, after: str) -> frozenset[str]:
@@ -177,57 +186,98 @@ class Document(NamedTuple):
 
 
 class Documents(Sequence[Document]):
-    """All documents of a part, one after the other: `ids` int32[total], `shapes` int32[documents, 2].
+    """All documents of a part: `ids` int32[total] and, of each document, `shapes` int64[documents, 3].
 
-    A row of `shapes` is a document's length and how many of its ids are prompt.
+    A row of `shapes` is a document's length, how many of its ids are prompt, and where in `ids` it starts.
     """
 
     def __init__(self, ids: np.ndarray, shapes: np.ndarray) -> None:
-        self.lengths, self._prompts = shapes[:, 0], shapes[:, 1].tolist()
-        self._ids, self._ends = ids, np.cumsum(self.lengths, dtype=np.int64).tolist()
+        self.lengths = shapes[:, 0]
+        self._ids, self._shapes = ids, shapes.tolist()
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self._shapes)
 
     def __getitem__(self, index: int) -> Document:
-        start = self._ends[index - 1] if index else 0
-        return Document(self._ids[start : self._ends[index]], self._prompts[index])
+        length, n_prompt, start = self._shapes[index]
+        return Document(self._ids[start : start + length], n_prompt)
 
 
-def encode_row(encode: Encode, template: Template, record: Mapping[str, str]) -> tuple[list[int], int]:
-    """The ids of an Alpaca record, </s> included, and how many of them are its prompt."""
-    return prompt.row_ids(encode, template, record["instruction"], record["input"], record["output"])
+def encode_row(int32: Int32, template: Template, record: Mapping[str, str]) -> tuple[bytes, int]:
+    """The ids of an Alpaca record, </s> included, as the bytes of int32[n], and how many are its prompt."""
+    parts = prompt.row_parts(template, record["instruction"], record["input"], record["output"])
+    start, answer = (
+        b"".join([part.to_bytes(4, sys.byteorder) if isinstance(part, int) else int32(part) for part in side])
+        for side in parts
+    )
+    return start + answer, len(start) // 4
 
 
 def write_documents(
-    records: Iterable[Mapping[str, Any]],
-    encode: Encode,
+    records: io.PathLike,
+    encoder: SegmentEncoder,
     template: Template,
     size: int,
     ids: io.PathLike,
     shapes: io.PathLike,
+    workers: int = 1,
 ) -> list[dict[str, Any]]:
-    """Encode records into the two files of `read_documents`, in their order, streaming.
+    """Encode the records of a JSON array into the two files of `read_documents`, streaming.
+
+    Every worker is a process and takes the records of its own questions, so that none encodes what another
+    one has in its cache.
 
     Returns:
         What a row of `size` ids has no room for, or no room to spare: [{"index", "id", "order", "length"}] of
         the records with `size` ids or more; `index` counts records from 0.
     """
-    found, long, waiting = array("i"), [], array("i")
-    with io.atomic(ids) as file:
-        for index, record in enumerate(records):
-            row, n_prompt = encode_row(encode, template, record)
-            found.extend((len(row), n_prompt))
-            waiting.fromlist(row)
-            if len(waiting) > WAITING:
-                waiting.tofile(file)
-                del waiting[:]
-            if len(row) >= size:
+    with io.atomic(ids) as file, tempfile.TemporaryDirectory(dir=Path(ids).parent, prefix=".") as folder:
+        shares = [
+            _Share(records, encoder, template, size, Path(folder, str(worker)), worker, workers)
+            for worker in range(workers)
+        ]
+        found, long, start = [], [], 0
+        for share, (own, own_long) in zip(shares, each_in_its_own(_write_share, shares), strict=True):
+            starts = start + np.cumsum(own[:, 1]) - own[:, 1]
+            found.append(np.column_stack((own, starts)))
+            long += own_long
+            start += int(own[:, 1].sum())
+            with open(share.ids, "rb") as part:
+                shutil.copyfileobj(part, file)
+    everything = np.concatenate(found)
+    io.write_array(shapes, everything[np.argsort(everything[:, 0]), 1:])
+    return sorted(long, key=lambda name: name["index"])
+
+
+class _Share(NamedTuple):
+    """What a worker is told: as `write_documents`, and the file for the ids of its documents alone."""
+
+    records: io.PathLike
+    encoder: SegmentEncoder
+    template: Template
+    size: int
+    ids: Path
+    worker: int
+    workers: int
+
+
+def _write_share(share: _Share) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Write a worker's documents; returns int64[n, 3] of (index, length, prompt), and the long ones."""
+    found, long, int32 = array("q"), [], share.encoder.int32
+    with open(share.ids, "wb") as file:
+        for index, line in enumerate(io.json_array_lines(share.records)):
+            # A record starts with its question's id. Any choice gives the same documents, this one fast.
+            if crc32(line.partition(b",")[0]) % share.workers != share.worker:
+                continue
+            record = io.json_array_element(share.records, index, line)
+            row, n_prompt = encode_row(int32, share.template, record)
+            file.write(row)
+            length = len(row) // 4
+            found.extend((index, length, n_prompt))
+            if length >= share.size:
                 name = {"id": record.get("id"), "order": record.get("order")}
-                long.append({"index": index} | name | {"length": len(row)})
-        waiting.tofile(file)
-    io.write_array(shapes, np.frombuffer(found, np.int32).reshape(-1, 2))
-    return long
+                long.append({"index": index} | name | {"length": length})
+    return np.frombuffer(found, np.int64).reshape(-1, 3), long
 
 
 def read_documents(ids: io.PathLike, shapes: io.PathLike) -> Documents:

@@ -177,6 +177,16 @@ def read_json_array(path: PathLike) -> Iterator[Any]:
     Raises:
         UserError: a line is not JSON, or the file is cut off; names the line.
     """
+    for index, line in enumerate(json_array_lines(path)):
+        yield json_array_element(path, index, line)
+
+
+def json_array_lines(path: PathLike) -> Iterator[bytes]:
+    """Yield the elements as they stand in the file, for who wants few of them.
+
+    Raises:
+        UserError: the file is cut off.
+    """
     number = 1
     with open(path, "rb") as file:
         first = file.readline()
@@ -184,14 +194,24 @@ def read_json_array(path: PathLike) -> Iterator[Any]:
             return
         if first != b"[\n":
             raise _not_json(f"{path}:1", "no array of one element a line")
-        for number, line in enumerate(file, 2):
+        for line in file:
+            number += 1
             if line == b"]\n":
                 return
-            try:
-                yield orjson.loads(line.rstrip().removesuffix(b","))
-            except orjson.JSONDecodeError as error:
-                raise _not_json(f"{path}:{number}", error) from error
+            yield line
     raise _not_json(f"{path}:{number}", "cut off: its last line is no ]")
+
+
+def json_array_element(path: PathLike, index: int, line: bytes) -> Any:
+    """The element of this index and line of the file, see `json_array_lines`.
+
+    Raises:
+        UserError: the line is not JSON; names it.
+    """
+    try:
+        return orjson.loads(line.rstrip().removesuffix(b","))
+    except orjson.JSONDecodeError as error:
+        raise _not_json(f"{path}:{index + 2}", error) from error
 
 
 def _not_json(place: str, error: object) -> UserError:

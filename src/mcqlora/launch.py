@@ -6,10 +6,8 @@ On several machines of a Slurm job, srun starts one msrun on each of them.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mcqlora.errors import UserError
+from mcqlora.processes import die_with_parent
 
 # A task on each machine, beside this process: a step of the same job, which holds all that the job has.
 SRUN = ("srun", "--ntasks-per-node=1", "--overlap", "--kill-on-bad-exit=1")
@@ -40,12 +39,6 @@ def quiet_launcher() -> None:
     os.setsid()
     with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as group:
         group.write("19")
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent ends, so that no orphan goes on writing (Linux)."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 @contextlib.contextmanager

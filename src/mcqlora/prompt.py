@@ -10,7 +10,7 @@ every `enc` by itself and without special tokens. Inference feeds the part befor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from sentencepiece import SentencePieceProcessor
@@ -19,6 +19,7 @@ from mcqlora import tokenizer
 from mcqlora.errors import UserError
 
 Encode = Callable[[str], list[int]]
+Part = int | str  # of a row: an id, or a text that is encoded by itself
 
 USER, BOT = "<|User|>:", "<|Bot|>:"
 PARSE = re.compile(r"The right option is ([A-D])")
@@ -80,10 +81,23 @@ def template(processor: SentencePieceProcessor, as_reference: bool) -> Template:
     return reference(processor) if as_reference else from_tokenizer(processor)
 
 
-def prompt_ids(encode: Encode, template: Template, instruction: str, input: str) -> list[int]:
+def prompt_parts(template: Template, instruction: str, input: str) -> tuple[Part, ...]:
     """All up to the answer, which is what inference feeds; an empty `input` takes its newline with it."""
     user = f"{USER}{instruction}\n{input}" if input else f"{USER}{instruction}"
-    return [template.bos, *encode(user), template.eoh, template.newline, *encode(BOT)]
+    return template.bos, user, template.eoh, template.newline, BOT
+
+
+def row_parts(
+    template: Template, instruction: str, input: str, output: str
+) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+    """A whole training row of any length: its prompt, and the answer with its end."""
+    answer = (output, template.eoa, template.newline, template.eos)
+    return prompt_parts(template, instruction, input), answer
+
+
+def prompt_ids(encode: Encode, template: Template, instruction: str, input: str) -> list[int]:
+    """The ids of `prompt_parts`."""
+    return _ids(encode, prompt_parts(template, instruction, input))
 
 
 def answer_ids(encode: Encode, output: str) -> list[int]:
@@ -94,10 +108,13 @@ def answer_ids(encode: Encode, output: str) -> list[int]:
 def row_ids(
     encode: Encode, template: Template, instruction: str, input: str, output: str
 ) -> tuple[list[int], int]:
-    """A whole training row of any length and the number of its ids that belong to the prompt."""
-    prompt = prompt_ids(encode, template, instruction, input)
-    end = [template.eoa, template.newline, template.eos]
-    return prompt + answer_ids(encode, output) + end, len(prompt)
+    """The ids of `row_parts`, and how many of them belong to the prompt."""
+    prompt, answer = (_ids(encode, parts) for parts in row_parts(template, instruction, input, output))
+    return prompt + answer, len(prompt)
+
+
+def _ids(encode: Encode, parts: Iterable[Part]) -> list[int]:
+    return [id for part in parts for id in ((part,) if isinstance(part, int) else encode(part))]
 
 
 def parse_answer(text: str) -> str | None:

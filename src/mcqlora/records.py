@@ -166,26 +166,40 @@ def _page(kind: str, number: int, kind_number: int, size: int, first: int, end: 
     }
 
 
-def _compressed(values: np.ndarray) -> list[bytes]:
-    """int32[rows, n] as MindRecord stores each row: its length, n, the widths, the values.
+# A value of code 0, 1 or 2 takes the first 1, 2 or 4 of its bytes: which, as four booleans in a uint32.
+TAKEN = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]], np.uint8).view(np.uint32).ravel()
 
-    A value takes 1, 2 or 4 bytes, little-endian; widths are 2 bits each (0, 1, 2), the first one highest.
+
+def _compressed(values: np.ndarray) -> list[bytes]:
+    """int32[rows, n] as MindRecord stores each row: its length, n, the codes, the values.
+
+    A value takes 1, 2 or 4 bytes, little-endian; codes are 2 bits each (0, 1, 2), the first one highest. What
+    follows a row's last value of more than a byte is padding, and is copied as it is.
     """
     count, n = values.shape
-    codes = np.zeros((count, -(-n // 4) * 4), np.uint8)
-    codes[:, :n] = (values != values.astype(np.int8)).view(np.uint8) + (values != values.astype(np.int16))
-    wide = int(np.flatnonzero(codes.any(0)).max(initial=-1)) + 1  # from there on one byte each: padding
-    widths = np.left_shift(1, codes[:, :wide], dtype=np.uint8)
-    taken = np.arange(4, dtype=np.uint8) < widths[:, :, None]
-    head = np.ascontiguousarray(values[:, :wide], "<i4").view(np.uint8).reshape(taken.shape)[taken].tobytes()
-    tail = values[:, wide:].astype(np.int8)
-    packed = codes[:, 0::4] << 6 | codes[:, 1::4] << 4 | codes[:, 2::4] << 2 | codes[:, 3::4]
-    ends = np.cumsum(widths.sum(1, dtype=np.int64)).tolist()
-    found, start = [], 0
-    for row, end in enumerate(ends):
-        data = n.to_bytes(4, "big") + packed[row].tobytes() + head[start:end] + tail[row].tobytes()
+    size = -(-n // 4) * 4  # four codes a byte
+    filled = np.zeros((count, size), "<i4")
+    filled[:, :n] = values
+    wide, wider = filled != filled.astype(np.int8), filled != filled.astype(np.int16)
+    used = np.where(wide.any(1), -(-(size - wide[:, ::-1].argmax(1)) // 4) * 4, 0)
+    lengths = used + np.count_nonzero(wide, axis=1) + 2 * np.count_nonzero(wider, axis=1)
+    within = np.arange(size) < used[:, None]
+    codes = (wide.view(np.uint8) + wider.view(np.uint8))[within]
+    codes_packed = (codes[0::4] << 6 | codes[1::4] << 4 | codes[2::4] << 2 | codes[3::4]).tobytes()
+    head = np.compress(TAKEN.take(codes).view(bool), filled[within].view(np.uint8)).tobytes()
+    tail, head_row = values.astype(np.int8), n.to_bytes(4, "big")
+    found, code, start = [], 0, 0
+    for row, (ids, length) in enumerate(zip(used.tolist(), lengths.tolist(), strict=True)):
+        code_end, end = code + ids // 4, start + length
+        parts = (
+            head_row,
+            codes_packed[code:code_end].ljust(size // 4, b"\0"),
+            head[start : end - max(0, ids - n)],
+            tail[row, ids:].tobytes(),
+        )
+        data = b"".join(parts)
         found.append(len(data).to_bytes(8, "big") + data)
-        start = end
+        code, start = code_end, end
     return found
 
 

@@ -17,8 +17,13 @@ IDENTITY = LETTERS
 
 def present(question: dict, order: str) -> tuple[list[str], str]:
     """The options in the order they are shown, and the letter under which the right one now stands."""
-    options = [question["options"][LETTERS.index(letter)] for letter in order]
-    return options, LETTERS[order.index(question["answer"])]
+    options = question["options"]
+    return [options[place] for place in _places(order)], LETTERS[order.index(question["answer"])]
+
+
+@cache
+def _places(order: str) -> tuple[int, ...]:
+    return tuple(map(LETTERS.index, order))
 
 
 @cache

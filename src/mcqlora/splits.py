@@ -19,6 +19,8 @@ from mcqlora.benchmarks import category
 from mcqlora.errors import UserError
 
 PARTS = ("train", "valid", "test")
+
+Prompt = tuple[str, str]  # instruction and input
 _SHINGLE = 5
 _PERMUTATIONS = 128
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2 ** 64 over the golden ratio: spreads its products' high bits
@@ -350,10 +352,10 @@ def leakage(
 
 
 def _leaked(
-    tested: list[tuple[str, bytes]],
+    tested: list[tuple[str, Prompt]],
     groups: Mapping[str, str],
     trained: set[str],
-    repeated: set[bytes],
+    repeated: set[Prompt],
     listed: int | None,
 ) -> dict:
     questions = dict.fromkeys(identity for identity, _ in tested)
@@ -388,6 +390,5 @@ def gate(found: dict, allowed: bool = False, part: str = "test") -> None:
     )
 
 
-def _prompt(record: dict) -> bytes:
-    """Sixteen bytes that stand for instruction and input, to hold many in little memory."""
-    return bytes.fromhex(io.digest(record["instruction"], record["input"])[:32])
+def _prompt(record: dict) -> Prompt:
+    return record["instruction"], record["input"]

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from texts import TEXTS, WORDS
 
 from mcqlora import encode, prompt, tokenizer
+from mcqlora import io as mcqlora_io
+from mcqlora.errors import UserError
 
 DATA = Path(__file__).parents[3] / "shared/data"
 REAL = DATA / "tokenizer/internlm_7b_tokenizer.model"
@@ -193,18 +195,34 @@ def test_a_full_cache_starts_again(monkeypatch):
     assert len(set(processor.seen)) < len(processor.seen)
 
 
-def written(tmp_path, records, size):
+class Spelling:
+    """An encoder whose documents a reader can check."""
+
+    @staticmethod
+    def int32(text):
+        return np.array(spell(text), np.int32).tobytes()
+
+
+def row(record):
+    """The ids of a record by the template's other way, that of inference."""
+    return prompt.row_ids(spell, TEMPLATE, record["instruction"], record["input"], record["output"])
+
+
+def written(tmp_path, records, size, workers=1):
     """The documents of `records` and the names of the long ones, by way of the files."""
-    ids, shapes = tmp_path / "ids.int32", tmp_path / "shapes.npy"
-    long = encode.write_documents(records, spell, TEMPLATE, size, ids, shapes)
+    source, ids, shapes = tmp_path / "records.json", tmp_path / "ids.int32", tmp_path / "shapes.npy"
+    mcqlora_io.write_json_array(source, records)
+    long = encode.write_documents(source, Spelling(), TEMPLATE, size, ids, shapes, workers)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ids.int32", "records.json", "shapes.npy"]
     return encode.read_documents(ids, shapes), long
 
 
-def test_documents_are_the_encoded_records(tmp_path):
-    documents, _ = written(tmp_path, iter(RECORDS), 100)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_documents_are_the_encoded_records(tmp_path, workers):
+    documents, _ = written(tmp_path, RECORDS, 100, workers)
     assert len(documents) == len(RECORDS)
     for document, record in zip(documents, RECORDS, strict=True):
-        ids, n_prompt = encode.encode_row(spell, TEMPLATE, record)
+        ids, n_prompt = row(record)
         assert (document.ids.tolist(), document.n_prompt) == (ids, n_prompt)
         assert document.ids.dtype == np.int32
         assert ids[n_prompt:] == [*spell("A"), TEMPLATE.eoa, TEMPLATE.newline, TEMPLATE.eos]
@@ -213,12 +231,32 @@ def test_documents_are_the_encoded_records(tmp_path):
 
 def test_documents_are_read_in_any_order_and_stay_on_disk(tmp_path):
     documents, _ = written(tmp_path, RECORDS, 100)
-    expected = [encode.encode_row(spell, TEMPLATE, record) for record in RECORDS]
     for index in (7, 0, 3):
-        assert (documents[index].ids.tolist(), documents[index].n_prompt) == expected[index]
+        assert (documents[index].ids.tolist(), documents[index].n_prompt) == row(RECORDS[index])
     assert isinstance(documents[3].ids.base.base, np.memmap)
     with pytest.raises(IndexError):
         documents[8]
+
+
+def test_an_encoder_goes_to_a_worker(tmp_path):
+    source = tmp_path / "records.json"
+    mcqlora_io.write_json_array(source, RECORDS)
+    encoder = encode.SegmentEncoder(bpe())
+    for workers in (1, 2):
+        encode.write_documents(source, encoder, TEMPLATE, 9, tmp_path / "i", tmp_path / "s", workers)
+        documents = encode.read_documents(tmp_path / "i", tmp_path / "s")
+        for document, record in zip(documents, RECORDS, strict=True):
+            assert document.ids.tobytes() == encode.encode_row(encoder.int32, TEMPLATE, record)[0]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_broken_record_is_named_and_nothing_is_left(tmp_path, workers):
+    source = tmp_path / "records.json"
+    mcqlora_io.write_json_array(source, RECORDS)
+    source.write_bytes(source.read_bytes().replace(b'"xxx"', b'"xxx'))
+    with pytest.raises(UserError, match=r"records.json:4: not valid JSON"):
+        encode.write_documents(source, Spelling(), TEMPLATE, 9, tmp_path / "i", tmp_path / "s", workers)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_same_records_same_bytes(tmp_path):
@@ -229,14 +267,16 @@ def test_same_records_same_bytes(tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_no_records(tmp_path):
-    documents, long = written(tmp_path, [], 100)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_records(tmp_path, workers):
+    documents, long = written(tmp_path, [], 100, workers)
     assert (list(documents), long) == ([], [])
 
 
-def test_records_that_fill_a_row_are_named(tmp_path):
-    length = len(encode.encode_row(spell, TEMPLATE, RECORDS[5])[0])
-    _, long = written(tmp_path, RECORDS, length)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_records_that_fill_a_row_are_named(tmp_path, workers):
+    length = len(row(RECORDS[5])[0])
+    _, long = written(tmp_path, RECORDS, length, workers)
     assert long == [
         {"index": 5, "id": "toy/t/6", "order": "ABCD", "length": length},
         {"index": 6, "id": "toy/t/7", "order": "ABCD", "length": length + 1},
@@ -262,7 +302,7 @@ def test_only_five_real_questions_are_longer_than_1024(real):
                 "input": f"Question: {question} \n{shown}",
                 "output": output,
             }
-            ids, _ = encode.encode_row(encoder, template, record)
-            if len(ids) > 1024:
+            ids, _ = encode.encode_row(encoder.int32, template, record)
+            if len(ids) // 4 > 1024:
                 long.append(index)
     assert long == [6, 50, 66, 93, 162]

@@ -11,7 +11,7 @@ AFTER_BASE = {"base", "exported_base"} | AFTER_TRAIN
 ENCODED = {"encode", "pack", "shard"}
 AFTER_SPLIT = {"split", "data_card"} | ENCODED | AFTER_TRAIN
 AFTER_SHUFFLE = {"shuffle"} | AFTER_SPLIT
-AFTER_READ = {"read", "alpaca"} | AFTER_SHUFFLE
+AFTER_READ = {"read", "alpaca", "groups"} | AFTER_SHUFFLE
 
 ISLANDS = (
     "{{name: island_en, layout: mmlu, path: island_en, language: en, licence: {licence}}}, "
@@ -29,7 +29,7 @@ CHANGES = {
     "shuffle.reparse_options=true": AFTER_SHUFFLE,
     "shuffle.option_references={en: {place: [x]}}": AFTER_SHUFFLE,
     "holdout.test=5": AFTER_SPLIT,
-    "holdout.near_duplicate_threshold=0.9": AFTER_SPLIT,
+    "holdout.near_duplicate_threshold=0.9": {"groups"} | AFTER_SPLIT,
     "split=official": AFTER_SPLIT,
     "read.on_bad_row=drop": AFTER_READ,
     "base.epochs=2": AFTER_BASE,

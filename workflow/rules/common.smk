@@ -101,6 +101,7 @@ TIME_FILES = [
             "read",
             "alpaca",
             "shuffle",
+            "groups",
             "split",
         )
     ),

@@ -96,10 +96,30 @@ rule shuffle:
         "../scripts/shuffle.py"
 
 
+rule groups:
+    """Which questions are duplicates of each other; runs beside shuffle."""
+    input:
+        rules.read.output.questions,
+    output:
+        f"{RESULTS}/groups.json",
+    log:
+        f"{LOGS}/groups.log",
+    benchmark:
+        f"{TIMES}/groups.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        near_duplicate_threshold=config["holdout"]["near_duplicate_threshold"],
+        code=code("groups.py"),
+    script:
+        "../scripts/groups.py"
+
+
 rule split:
     """Train, valid and test; fails if a test question stands in training, unless the recipe is known to leak."""
     input:
         questions=rules.read.output.questions,
+        groups=rules.groups.output[0],
         epochs=rules.shuffle.output,
     output:
         train=f"{RESULTS}/splits/train.json",
@@ -115,7 +135,6 @@ rule split:
     params:
         split=config["split"],
         sizes=wiring.sizes(config),
-        near_duplicate_threshold=config["holdout"]["near_duplicate_threshold"],
         allow_leak=config["split"] == "recipe",
         code=code("split.py"),
     script:

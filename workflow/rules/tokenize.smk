@@ -26,13 +26,14 @@ rule encode:
     output:
         ids=temp(f"{RESULTS}/encoded/{{part}}/ids.int32"),
         shapes=temp(f"{RESULTS}/encoded/{{part}}/shapes.npy"),
-        long=temp(f"{RESULTS}/encoded/{{part}}/long.json"),
+        facts=temp(f"{RESULTS}/encoded/{{part}}/facts.json"),
     log:
         f"{LOGS}/encode/{{part}}.log",
     benchmark:
         f"{TIMES}/encode/{{part}}.tsv"
     conda:
         ENVIRONMENT
+    threads: 4
     params:
         size=lambda wildcards: wiring.row_size(config, wildcards.part),
         reference_template=config["tokenizer"]["unused_marks"],
@@ -70,9 +71,8 @@ rule shard:
     input:
         ids=rules.encode.output.ids,
         shapes=rules.encode.output.shapes,
-        long=rules.encode.output.long,
+        facts=rules.encode.output.facts,
         plan=f"{RESULTS}/encoded/{{part}}/plan.npy",
-        tokenizer=rules.tokenizer.output[0],
     output:
         shard=f"{RESULTS}/mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.mindrecord",
         index=f"{RESULTS}/mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.mindrecord.db",
@@ -89,7 +89,6 @@ rule shard:
         edge=lambda wildcards: wiring.edge(config, wildcards.part),
         shard=lambda wildcards: int(wildcards.shard),
         shards=lambda wildcards: int(wildcards.shards),
-        reference_template=config["tokenizer"]["unused_marks"],
         code=code("shard.py"),
     script:
         "../scripts/shard.py"

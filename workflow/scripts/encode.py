@@ -6,12 +6,14 @@ from mcqlora.cli import job
 with job(snakemake.log[0]):
     params, made = snakemake.params, snakemake.output
     processor = tokenizer.load(snakemake.input.tokenizer)
+    template = prompt.template(processor, params.reference_template)
     long = encode.write_documents(
-        io.read_json_array(snakemake.input.records),
+        snakemake.input.records,
         encode.SegmentEncoder(processor),
-        prompt.template(processor, params.reference_template),
+        template,
         params.size,
         made.ids,
         made.shapes,
+        snakemake.threads,
     )
-    io.write_json(made.long, long)
+    io.write_json(made.facts, {"pad": template.pad, "long": long})

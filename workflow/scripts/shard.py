@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from mcqlora import encode, io, packing, prompt, records, tokenizer
+from mcqlora import encode, io, packing, records
 from mcqlora.cli import job
 
 with job(snakemake.log[0]):
     source, params = snakemake.input, snakemake.params
-    pad = prompt.template(tokenizer.load(source.tokenizer), params.reference_template).pad
+    facts = io.read_json(source.facts)
     documents, plan = encode.read_documents(source.ids, source.shapes), np.load(source.plan)
     own = packing.share(plan, params.shard, params.shards)
     records.write_shard(
-        packing.rows(documents, own, params.size, pad, params.layout, params.edge),
+        packing.rows(documents, own, params.size, facts["pad"], params.layout, params.edge),
         snakemake.output.shard,
         packing.COLUMNS[params.layout],
     )
@@ -21,7 +21,7 @@ with job(snakemake.log[0]):
         params.size,
         params.shard,
         params.shards,
-        io.read_json(source.long),
+        facts["long"],
         params.edge,
     )
     stats["sha256"] = records.hashes(snakemake.output.shard)

@@ -4,24 +4,23 @@ from mcqlora import io, splits
 from mcqlora.cli import job
 
 with job(snakemake.log[0]):
-    questions = list(io.read_jsonl(snakemake.input.questions))
-    threshold = snakemake.params.near_duplicate_threshold
-    groups = splits.groups(questions, threshold)
-    split = splits.choose(snakemake.params.split, questions, groups, **snakemake.params.sizes)
-    parts = splits.assemble(split, [io.JsonArray(path) for path in snakemake.input.epochs])
-    counts = {part: io.write_json_array(snakemake.output[part], records) for part, records in parts.items()}
-    leakage = splits.leakage(
-        io.read_json_array(snakemake.output.train),
-        {part: io.read_json_array(snakemake.output[part]) for part in ("valid", "test")},
-        groups,
-        100,
-    )
+    source, made, params = snakemake.input, snakemake.output, snakemake.params
+    questions, found = list(io.read_jsonl(source.questions)), io.read_json(source.groups)
+    split = splits.choose(params.split, questions, found["groups"], **params.sizes)
+    parts = splits.assemble(split, [io.JsonArray(path) for path in source.epochs])
+    held_out = {part: list(parts[part]) for part in ("valid", "test")}
+    counts = {"train": 0} | {part: io.write_json_array(made[part], held_out[part]) for part in held_out}
+    with io.json_array(made.train) as append:
+
+        def written():
+            for record in parts["train"]:
+                append(record)
+                counts["train"] += 1
+                yield record
+
+        leakage = splits.leakage(written(), held_out, found["groups"], 100)
     leakage |= {"records": counts, "split": splits.summary(questions, split), "dropped": split.dropped}
-    leakage["duplicates"] = {
-        "threshold": threshold,
-        "equal": splits.duplicates(groups if threshold is None else splits.groups(questions)),
-        "near": splits.duplicates(groups),
-    }
-    io.write_json(snakemake.output.leakage, leakage, indent=True)
-    for part in ("valid", "test"):
-        splits.gate(leakage[part], allowed=snakemake.params.allow_leak, part=part)
+    leakage["duplicates"] = found["duplicates"]
+    io.write_json(made.leakage, leakage, indent=True)
+    for part in held_out:
+        splits.gate(leakage[part], allowed=params.allow_leak, part=part)
