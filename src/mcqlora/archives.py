@@ -202,7 +202,7 @@ def _gzipped(file: IO[bytes]) -> bool:
 
 
 class _Pieces:
-    """A file of which nobody reads much at once: tarfile takes any header whole, however long it says it is."""
+    """A file of which nobody reads much at once: tarfile takes a header whole, however long it is."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.tell, self.seek, self._read = file.tell, file.seek, file.read

@@ -184,9 +184,7 @@ def _files(base: Path, place: Path, shape: Layout, layout: str) -> Iterator[tupl
                     "rename or remove it"
                 )
             if not subject.isprintable():  # nor are bytes that are no UTF-8
-                raise UserError(
-                    f"{str(place / split)}/{file.name!a}: its name is no line of text, as a subject must be; rename it"
-                )
+                raise UserError(f"{place / split!s}/{file.name!a}: its name is no line of text; rename it")
             found = True
             yield split, subject, file
     if not found:

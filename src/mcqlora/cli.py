@@ -64,11 +64,10 @@ def job(log: str) -> Iterator[Terminal]:
 
 def _log(path: str) -> IO[bytes]:
     try:
-        with io.disk_errors(path):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            return open(path, "ab", buffering=0)
-    except UserError as error:
-        sys.exit(f"mcqlora: {error}")
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "ab", buffering=0)
+    except OSError as error:
+        sys.exit(f"mcqlora: {io.unwritable(path, error)}")
 
 
 def _say(terminal: int, message: str) -> None:

@@ -92,8 +92,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """A configuration file, YAML or JSON; nothing in it is run.
 
     Raises:
-        UserError: no such file, neither YAML nor JSON, or one that asks for objects or for evaluation: Snakemake
-            would run Python expressions of a file with `__use_yte__: true`.
+        UserError: no such file, neither YAML nor JSON, or one that asks for objects or for evaluation:
+            Snakemake would run Python expressions of a file with `__use_yte__: true`.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -103,7 +103,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from error
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             found = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -124,7 +124,7 @@ def benchmark_inputs(config: Mapping[str, Any]) -> list[str]:
 
     Raises:
         UserError: `data`, a benchmark's folder or archive is not there, a folder holds no CSV file, or a name
-            has braces.
+            has braces or is no line of text.
     """
     root = Path(config["data"])
     if not root.is_dir():
@@ -144,7 +144,7 @@ def benchmark_inputs(config: Mapping[str, Any]) -> list[str]:
             raise UserError(
                 f"{folder}: no CSV files of benchmark {benchmark['name']}; set benchmarks or data"
             )
-        files += map(_without_braces, found)
+        files += map(_plain, found)
     return files
 
 
@@ -152,15 +152,17 @@ def data_file(config: Mapping[str, Any], path: str) -> str:
     """A file named in the config, relative to `data_root`.
 
     Raises:
-        UserError: it is not there, or has braces in its name.
+        UserError: it is not there, or its name has braces or is no line of text.
     """
     file = data_root(config) / path
     if not file.is_file():
         raise UserError(f"{file}: no such file; paths in the config are relative to data ({config['data']})")
-    return _without_braces(str(file))
+    return _plain(str(file))
 
 
-def _without_braces(path: str) -> str:
+def _plain(path: str) -> str:
+    if not path.isprintable():  # nor is a name in bytes that are no UTF-8
+        raise UserError(f"{path!a}: its name is no line of text; rename it")
     if "{" in path or "}" in path:
         raise UserError(f"{path}: to Snakemake braces in a path are wildcards; rename it")
     return path

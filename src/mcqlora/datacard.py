@@ -202,7 +202,11 @@ def _lengths(lengths: Mapping[str, Mapping[int | None, int]]) -> list[str]:
 
 def _categories(files: Counts, parts: Counts) -> list[str]:
     rows = [
-        [plain(key), *(_shown(files[key][name]) for name in SPLITS), *(_shown(parts[key][part]) for part in PARTS)]
+        [
+            plain(key),
+            *(_shown(files[key][name]) for name in SPLITS),
+            *(_shown(parts[key][part]) for part in PARTS),
+        ]
         for key in sorted(files)
     ]
     return [

@@ -13,5 +13,5 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """A name that came from outside, so that no reader's renderer takes part of it for a tag, link or code."""
+    """A name from outside, of which no renderer takes a part for a tag, a link or code."""
     return re.sub(r"[\\`*\[\]<>]", lambda found: f"&#{ord(found[0])};", text.replace("&", "&amp;"))

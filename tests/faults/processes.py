@@ -1,12 +1,38 @@
-"""The processes of a run, found by their working directory."""
+"""Runs as a user starts them, and their processes, found by their working directory."""
 
 from __future__ import annotations
 
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
+
+from tests.workflow.conftest import ROOT, TINY
+
+RUN = str(ROOT / "scripts" / "run")
+
+
+def start(
+    folder: Path, *arguments: str, config: Sequence[str] = (), configfile: Path = TINY
+) -> subprocess.Popen:
+    """`make run` in `folder`, with targets and options before the configuration; in its own session."""
+    command = [RUN, *arguments, "--configfile", str(configfile), *(["--config", *config] if config else [])]
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def ended(process: subprocess.Popen) -> subprocess.CompletedProcess:
+    """What it has said, when it has ended."""
+    output, error = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, error)
+
+
+def run(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess:
+    return ended(start(folder, *arguments, **options))
 
 
 def at_work(folder: Path) -> list[psutil.Process]:

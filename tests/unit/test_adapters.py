@@ -191,3 +191,26 @@ def test_count_is_the_sum_over_all_shapes(heads, groups, width, layers, bias, ra
     found = adapters.count(network, LORA | {"rank": rank})
     assert found["total"] == sum(map(np.prod, shapes))
     assert found["trainable"] == sum(map(np.prod, tuned))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{",
+        b"[]",
+        b'{"a": 1}',
+        b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 8]}}',
+        b'{"a": {"dtype": "object", "shape": [2], "data_offsets": [0, 8]}}',
+        b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 16]}}',
+        b'{"a": {"dtype": "F32", "shape": [4611686018427387904, 4], "data_offsets": [0, 8]}}',
+        b'{"a": ' * 2000,
+    ],
+)
+@pytest.mark.parametrize("length", [None, 0, 1 << 62])
+def test_a_forged_header_is_one_line(tmp_path, header, length):
+    said = len(header) if length is None else length
+    (tmp_path / "adapter.safetensors").write_bytes(said.to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(UserError, match=r"adapter.safetensors: not a whole safetensors file") as error:
+        adapters.read(tmp_path / "adapter.safetensors")
+    assert "\n" not in str(error.value) and len(str(error.value)) < 600

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import gzip
 import hashlib
 import http.server
 import io
@@ -122,9 +123,20 @@ def huge_tar():
     return info.tobuf()
 
 
+def long_header(kind):
+    """A tar whose first header, of a kind that is read whole, says that it has 64 GB."""
+    info = tarfile.TarInfo("long")
+    info.type, info.size = kind, 64 << 30
+    return info.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 16)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
+        ("a.tar", long_header(tarfile.XHDTYPE), "a header of 68719476736 bytes"),
+        ("a.tar.gz", gzip.compress(long_header(tarfile.GNUTYPE_LONGNAME)), "a header of 68719476736 bytes"),
+        ("a.zip", zipped(FILES | {f"dev/{'x' * 248}_dev.csv": b"x"}), "a name too long"),
+        ("a.tar", tarred(FILES | {f"{'x' * 256}/dev/y_dev.csv": b"x"}), "a name too long"),
         ("a.zip", zipped(FILES | {"../out.csv": b"x"}), "leaves the archive"),
         ("a.zip", zipped(FILES | {"test/..\\..\\out.csv": b"x"}), "leaves the archive"),
         ("a.zip", zipped(FILES | {"/tmp/test/out.csv": b"x"}), "an absolute path"),

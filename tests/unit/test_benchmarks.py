@@ -159,6 +159,51 @@ def test_bad_row_can_be_dropped(tmp_path, row, reason):
     assert result["rows"][0]["detail"]
 
 
+def test_a_file_cut_anywhere_is_a_user_error_or_whole_rows(tmp_path):
+    rows = [ROW, ['He said "no",\nthen\nleft', *ROW[1:]], ROW]
+    content = dump(rows)
+    whole = [[*row[:1], *row[1:5], row[5]] for row in rows]
+    for keep in range(1, len(content)):
+        mmlu(tmp_path, content[:keep])
+        try:
+            questions, _ = read(tmp_path)
+        except UserError as error:
+            assert "\n" not in str(error)
+            continue
+        found = [[q["question"], *q["options"], q["answer"]] for q in questions]
+        assert found == whole[: len(found)]
+
+
+def test_formula_cells_are_text(tmp_path):
+    row = ["=cmd|'/C calc'!A0", "+1+1", "-2", "@SUM(A1)", "=1", "A"]
+    mmlu(tmp_path, dump([row]))
+    (question,), _ = read(tmp_path)
+    assert [question["question"], *question["options"]] == row[:5]
+
+
+def test_a_cell_of_50_mb_is_one_line(tmp_path):
+    mmlu(tmp_path, b'"' + b"x" * 50_000_000 + b'",a,b,c,d,A\n')
+    with pytest.raises(UserError, match=r"row 0 \(from line 1\): not valid CSV \(field larger than") as error:
+        read(tmp_path)
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("subject", ["a b 'c'", '"q"', "-rf", "{run}", "=cmd|x", "C:\\x", "x" * 240, "é"])
+def test_subjects_are_what_the_files_are_called(tmp_path, subject):
+    mmlu(tmp_path, dump([ROW]), subject)
+    (question,), _ = read(tmp_path)
+    assert question["subject"] == subject
+
+
+@pytest.mark.parametrize("subject", ["a\nb", "a\x1b[2Jb", "caf\udce9"])
+def test_subjects_that_are_no_line_of_text(tmp_path, subject):
+    mmlu(tmp_path, dump([ROW]), subject)
+    with pytest.raises(UserError, match="its name is no line of text; rename it") as error:
+        read(tmp_path)
+    assert "\n" not in str(error.value)
+    str(error.value).encode()
+
+
 def test_an_open_quote_fails_even_when_bad_rows_are_dropped(tmp_path):
     mmlu(tmp_path, dump([ROW]) + '"open')
     with pytest.raises(UserError, match="not valid CSV"):

@@ -70,6 +70,32 @@ def test_any_other_error_is_one_line_that_names_the_log_with_the_traceback(tmp_p
     assert "KeyError" in log.splitlines()[-2]
 
 
+def test_a_full_disk_is_named_without_a_traceback_on_the_terminal(tmp_path):
+    _, _, err, _ = run("with open('/dev/full', 'w') as file:\n    file.write('x')", tmp_path)
+    assert err == (
+        "mcqlora: logs/job.log: cannot write (No space left on device); free space or mend permissions\n"
+    )
+
+
+def test_a_full_disk_of_the_log_hides_no_message(tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/job.log").symlink_to("/dev/full")
+    for body, said in (("raise UserError('x')", "x"), ("raise ValueError('y')", "ValueError: y ")):
+        process = start(body, tmp_path)
+        _, err = process.communicate(timeout=LIMIT)
+        assert process.returncode == 1
+        assert err.startswith(f"mcqlora: {said}") and err.count("\n") == 1
+
+
+def test_a_log_that_cannot_be_opened_is_one_line(tmp_path):
+    (tmp_path / "logs").write_text("")
+    process = start("open('late', 'w').close()", tmp_path)
+    _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 1 and "Traceback" not in err
+    assert err.startswith("mcqlora: logs/job.log: cannot write (") and err.count("\n") == 1
+    assert not (tmp_path / "late").exists()
+
+
 def test_a_long_message_is_cut(tmp_path):
     _, _, err, log = run("raise ValueError('x' * 5000)", tmp_path)
     assert len(err) < 500

@@ -174,6 +174,58 @@ def test_read_yaml(tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            b'run: x\ndata: !!python/object/apply:os.system ["touch forged"]\n',
+            "line 2: not valid YAML .*os.system",
+        ),
+        (b"run: !!python/name:os.system\n", "line 1: not valid YAML"),
+        (b'__use_yte__: true\nrun: ?__import__("os").system("touch forged")\n', "__use_yte__ would run"),
+        (b"run: x\n? [a, b]\n: c\n", "line 2: not valid YAML"),
+        (b"run: \xff\n", "not UTF-8"),
+        (b"run: a\0b\n", "not valid YAML"),
+        (b"just text\n", "holds no keys"),
+        (b"[" * 5000, "not valid YAML"),
+        (b"run: 2026-99-99\n", "not valid YAML"),
+    ],
+)
+def test_a_hostile_configuration_is_one_line_and_nothing_is_run(tmp_path, monkeypatch, content, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=said) as error:
+        config.read_yaml(tmp_path / "evil.yaml")
+    assert "\n" not in str(error.value) and "; " in str(error.value)
+    assert not (tmp_path / "forged").exists()
+
+
+def test_a_configuration_may_be_json_and_must_be_there(tmp_path):
+    (tmp_path / "tabs.json").write_text('{\n\t"run": "x"\n}')
+    assert config.read_yaml(tmp_path / "tabs.json") == {"run": "x"}
+    with pytest.raises(UserError, match=r"none.yaml: cannot read \(No such file"):
+        config.read_yaml(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("{run}_dev.csv", "braces"),
+        ("a\nb_dev.csv", "no line of text"),
+        ("caf\udce9_dev.csv", "no line of text"),
+    ],
+)
+def test_names_that_snakemake_cannot_take(tmp_path, name, said):
+    (tmp_path / "b/dev").mkdir(parents=True)
+    (tmp_path / "b/dev" / name).write_text("")
+    settings = {"data": str(tmp_path), "benchmarks": [{"name": "b", "path": "b"}]}
+    for ask in (config.benchmark_inputs, lambda settings: config.data_file(settings, f"b/dev/{name}")):
+        with pytest.raises(UserError, match=f"{said}.*; rename it|{said}; rename it") as error:
+            ask(settings)
+        str(error.value).encode()
+        assert "\n" not in str(error.value)
+
+
 def test_benchmark_inputs_are_sorted_and_complete(tmp_path):
     for name in ("b/test/y_test.csv", "b/dev/x_dev.csv", "a/test/z.csv", "a/test/note.txt", "c/dev/no.csv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

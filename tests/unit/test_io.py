@@ -154,3 +154,13 @@ def test_rng_depends_on_seed_and_key_alone():
     assert io.rng(1, "a", 2).random(3).tolist() == first
     others = [io.rng(2, "a", 2), io.rng(1, "b", 2), io.rng(1, "a2"), io.rng(1, 2, "a")]
     assert all(other.random(3).tolist() != first for other in others)
+
+
+def test_an_array_round_trip_and_a_full_disk(tmp_path):
+    array = np.arange(100_000, dtype=np.int32).reshape(-1, 2)
+    io.write_array(tmp_path / "x.npy", array)
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), array)
+    (tmp_path / f".y.npy.{os.getpid()}.tmp").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"y.npy: cannot write \(No space left on device\); free space"):
+        io.write_array(tmp_path / "y.npy", array)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.npy"]

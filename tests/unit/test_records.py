@@ -7,6 +7,8 @@ import sqlite3
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mcqlora import records
 from mcqlora.errors import UserError
@@ -209,6 +211,30 @@ def test_damage_that_the_header_shows(copy, harm, message):
             UserError, match=rf"{copy.name}: {message}.*; delete it and its \.db and run again"
         ):
             read([copy])
+
+
+def test_a_whole_shard_is_verified(shard, copy):
+    written = [records.hashes(shard)]
+    assert records.verified([copy], written) == [written[0]["data"]]
+
+
+@given(data=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_changed_byte_anywhere_is_noticed(shard, copy, data):
+    written = [records.hashes(shard)]
+    file = data.draw(st.sampled_from([copy, copy.with_name(copy.name + ".db")]))
+    raw = file.read_bytes()
+    place = data.draw(st.integers(0, len(raw) - 1))
+    changed = raw[place] ^ data.draw(st.integers(1, 255))
+    with open(file, "r+b") as opened:
+        opened.seek(place)
+        opened.write(bytes([changed]))
+    try:
+        with pytest.raises(UserError, match=r"; delete it and its \.db and run again") as error:
+            records.verified([copy], written)
+        assert "\n" not in str(error.value)
+    finally:
+        file.write_bytes(raw)
 
 
 def test_damage_that_only_reading_shows(copy):

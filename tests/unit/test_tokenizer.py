@@ -121,3 +121,14 @@ def test_settings_of_our_own_model(processor):
 def test_settings_of_other_models(options, expected):
     found = tokenizer.settings(train(vocab_size=400, **options))
     assert expected.items() <= found._asdict().items()
+
+
+def test_load_refuses_a_model_cut_between_two_fields(path, tmp_path):
+    raw = path.read_bytes()
+    fields = list(tokenizer._fields(raw))
+    assert fields[-1][0] == 3
+    end = len(raw) - len(fields[-1][1]) - 2  # its tag, its length of one byte
+    (tmp_path / "cut.model").write_bytes(raw[:end])
+    sentencepiece.SentencePieceProcessor().Load(str(tmp_path / "cut.model"))  # to the library it is whole
+    with pytest.raises(UserError, match="not a SentencePiece model"):
+        tokenizer.load(tmp_path / "cut.model")

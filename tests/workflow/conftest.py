@@ -46,6 +46,15 @@ def rules(result: subprocess.CompletedProcess) -> set[str]:
     return {line.split()[0] for line in table} - {"all"}
 
 
+def only_line(result: subprocess.CompletedProcess) -> str:
+    """What a failed run says to its user: one line of ours, and no traceback."""
+    said = result.stderr.splitlines() + result.stdout.splitlines()
+    lines = [line for line in said if line.startswith("mcqlora:")]
+    assert len(lines) == 1, result.stderr + result.stdout
+    assert result.returncode != 0 and "Traceback" not in result.stderr + result.stdout
+    return lines[0]
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
     """A folder in which the whole tiny workflow has run once, really training and evaluating."""

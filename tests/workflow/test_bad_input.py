@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from mcqlora import demo, io
-from tests.workflow.conftest import setting, snakemake
+from tests.workflow.conftest import only_line, setting, snakemake
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +22,6 @@ def data(tmp_path_factory):
 def run(folder, data, *arguments):
     config = [f"data={data}", setting("tokenizer.path=tokenizer.model"), setting("base.text=train")]
     return snakemake(folder, "--cores", "1", *arguments, "--config", *config)
-
-
-def only_line(result):
-    said = result.stderr.splitlines() + result.stdout.splitlines()
-    lines = [line for line in said if line.startswith("mcqlora:")]
-    assert len(lines) == 1, result.stderr + result.stdout
-    assert result.returncode != 0 and "Traceback" not in result.stderr + result.stdout
-    return lines[0]
 
 
 @pytest.mark.parametrize(
