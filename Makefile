@@ -22,7 +22,7 @@ slow: $(VENV)/installed
 	@$(BIN)/python -m pytest -m slow
 
 faults: $(VENV)/installed
-	@$(BIN)/python -m pytest -m faults
+	@$(BIN)/python -m pytest -rs -m faults
 
 # Our networks and exports against transformers and peft, in a venv of its own: torch has no place beside MindSpore.
 parity: $(VENV)/installed $(PARITY)/installed

@@ -165,6 +165,18 @@ def test_a_bad_archive_is_one_line_and_nothing_lands_outside(tmp_path, name, con
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_bomb_that_hides_its_size_writes_no_more_than_it_says(tmp_path):
+    name = "dev/ferns_dev.csv"
+    raw = bytearray(zipped(FILES | {name: bytes(1 << 26)}))
+    size = (1 << 26).to_bytes(4, "little")
+    for start in (raw.index(b"PK\x01\x02"), 0):  # in the table, and before the data
+        place = raw.index(size, start)
+        raw[place : place + 4] = (100).to_bytes(4, "little")
+    (tmp_path / "a.zip").write_bytes(raw)
+    with pytest.raises(UserError, match=r"a\.zip: damaged or no archive \(Bad CRC-32"):
+        read(tmp_path, "a.zip")
+
+
 def test_all_members_together_have_a_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "TOTAL_BYTES", 100)
     (tmp_path / "a.zip").write_bytes(PACKED["b.zip"])
