@@ -30,6 +30,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/export.smk"
+include: "workflow/rules/publish.smk"
 
 
 # Not sent to a cluster: what is over in a second, and downloads, since a cluster's nodes may have no way out.
@@ -39,9 +40,12 @@ localrules:
     doctor,
     export,
     fetch,
+    fetch_base,
+    fetch_run,
     configs,
     reckon,
     plan,
+    publish,
 
 
 rule all:

@@ -1,4 +1,4 @@
-"""Benchmarks that come as an archive: fetched by URL, verified, and laid out as the folder that they hold.
+"""Benchmarks that come as an archive: verified, and laid out as the folder that they hold.
 
 Nothing of an archive is trusted: a member that would land outside, a link, or a size that no benchmark has is
 refused before anything is written. Members are copied in pieces, so memory does not grow with the archive.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import gzip
-import hashlib
 import re
 import shutil
 import stat
@@ -21,7 +20,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from mcqlora import io
 from mcqlora.errors import UserError
@@ -31,7 +30,6 @@ MEMBER_BYTES = 1 << 30  # largest member; the largest of MMLU has 2 MB
 TOTAL_BYTES = 1 << 32  # of all members together, and of a download
 NAME_BYTES = 255  # longest name of a file that Linux' file systems take
 _PIECE = 1 << 20
-_TIMEOUT = (10, 60)  # seconds to connect, and between two pieces
 
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -54,65 +52,20 @@ class Member(NamedTuple):
 
 
 def suffix(path: str) -> str:
-    """The ending, one of `SUFFIXES`, of an archive's path or URL; "" if it is none."""
-    plain = urlsplit(path).path if is_url(path) else path
+    """The ending, one of `SUFFIXES`, of an archive's path or address; "" if it is none."""
+    plain = urlsplit(path).path if is_address(path) else path
     return next((ending for ending in SUFFIXES if plain.lower().endswith(ending)), "")
 
 
-def is_url(path: str) -> bool:
-    return re.match(r"https?://", path, re.IGNORECASE) is not None
-
-
-def fetch(url: str, path: io.PathLike, sha256: str | None = None) -> None:
-    """Download an archive to `path`, which appears only when every byte has come and is the right one.
-
-    What counts as every byte: the length that the server told, the end mark of a chunked transfer, or
-    `sha256` (hex). A server that tells none of these needs the hash.
-
-    Raises:
-        UserError: no connection, no such file, a cut transfer, a wrong hash, or no archive.
-    """
-    import requests
-    import urllib3
-
-    shown, digest, size = _without_secrets(url), hashlib.sha256(), 0
-    try:
-        with (
-            requests.get(
-                url, stream=True, timeout=_TIMEOUT, headers={"Accept-Encoding": "identity"}
-            ) as response,
-            io.atomic(path) as file,
-        ):
-            if response.status_code != 200:
-                raise UserError(f"{shown}: the server answers {response.status_code}; mend the URL")
-            told = response.headers.get("Content-Length")
-            if not (told or response.raw.chunked or sha256):
-                raise UserError(f"{shown}: the server tells no length; give the sha256 of the archive")
-            for piece in response.raw.stream(_PIECE, decode_content=False):
-                size += len(piece)
-                if size > TOTAL_BYTES:
-                    raise UserError(f"{shown}: more than {TOTAL_BYTES} bytes; give a smaller archive")
-                digest.update(piece)
-                file.write(piece)
-            if told and size != int(told):
-                raise UserError(f"{shown}: cut off after {size} of {told} bytes; run again")
-            _compare(digest.hexdigest(), sha256, shown)
-            file.flush()
-            if not _opens(file.name, suffix(url)):
-                raise UserError(
-                    f"{shown}: what came is no {suffix(url)} archive; open the URL and see what it gives"
-                )
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise UserError(
-            f"{shown}: the download failed after {size} bytes ({type(error).__name__}); "
-            "look at the URL and the network, and run again"
-        ) from error
+def is_address(path: str) -> bool:
+    """Does `path` name something elsewhere, not a file of this machine?"""
+    return re.match(r"(https?|s3)://", path, re.IGNORECASE) is not None
 
 
 def verify(path: Path, sha256: str | None) -> None:
     """Raises: UserError: the file's hash is not `sha256` (hex); None is any."""
     if sha256:
-        _compare(io.sha256(path), sha256, str(path))
+        compare(io.sha256(path), sha256, str(path))
 
 
 @contextlib.contextmanager
@@ -230,18 +183,14 @@ def _tarred(opened: tarfile.TarFile) -> Iterator[Member]:
         raise EOFError("no end mark")  # tarfile takes a cut between two members for the end
 
 
-def _opens(path: str, ending: str) -> bool:
+def opens(path: str, ending: str) -> bool:
+    """Is the file `path` an archive of the kind that `ending` says?"""
     return zipfile.is_zipfile(path) if ending == ".zip" else tarfile.is_tarfile(path)
 
 
-def _compare(found: str, sha256: str | None, place: str) -> None:
+def compare(found: str, sha256: str | None, place: str) -> None:
+    """Raises: UserError: the hash `found` at `place` is not `sha256` (hex); None is any."""
     if sha256 and found != sha256.lower():
         raise UserError(
             f"{place}: its sha256 is {found}, not {sha256.lower()}; mend the key or get the file anew"
         )
-
-
-def _without_secrets(url: str) -> str:
-    """The URL without user, password and query, as it may stand in a message."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

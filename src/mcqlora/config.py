@@ -120,7 +120,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def benchmark_inputs(config: Mapping[str, Any]) -> list[str]:
-    """The CSV files, or the archive, of each benchmark below `data`, sorted; not of those that come by URL.
+    """The CSV files, or the archive, of each benchmark below `data`, sorted; not of those with an address.
 
     Raises:
         UserError: `data`, a benchmark's folder or archive is not there, a folder holds no CSV file, or a name
@@ -133,7 +133,7 @@ def benchmark_inputs(config: Mapping[str, Any]) -> list[str]:
         )
     files: list[str] = []
     for benchmark in config["benchmarks"]:
-        if archives.is_url(benchmark["path"]):
+        if archives.is_address(benchmark["path"]):
             continue
         if archives.suffix(benchmark["path"]):
             files.append(data_file(config, benchmark["path"]))

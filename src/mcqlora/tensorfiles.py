@@ -69,11 +69,11 @@ def weight_files(folder: Path) -> list[Path]:
     for name in NAMES:
         index = folder / (name + INDEX)
         if index.is_file():
-            shards = sorted(set(_weight_map(index).values()))
-            missing = [shard for shard in shards if not (folder / shard).is_file()]
+            named = shards(index)
+            missing = [shard for shard in named if not (folder / shard).is_file()]
             if missing:
                 raise UserError(f"{index}: names {missing[0]}, which is not there; fetch the whole folder")
-            return [index, *(folder / shard for shard in shards)]
+            return [index, *(folder / shard for shard in named)]
         if (folder / name).is_file():
             return [folder / name]
     raise UserError(f"{folder}: no {' or '.join(NAMES)}, nor an index of one; give a Hugging Face folder")
@@ -95,6 +95,15 @@ def locate(folder: Path) -> dict[str, Tensor]:
             raise UserError(f"{folder / shard}: no tensor {name}, which {first.name} expects there")
         tensors[name] = found[shard][name]
     return tensors
+
+
+def shards(index: Path) -> list[str]:
+    """Names of the files that an index says the weights are in.
+
+    Raises:
+        UserError: it is none, or names a file that is not beside it.
+    """
+    return sorted(set(_weight_map(index).values()))
 
 
 def _weight_map(index: Path) -> dict[str, str]:

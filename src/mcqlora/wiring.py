@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from mcqlora import archives, optionrefs, tensorfiles
+from mcqlora import archives, buckets, downloads, optionrefs, tensorfiles
 from mcqlora import config as settings
 from mcqlora.errors import UserError
 
@@ -28,6 +28,9 @@ REFERENCE: dict[str, Any] = {
     "encode": {"mask_full_rows": True, "on_long": "truncate"},
 }
 
+TOKENIZER = "tokenizer.model"
+# Names of downloads; a benchmark's ends as its archive does.
+READING, BASE_CONFIG = "reading.json", "base-config/config.json"
 
 # The keys of `train` that decide its steps and their cost.
 STEPS = (
@@ -52,7 +55,14 @@ def check(config: dict[str, Any], named: Config = MappingProxyType({})) -> None:
     _check_benchmarks(config["benchmarks"])
     given = config["base"]["path"]
     if given and config["tokenizer"]["path"] is None:
-        config["tokenizer"]["path"] = str(Path(given) / "tokenizer.model")
+        elsewhere = archives.is_address(given)
+        config["tokenizer"]["path"] = (
+            downloads.join(given, TOKENIZER) if elsewhere else str(Path(given) / TOKENIZER)
+        )
+        config["tokenizer"]["sha256"] = config["tokenizer"]["sha256"] or config["base"]["sha256"].get(
+            TOKENIZER
+        )
+    _check_addresses(config)
     generated = config["data"] == settings.GENERATED
     if config["tokenizer"]["path"] is None and not generated:
         raise UserError("tokenizer.path: not set; only the generated benchmark has a text to train one on")
@@ -90,11 +100,30 @@ def _check_benchmarks(benchmarks: list[dict[str, Any]]) -> None:
             raise UserError(f"benchmarks: two are called {name}; give every benchmark a name of its own")
         if archives.suffix(path):
             continue
-        if archives.is_url(path):
+        if archives.is_address(path):
             kinds = ", ".join(archives.SUFFIXES)
-            raise UserError(f"benchmarks: the URL of {name} ends in none of {kinds}; give an archive's URL")
+            raise UserError(
+                f"benchmarks: the address of {name} ends in none of {kinds}; give an archive's address"
+            )
         if benchmark["sha256"]:
             raise UserError(f"benchmarks: {name} has a sha256 but is a folder; remove it, or give an archive")
+
+
+def _check_addresses(config: Config) -> None:
+    """Addresses are well-formed, and hashes stand beside them: a file of this machine is watched itself."""
+    part = config["evaluate"]
+    hashed = (
+        ("tokenizer.path", config["tokenizer"]["path"], "tokenizer.sha256", config["tokenizer"]["sha256"]),
+        ("base.path", config["base"]["path"], "base.sha256", config["base"]["sha256"]),
+        ("evaluate.squad", part["squad"], "evaluate.squad_sha256", part["squad_sha256"]),
+    )
+    for key, path, hash_key, sha256 in hashed:
+        if sha256 and not archives.is_address(path or ""):
+            raise UserError(f"{hash_key}: {key} is no address whose file could be compared; remove it")
+    given = [path for _, path, _, _ in hashed] + [benchmark["path"] for benchmark in config["benchmarks"]]
+    for path in filter(None, given):
+        if path.lower().startswith("s3:"):
+            buckets.place(path)
 
 
 def apply_reference(config: dict[str, Any], named: Config) -> None:
@@ -138,16 +167,75 @@ def benchmark_inputs(config: Config) -> list[str]:
     return [] if config["data"] == settings.GENERATED else settings.benchmark_inputs(config)
 
 
-def downloads(config: Config) -> dict[str, dict[str, Any]]:
-    """{file name: {"url", "sha256"}} of the benchmarks that come by URL."""
+def fetched_archives(config: Config) -> dict[str, dict[str, Any]]:
+    """{file name: arguments of `downloads.fetch`} of the benchmarks that come by address."""
     return {
-        benchmark["name"] + archives.suffix(benchmark["path"]): {
-            "url": benchmark["path"],
-            "sha256": benchmark["sha256"],
-        }
+        benchmark["name"] + archives.suffix(benchmark["path"]): _download(config, benchmark["path"])
+        | {"sha256": benchmark["sha256"]}
         for benchmark in config["benchmarks"]
-        if archives.is_url(benchmark["path"])
+        if archives.is_address(benchmark["path"])
     }
+
+
+def fetched(config: Config) -> dict[str, dict[str, Any]]:
+    """{file name: arguments of `downloads.fetch`} of every single file that comes by address."""
+    part, base = config["evaluate"], config["base"]
+    files = [
+        (TOKENIZER, config["tokenizer"]["path"], config["tokenizer"]["sha256"]),
+        (READING, part["squad"], part["squad_sha256"]),
+    ]
+    if archives.is_address(base["path"] or ""):  # alone, so that the plan needs no weights
+        files.append(
+            (BASE_CONFIG, downloads.join(base["path"], "config.json"), base["sha256"].get("config.json"))
+        )
+    return fetched_archives(config) | {
+        name: _download(config, path) | {"sha256": sha256}
+        for name, path, sha256 in files
+        if archives.is_address(path or "")
+    }
+
+
+def fetched_base(config: Config) -> dict[str, Any] | None:
+    """Arguments of `downloads.fetch_network`, if the base comes by address."""
+    base = config["base"]
+    if not archives.is_address(base["path"] or ""):
+        return None
+    return _download(config, base["path"]) | {"sha256": base["sha256"]}
+
+
+def _download(config: Config, address: str) -> dict[str, Any]:
+    """What is no S3 service's does not depend on its settings."""
+    return {"address": address, "s3": config["s3"] if buckets.ADDRESS.match(address) else None}
+
+
+def check_publish(config: Config) -> None:
+    """Raises: UserError: publish.to is missing or no address of a bucket."""
+    if not config["publish"]["to"]:
+        raise UserError("publish.to: not set; give s3://bucket/prefix")
+    buckets.place(config["publish"]["to"])
+
+
+def check_fetch_run(config: Config) -> None:
+    """Raises: UserError: fetch_run.manifest is missing or no address."""
+    given = config["fetch_run"]["manifest"]
+    if not given or not archives.is_address(given):
+        raise UserError("fetch_run.manifest: no address; give that of a published run's manifest.json")
+
+
+def recipe(config: Config) -> Config:
+    """What of the configuration made the run, without what an address may say of passwords and tokens."""
+    others = ("s3", "publish", "fetch_run", "plan")
+    return {key: _shown(value) for key, value in config.items() if key not in others}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _shown(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    return (
+        downloads.without_secrets(value) if isinstance(value, str) and archives.is_address(value) else value
+    )
 
 
 def sources(config: Config, root: str, fetched: str) -> list[dict[str, Any]]:
@@ -155,9 +243,9 @@ def sources(config: Config, root: str, fetched: str) -> list[dict[str, Any]]:
     found = []
     for benchmark in config["benchmarks"]:
         source = {key: benchmark[key] for key in ("name", "layout", "path", "language", "sha256")}
-        if archives.is_url(benchmark["path"]):  # its hash was compared before it was kept
+        if archives.is_address(benchmark["path"]):  # its hash was compared before it was kept
             source |= {"path": benchmark["name"] + archives.suffix(benchmark["path"]), "sha256": None}
-        found.append({"root": fetched if archives.is_url(benchmark["path"]) else root} | source)
+        found.append({"root": fetched if archives.is_address(benchmark["path"]) else root} | source)
     return found
 
 
@@ -237,21 +325,25 @@ def base(config: Config) -> dict[str, Any]:
     } | {key: part[key] for key in ("rows", "workers", "batch_size", "epochs")}
 
 
-def base_folder(config: Config) -> Path | None:
-    """The Hugging Face folder that the base is made of, if any."""
+def base_folder(config: Config, fetched: str) -> Path | None:
+    """The Hugging Face folder that the base is made of, if any; a downloaded one is below `fetched`."""
     path = config["base"]["path"]
+    if archives.is_address(path or ""):
+        return Path(fetched) / "base"
     return settings.data_root(config) / path if path else None
 
 
-def base_files(config: Config) -> list[str]:
-    """The files that a given base is made of.
+def base_files(config: Config, fetched: str) -> list[str]:
+    """The files, or the folder to be downloaded, that a given base is made of; config.json first.
 
     Raises:
         UserError: there is no such folder, or none with weights in it.
     """
-    folder = base_folder(config)
+    folder = base_folder(config, fetched)
     if folder is None:
         return []
+    if archives.is_address(config["base"]["path"]):
+        return [f"{fetched}/{BASE_CONFIG}", str(folder)]
     if not folder.is_dir():
         raise UserError(f"base.path: there is no folder {folder}; it is relative to data ({config['data']})")
     return [settings.data_file(config, str(Path(config["base"]["path"]) / "config.json"))] + [
@@ -326,9 +418,9 @@ def export(config: Config) -> dict[str, Any]:
     }
 
 
-def peft_base(config: Config, exported: str) -> str:
+def peft_base(config: Config, fetched: str, exported: str) -> str:
     """Where PEFT finds the network of an adapter: the given folder, or our export of one trained here."""
-    return str(base_folder(config) or exported)
+    return str(base_folder(config, fetched) or exported)
 
 
 def prediction(config: Config) -> dict[str, Any]:

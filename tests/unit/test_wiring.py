@@ -227,22 +227,25 @@ def test_the_files_of_a_given_base(tmp_path):
         ("model.safetensors", "no model.saf"),
     ):
         with pytest.raises(UserError, match=missing):
-            wiring.base_files(made)
+            wiring.base_files(made, "downloads")
         (folder / name).touch()
-    assert wiring.base_files(made) == [str(folder / "config.json"), str(folder / "model.safetensors")]
-    assert wiring.peft_base(made, "exported") == str(folder)
+    assert wiring.base_files(made, "downloads") == [
+        str(folder / "config.json"),
+        str(folder / "model.safetensors"),
+    ]
+    assert wiring.peft_base(made, "downloads", "exported") == str(folder)
 
 
 def test_a_base_that_is_trained_here_has_no_files():
-    assert wiring.base_files(settings()) == []
-    assert wiring.peft_base(settings(), "exported") == "exported"
+    assert wiring.base_files(settings(), "downloads") == []
+    assert wiring.peft_base(settings(), "downloads", "exported") == "exported"
 
 
 def test_a_given_base_stands_below_the_working_directory_where_the_benchmark_is_generated():
     made = settings(base__path="llama")
-    assert wiring.base_folder(made) == Path("llama")
+    assert wiring.base_folder(made, "downloads") == Path("llama")
     with pytest.raises(UserError, match=r"^base\.path: there is no folder llama"):
-        wiring.base_files(made)
+        wiring.base_files(made, "downloads")
 
 
 def test_nothing_is_watched_for_the_generated_benchmark():

@@ -1,3 +1,22 @@
+if FETCHED_BASE:
+
+    rule fetch_base:
+        """Download a Hugging Face folder's config.json and weights; they are there whole, or not at all."""
+        output:
+            directory(f"{FETCHED}/base"),
+        log:
+            f"{LOGS}/fetch_base.log",
+        benchmark:
+            f"{TIMES}/fetch_base.tsv"
+        conda:
+            ENVIRONMENT
+        params:
+            source=FETCHED_BASE,
+            code=code("fetch_base.py"),
+        script:
+            "../scripts/fetch_base.py"
+
+
 if BASE_FILES:
 
     rule base:
@@ -14,7 +33,7 @@ if BASE_FILES:
         conda:
             ENVIRONMENT
         params:
-            folder=str(wiring.base_folder(config)),
+            folder=str(wiring.base_folder(config, FETCHED)),
             conversion=wiring.conversion(config),
             code=code("convert.py"),
         script:
@@ -27,7 +46,7 @@ else:
         input:
             corpus=ROOT if config["base"]["text"] == "corpus" else rules.split.output.train,
             tokenizer=rules.tokenizer.output[0],
-            devices=enough_npus("base"),
+            devices=only_if(wiring.check_npus, "base", NPUS),
         output:
             directory(f"{RESULTS}/base"),
         log:

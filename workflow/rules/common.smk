@@ -10,8 +10,8 @@ if workflow.remote_exec:  # on a cluster's node: the submitting host's process n
     os.environ["MCQLORA_MASTER"] = str(os.getpid())
 os.environ.setdefault("MCQLORA_MASTER", str(os.getpid()))  # whose end ends the jobs, see mcqlora.cli
 
+from mcqlora import archives, preflight, wiring
 from mcqlora import config as settings
-from mcqlora import preflight, wiring
 from mcqlora.errors import UserError
 from mcqlora.fingerprint import fingerprint
 
@@ -22,9 +22,10 @@ try:
         config,
         settings.read_yaml(Path(workflow.basedir, "workflow/schemas/config.schema.yaml")),
     )
+    FETCHED = f"results/{config['run']}/downloads"
     BENCHMARK_FILES = wiring.benchmark_inputs(config)
     wiring.check(config, NAMED)
-    BASE_FILES = wiring.base_files(config)  # of a given base
+    BASE_FILES = wiring.base_files(config, FETCHED)  # of a given base
 except UserError as error:
     sys.exit(f"mcqlora: {error}")
 
@@ -35,8 +36,8 @@ ENVIRONMENT = Path(workflow.basedir) / "envs" / f"{config['device'].lower()}.yam
 RESULTS, LOGS, TIMES = f"results/{RUN}", f"logs/{RUN}", f"benchmarks/{RUN}"
 GENERATED = config["data"] == settings.GENERATED
 ROOT = f"{RESULTS}/data" if GENERATED else config["data"]
-FETCHED = f"{RESULTS}/downloads"
-DOWNLOADS = wiring.downloads(config)
+DOWNLOADS = wiring.fetched(config)
+FETCHED_BASE = wiring.fetched_base(config)
 PARTS = ("train", "valid", "test")
 COPIES = range(1, config["shuffle"]["copies"] + 1)
 SHARDS = {"train": config["encode"]["shards"], "valid": 1}
@@ -49,7 +50,7 @@ wildcard_constraints:
     shard=r"\d+",
     shards=r"\d+",
     model="base|checkpoint_[1-5]",
-    archive="|".join(map(re.escape, DOWNLOADS)) or "(?!)",
+    download="|".join(map(re.escape, DOWNLOADS)) or "(?!)",
 
 
 def code(script):
@@ -61,24 +62,26 @@ def shard_files(part, kind="mindrecord"):
     return [f"{RESULTS}/mindrecord/{part}/shard-{i}-of-{SHARDS[part]}.{kind}" for i in range(SHARDS[part])]
 
 
-def given_file(path):
-    """A file that the config names, as an input."""
+def given_file(path, download):
+    """A file that the config names, as an input: itself, or the download of that name."""
+    if archives.is_address(path):
+        return f"{FETCHED}/{download}"
     try:
         return settings.data_file(config, path)
     except UserError as error:
         sys.exit(f"mcqlora: {error}")
 
 
-def under_data(path):
-    """A file of the data folder as an input: itself, or the generated folder that holds it."""
-    return ROOT if GENERATED else given_file(path)
+def under_data(path, download):
+    """A file of the data folder as an input: itself, its download, or the generated folder that holds it."""
+    return ROOT if GENERATED and not archives.is_address(path) else given_file(path, download)
 
 
 GIVEN = [
     *BENCHMARK_FILES,
     *BASE_FILES,
-    *([given_file(config["tokenizer"]["path"])] if config["tokenizer"]["path"] else []),
-    *([] if GENERATED else [given_file(config["evaluate"]["squad"])]),
+    *([given_file(config["tokenizer"]["path"], wiring.TOKENIZER)] if config["tokenizer"]["path"] else []),
+    *([] if GENERATED else [given_file(config["evaluate"]["squad"], wiring.READING)]),
 ]
 
 
@@ -105,7 +108,8 @@ TIME_FILES = [
             "split",
         )
     ),
-    *(f"{TIMES}/fetch/{archive}.tsv" for archive in DOWNLOADS),
+    *(f"{TIMES}/fetch/{download}.tsv" for download in DOWNLOADS),
+    *([f"{TIMES}/fetch_base.tsv"] if FETCHED_BASE else []),
     *(f"{TIMES}/{stage}.tsv" for stage in ("tokenizer", "base", "train")),
     *(f"{TIMES}/encode/{part}.tsv" for part in SHARDS),
     f"{TIMES}/pack.tsv",
@@ -114,17 +118,17 @@ TIME_FILES = [
 ]
 
 
-def enough_npus(part):
-    """An input function that gives no file: it refuses a training when it gets into the DAG, and only then."""
+def only_if(check, *arguments):
+    """An input function that gives no file: it refuses a job when it gets into the DAG, and only then."""
 
-    def check(wildcards):
+    def refuse(wildcards):
         try:
-            wiring.check_npus(config, part, NPUS)
+            check(config, *arguments)
         except UserError as error:
             sys.exit(f"mcqlora: {error}")
         return []
 
-    return check
+    return refuse
 
 
 def adapter(wildcards):

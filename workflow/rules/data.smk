@@ -18,17 +18,17 @@ if GENERATED:
 
 
 rule fetch:
-    """Download a benchmark's archive; it is there whole, or not at all."""
+    """Download a file that the config names by address; it is there whole, or not at all."""
     output:
-        f"{FETCHED}/{{archive}}",
+        f"{FETCHED}/{{download}}",
     log:
-        f"{LOGS}/fetch/{{archive}}.log",
+        f"{LOGS}/fetch/{{download}}.log",
     benchmark:
-        f"{TIMES}/fetch/{{archive}}.tsv"
+        f"{TIMES}/fetch/{{download}}.tsv"
     conda:
         ENVIRONMENT
     params:
-        source=lambda wildcards: DOWNLOADS[wildcards.archive],
+        source=lambda wildcards: DOWNLOADS[wildcards.download],
         code=code("fetch.py"),
     script:
         "../scripts/fetch.py"
@@ -38,7 +38,7 @@ rule read:
     """Read every benchmark's CSV files; account for every row."""
     input:
         ROOT if GENERATED else BENCHMARK_FILES,
-        expand(rules.fetch.output, archive=DOWNLOADS),
+        expand(rules.fetch.output, download=wiring.fetched_archives(config)),
     output:
         questions=f"{RESULTS}/questions.jsonl",
         ledger=f"{RESULTS}/ledger.json",

@@ -12,7 +12,7 @@ rule evaluate:
         train=rules.split.output.train,
         last_copy=rules.shuffle.output[-1],
         questions=rules.read.output.questions,
-        squad=under_data(config["evaluate"]["squad"]),
+        squad=under_data(config["evaluate"]["squad"], wiring.READING),
     output:
         mcq=f"{RESULTS}/evaluation/{{model}}/mcq.json",
         squad=f"{RESULTS}/evaluation/{{model}}/squad.json",

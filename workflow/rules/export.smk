@@ -16,7 +16,7 @@ rule peft:
         ENVIRONMENT
     params:
         lora=wiring.lora(config),
-        base=wiring.peft_base(config, EXPORTED_BASE),
+        base=wiring.peft_base(config, FETCHED, EXPORTED_BASE),
         code=code("peft.py"),
     script:
         "../scripts/peft.py"

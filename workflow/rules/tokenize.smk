@@ -1,7 +1,7 @@
 rule tokenizer:
     """The SentencePiece model: the given one, or one trained on the embedded corpus."""
     input:
-        given_file(config["tokenizer"]["path"]) if config["tokenizer"]["path"] else ROOT,
+        given_file(config["tokenizer"]["path"], wiring.TOKENIZER) if config["tokenizer"]["path"] else ROOT,
     output:
         f"{RESULTS}/tokenizer.model",
     log:

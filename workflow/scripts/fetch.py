@@ -1,7 +1,7 @@
-"""Download one benchmark's archive."""
+"""Download one file: a benchmark's archive, the tokenizer, the reading test."""
 
-from mcqlora import archives
+from mcqlora import downloads
 from mcqlora.cli import job
 
 with job(snakemake.log[0]):
-    archives.fetch(path=snakemake.output[0], **snakemake.params.source)
+    downloads.fetch(path=snakemake.output[0], **snakemake.params.source)

@@ -1,0 +1,61 @@
+PUBLISHED = {
+    "adapters": [rules.train.output, rules.peft.output],
+    "reports": [
+        rules.report.output,
+        rules.data_card.output,
+        expand(rules.evaluate.output, model=MODELS),
+    ],
+    "data": [
+        rules.read.output,
+        rules.alpaca.output,
+        rules.shuffle.output,
+        rules.split.output,
+        rules.tokenizer.output,
+        rules.pack.output.report,
+        *(shard_files(part, kind) for part in SHARDS for kind in ("mindrecord", "mindrecord.db", "json")),
+    ],
+    "networks": [rules.merged.output, *([] if BASE_FILES else [rules.exported_base.output])],
+}
+
+
+rule publish:
+    """Upload the run to publish.to, its manifest last; what the bucket has already stays."""
+    input:
+        [PUBLISHED[part] for part in config["publish"]["parts"]],
+        only_if(wiring.check_publish),
+    output:
+        f"{RESULTS}/published.json",
+    log:
+        f"{LOGS}/publish.log",
+    benchmark:
+        f"{TIMES}/publish.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        run=RUN,
+        to=config["publish"]["to"],
+        s3=config["s3"],
+        config=wiring.recipe(config),
+        code=code("publish.py"),
+    script:
+        "../scripts/publish.py"
+
+
+rule fetch_run:
+    """Download files of a published run, by its manifest, into results/<run>/fetched/; hashes are compared."""
+    input:
+        only_if(wiring.check_fetch_run),
+    output:
+        directory(f"{RESULTS}/fetched"),
+    log:
+        f"{LOGS}/fetch_run.log",
+    benchmark:
+        f"{TIMES}/fetch_run.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        source=config["fetch_run"],
+        s3=config["s3"],
+        code=code("fetch_run.py"),
+    script:
+        "../scripts/fetch_run.py"

@@ -1,0 +1,12 @@
+"""Download files of a published run, checked against its manifest."""
+
+from pathlib import Path
+
+from mcqlora import publish
+from mcqlora.cli import job
+
+with job(snakemake.log[0]) as terminal:
+    params = snakemake.params
+    folder = Path(snakemake.output[0])
+    names = publish.fetch_run(folder=folder, s3=params.s3, progress=print, **params.source)
+    terminal.error.write(f"mcqlora: {len(names)} files in {folder}\n")

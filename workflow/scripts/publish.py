@@ -1,0 +1,18 @@
+"""Bring a bucket to what the run is now; published.json says where it is."""
+
+from pathlib import Path
+
+from mcqlora import io, publish
+from mcqlora.cli import job
+
+with job(snakemake.log[0]) as terminal:
+    params = snakemake.params
+    files = publish.local_files(snakemake.input, Path(snakemake.output[0]).parent)
+    made = publish.manifest(params.run, files, params.config, publish.versions())
+    done = publish.publish(files, params.to, made, params.s3, progress=print)
+    described = {"address": done.address, "endpoint": done.endpoint, "sha256": done.sha256, "manifest": made}
+    io.write_json(snakemake.output[0], described, indent=True)
+    terminal.error.write(
+        f"mcqlora: {len(files)} files are at {done.address}, {len(done.uploaded)} uploaded now\n"
+        f"mcqlora: sha256 of the manifest: {done.sha256}\n"
+    )
