@@ -52,24 +52,38 @@ class InternLMModel(LlamaModel):
         """Hidden states float [B, S, hidden] of `tokens` int32 [B, S].
 
         `document_ids` int32 [B, S] is 1, 2, ... inside a row's documents and 0 on padding; a token attends to
-        the earlier tokens of its own document. Without it a row is one document, its padding known by the id.
-        Positions run through the row: rotary attention depends on differences of positions alone, so a
-        document's scores don't depend on where in the row it starts (RoFormer, arXiv 2104.09864, eq. 16).
+        the earlier tokens of its own document, and its position counts from that document's start. Without it
+        a row is one document, its padding known by the id.
         """
         batch, length = self.shape(tokens)
-        if document_ids is None:
+        packed = document_ids is not None
+        if not packed:
             document_ids = self.cast(ops.not_equal(tokens, self.pad_token_id), mstype.int32)
         keys = ops.expand_dims(document_ids, 1)
         same = ops.logical_and(ops.equal(ops.expand_dims(document_ids, 2), keys), ops.greater(keys, 0))
-        causal = self.causal[:length, :length]
-        allowed = ops.mul(self.cast(same, self.dtype), self.cast(causal, self.dtype))
-        mask = ops.expand_dims(ops.mul(ops.sub(1.0, allowed), MASKED), 1)
-        freqs = self.freqs_mgr(length)
+        causal = ops.greater(self.causal[:length, :length], 0)
+        seen = self.cast(ops.logical_and(same, causal), mstype.float32)
+        freqs = self._restarted(seen) if packed else self.freqs_mgr(length)
+        mask = ops.expand_dims(ops.mul(ops.sub(1.0, self.cast(seen, self.dtype)), MASKED), 1)
         hidden = self.cast(self.tok_embeddings(tokens), self.dtype)
         hidden = self.reshape(hidden, (batch, length, self.hidden_size))
         for layer in self.layers:
             hidden = layer(hidden, freqs, mask)
         return self.norm_out(hidden)
+
+    def _restarted(self, seen):
+        """Rotary's tables at each token's place in its document, from `seen` [B, S, S], 1 where it attends.
+
+        Rotary attention depends on differences of positions alone (RoFormer, arXiv 2104.09864, eq. 16), but
+        its angles are float32: at position 2,000 they are off by 1e-4, and a document that starts there too.
+        """
+        batch, length, _ = self.shape(seen)
+        earlier = self.cast(seen.sum(-1) - 1.0, mstype.int32)
+        places = self.reshape(ops.maximum(earlier, 0), (-1,))  # padding attends to nothing
+        shape = (batch, 1, length, -1)
+        cos = self.reshape(ops.gather(self.freqs_mgr.freqs_cos, places, 0), shape)
+        sin = self.reshape(ops.gather(self.freqs_mgr.freqs_sin, places, 0), shape)
+        return cos, sin, self.freqs_mgr.swap_mask
 
 
 @MindFormerRegister.register(MindFormerModuleType.MODELS)

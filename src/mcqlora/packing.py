@@ -172,15 +172,6 @@ def best_fit_decreasing(lengths: Sequence[int] | np.ndarray, size: int) -> list[
     return sorted(bins)
 
 
-def positions(document_ids: np.ndarray) -> np.ndarray:
-    """Position of each id in its document, int32 of the same shape (last axis: the row); so for padding."""
-    index = np.broadcast_to(np.arange(document_ids.shape[-1], dtype=np.int32), document_ids.shape)
-    starts = np.zeros_like(index)
-    changed = document_ids[..., 1:] != document_ids[..., :-1]
-    starts[..., 1:] = np.where(changed, index[..., 1:], 0)
-    return index - np.maximum.accumulate(starts, axis=-1)
-
-
 def summary(lengths: np.ndarray, plans: Mapping[Layout, np.ndarray], size: int) -> dict[str, Any]:
     """Counts of a part for the ledger, so that layouts can be compared.
 

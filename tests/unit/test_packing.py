@@ -110,7 +110,6 @@ def test_a_row_by_hand():
     assert row["input_ids"].tolist() == [5, 6, 7, 8, 9, 2, 2]
     assert row["labels"].tolist() == [IGNORE, IGNORE, 7, IGNORE, 9, IGNORE, IGNORE]
     assert row["document_ids"].tolist() == [1, 1, 1, 2, 2, 0, 0]
-    assert packing.positions(row["document_ids"]).tolist() == [0, 1, 2, 0, 1, 0, 1]
 
 
 def test_a_row_that_does_not_fit():
@@ -118,13 +117,6 @@ def test_a_row_that_does_not_fit():
     assert packing.pack_row(documents, 8, pad=0)["document_ids"].tolist() == [1] * 4 + [2] * 4
     with pytest.raises(ValueError, match="8 ids do not fit a row of 7"):
         packing.pack_row(documents, 7, pad=0)
-
-
-def test_positions_of_a_batch():
-    batch = np.array([[1, 1, 2, 2], [1, 1, 1, 0], [1, 2, 3, 4]], np.int32)
-    found = packing.positions(batch)
-    assert found.dtype == np.int32
-    assert found.tolist() == [[0, 1, 0, 1], [0, 1, 2, 0], [0, 0, 0, 0]]
 
 
 def edge_documents(size):
