@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mcqlora import io
+from mcqlora import io, tensorfiles
 from mcqlora.errors import UserError
 
 LORA = ("mindpet_delta_lora_a", "mindpet_delta_lora_b")
@@ -62,6 +63,33 @@ def merge(
     return merged
 
 
+class Merged(Mapping[str, np.ndarray]):
+    """A base's tensors with an adapter folded in, see `merge`; each is read when it is asked for.
+
+    Raises:
+        UserError: no whole safetensors file, or the adapter is of another network.
+    """
+
+    def __init__(self, base: Path, lora: Mapping[str, np.ndarray], scaling: float):
+        self.tensors, self.scaling = tensorfiles.index_safetensors(base), scaling
+        self._lora: dict[str, dict[str, np.ndarray]] = {}
+        for name, value in lora.items():
+            weight = f"{name.rpartition('.')[0]}.weight"
+            if weight not in self.tensors:
+                raise UserError(f"adapter: {name} does not fit the base; train it again on this base")
+            self._lora.setdefault(weight, {})[name] = value
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        weight = {name: tensorfiles.read(self.tensors[name])}
+        return merge(weight, self._lora.get(name, {}), self.scaling)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+
 def load_into(network, weights: Mapping[str, np.ndarray], name: str) -> None:
     """Put tensors into a MindSpore network, every parameter with its shape; `name` is said in errors.
 
@@ -73,12 +101,13 @@ def load_into(network, weights: Mapping[str, np.ndarray], name: str) -> None:
     for key, parameter in network.parameters_dict().items():
         if key not in weights:
             raise UserError(f"{name}: no tensor {key}; is it this network's checkpoint?")
-        if weights[key].shape != parameter.shape:
+        value = weights[key]
+        if value.shape != parameter.shape:
             raise UserError(
-                f"{name}: {key} is {list(weights[key].shape)}, the network wants {list(parameter.shape)}; "
+                f"{name}: {key} is {list(value.shape)}, the network wants {list(parameter.shape)}; "
                 "make model.* the same as the base's"
             )
-        parameter.set_data(Tensor(weights[key], dtype=parameter.dtype))
+        parameter.set_data(Tensor(value, dtype=parameter.dtype))
 
 
 def count(network: Mapping[str, Any], lora: Mapping[str, Any] | None) -> dict[str, float]:

@@ -1,7 +1,11 @@
-"""What a network has said, kept in a file as it is said: a killed evaluation goes on where it was."""
+"""What a network has said, kept in files as it is said: a killed evaluation goes on where it was.
+
+Several processes may share what is to be asked; by the files they learn of each other's answers.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,19 +14,28 @@ from mcqlora import io
 
 
 class Cache:
-    """A mapping from keys to JSON values; every `add` is one line at the end of the file.
+    """A mapping from keys to JSON values; every `add` is one line at the end of a file.
 
     A line that is cut off, as a kill may leave the last one, counts as never written. Floats come back as
-    they went in. Without a path nothing is kept on disk. One process may use a file at a time.
+    they went in. Without a path nothing is kept on disk.
+
+    Process `rank` of `ranks` writes to a file of its own, `path` with its number (a single one to `path`
+    itself), and reads those of all, whatever their number was. `meetings` is their common folder, empty at
+    first. One process may write a file at a time.
     """
 
-    def __init__(self, path: Path | None = None):
-        self._path = path
+    def __init__(self, path: Path | None = None, rank: int = 0, ranks: int = 1, meetings: Path | None = None):
+        self.rank, self.ranks, self._meetings, self._met = rank, ranks, meetings, 0
+        self._path, self._all = path, path
         self._known: dict[str, Any] = {}
-        if path is not None and path.exists():
-            for found in io.read_appended_jsonl(path):
-                self._known |= found
-            io.write_jsonl(path, [self._known])  # without a cut line, that the next one would be joined to
+        if path is None:
+            return
+        if ranks > 1:
+            self._path = path.with_stem(f"{path.stem}-{rank}")
+        own = _read(self._path)
+        if own:
+            io.write_jsonl(self._path, [own])  # without a cut line, that the next one would be joined to
+        self._read_all()
 
     def get(self, key: str) -> Any:
         """The value of `key`, or None."""
@@ -32,3 +45,33 @@ class Cache:
         self._known |= found
         if self._path is not None and found:
             io.append_jsonl(self._path, found)
+
+    def takes(self, turn: int) -> bool:
+        """Whether the piece of work number `turn` is this process's."""
+        return turn % self.ranks == self.rank
+
+    def meet(self) -> None:
+        """Wait until all processes have come as far as this, and learn what the others have said.
+
+        By files, not by a collective operation, which gives up after some minutes: one process may have more
+        to do than the others. If one dies, msrun ends all.
+        """
+        if self.ranks == 1:
+            return
+        self._met += 1
+        (self._meetings / f"{self._met}-{self.rank}").touch()
+        others = [self._meetings / f"{self._met}-{rank}" for rank in range(self.ranks)]
+        while not all(other.exists() for other in others):
+            time.sleep(0.1)
+        self._read_all()
+
+    def _read_all(self) -> None:
+        for path in sorted(self._all.parent.glob(f"{self._all.stem}*{self._all.suffix}")):
+            self._known |= _read(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for row in io.read_appended_jsonl(path):
+        found |= row
+    return found

@@ -9,9 +9,9 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple, TextIO
+from typing import IO, Any, NamedTuple, TextIO
 
 from mcqlora import io
 from mcqlora.errors import UserError
@@ -68,6 +68,16 @@ def _log(path: str) -> IO[bytes]:
         return open(path, "ab", buffering=0)
     except OSError as error:
         sys.exit(f"mcqlora: {io.unwritable(path, error)}")
+
+
+def progress_on(terminal: Terminal) -> Callable[[int, str], Callable[[int], Any]]:
+    """A `scoring.Progress`: bars on a terminal, and nothing elsewhere."""
+    from tqdm import tqdm
+
+    def progress(total: int, what: str) -> Callable[[int], Any]:
+        return tqdm(total=total, desc=what, file=terminal.error, disable=None, leave=False).update
+
+    return progress
 
 
 def _say(terminal: int, message: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mcqlora import (
     adapters,
@@ -24,6 +26,9 @@ from mcqlora import (
 )
 from mcqlora.benchmarks import category
 from mcqlora.cache import Cache
+from mcqlora.launch import enter, launch, next_attempt
+
+MEETING = 300  # seconds that msrun would let the workers look for each other; they don't
 
 Items = list[protocols.Item]
 Json = dict[str, Any]
@@ -73,57 +78,39 @@ class Model:
         )
 
 
+class Share(NamedTuple):
+    """Which of an evaluation's processes this one is; they meet in the folder `meetings`, see `Cache`."""
+
+    rank: int = 0
+    ranks: int = 1
+    meetings: Path | None = None
+
+
+ALONE = Share()
+
+
 def evaluate(
     *,
-    model: str,
-    base: Path,
-    adapter: str | None,
-    tokenizer_path: str,
     questions: str,
     test: str,
     train: str,
     last_copy: str,
     squad_path: str,
-    runs: Path,
-    network: dict,
-    lora: dict,
-    device: str,
-    seq_length: int,
-    batch_size: int,
     choosing: dict,
     reading: dict,
     seed: int,
-    reference_template: bool,
-    progress: scoring.Progress = scoring.silent,
+    **asking: Any,
 ) -> tuple[Json, Json]:
-    """(mcq.json, squad.json) of the base, or of the base with `adapter`.
+    """(mcq.json, squad.json) of the base, or of the base with an adapter.
 
     Args:
         train, last_copy: the training part, and the copy of all questions that training has not.
-        runs: what the network says is kept below it, see `kept`.
         choosing: see `choose`.
         reading: `items` (how many, at most) and `max_new_tokens`.
         seed: of the samples, which are drawn by the items' own keys: the same for every model.
+        asking: see `ready`.
     """
-    processor = tokenizer.load(tokenizer_path)
-    template = prompt.template(processor, reference_template)
-    network = training.network_of(base, network)
-    config = training.model_config(network, seq_length, batch_size, device, template.pad, template.eos, None)
-    weights = adapters.read(base / "model.safetensors")
-    if adapter:
-        weights = adapters.merge(weights, adapters.read(adapter), lora["alpha"] / lora["rank"])
-    asked = Model(
-        model,
-        scoring.load(config, device, weights, str(adapter or base)),
-        processor,
-        encode.SegmentEncoder(processor),
-        template,
-        batch_size,
-        seq_length,
-        Cache(kept(runs, base, adapter, lora, config)),
-        progress,
-        network["vocab_size"] / (12 * network["num_layers"] * network["hidden_size"]),
-    )
+    asked = ready(**asking)
     everything = {question["id"]: question for question in io.read_jsonl(questions)}
     records = list(io.read_json_array(test))
     leak = []
@@ -133,12 +120,106 @@ def evaluate(
     return mcq, read(asked, squad_path, reading, seed)
 
 
+def validate(*, questions: str, valid: str, **asking: Any) -> Json:
+    """valid.json: the validation questions, by the likelihood of the full answer; `asking` as in `ready`."""
+    asked = ready(**asking)
+    everything = {question["id"]: question for question in io.read_jsonl(questions)}
+    items = protocols.recipe(io.read_json_array(valid), everything, asked.encode, asked.template, asked.limit)
+    scored = asked.score({"valid": items})["valid"]
+    rows = [protocols.by_sum(item, found) for item, found in zip(items, scored, strict=True)]
+    return {"model": asked.name, "protocol": "answer", "items": rows}
+
+
+def ready(
+    *,
+    model: str,
+    base: str,
+    adapter: str | None,
+    tokenizer_path: str,
+    runs: str,
+    network: dict,
+    lora: dict,
+    device: str,
+    seq_length: int,
+    batch_size: int,
+    reference_template: bool,
+    progress: scoring.Progress = scoring.silent,
+    share: Share = ALONE,
+) -> Model:
+    """The base, or the base with `adapter`, ready to be asked; it is built when the first question comes.
+
+    Args:
+        runs: what the network says is kept below it, see `kept`.
+        share: of several processes that ask the same, each feeds its share of the batches.
+    """
+    processor = tokenizer.load(tokenizer_path)
+    template = prompt.template(processor, reference_template)
+    network = training.network_of(Path(base), network)
+    config = training.model_config(network, seq_length, batch_size, device, template.pad, template.eos, None)
+
+    @functools.cache
+    def built() -> scoring.Forward:
+        tuned = adapters.read(adapter) if adapter else {}
+        weights = adapters.Merged(Path(base) / "model.safetensors", tuned, lora["alpha"] / lora["rank"])
+        return scoring.load(config, device, weights, str(adapter or base))
+
+    return Model(
+        model,
+        lambda rows: built()(rows),
+        processor,
+        encode.SegmentEncoder(processor),
+        template,
+        batch_size,
+        seq_length,
+        Cache(kept(Path(runs), Path(base), adapter, lora, config), *share),
+        progress,
+        network["vocab_size"] / (12 * network["num_layers"] * network["hidden_size"]),
+    )
+
+
 def kept(runs: Path, base: Path, adapter: str | None, lora: dict, config: dict) -> Path:
     """The file of the network's sayings: its name is made from all that decides them, the code among it."""
     files = [io.sha256(path) for path in (base / "model.safetensors", adapter) if path]
     code = fingerprint.fingerprint(Path(scoring.__file__), Path(scoring.__file__).parents[1])
     versions = [version(name) for name in ("mindspore", "mindformers")]
     return runs / io.digest(files, lora, config, code, versions)[:16] / "evaluation.jsonl"
+
+
+# Several processes
+
+TASKS: dict[str, Callable[..., Any]] = {"evaluate": evaluate, "validate": validate}
+
+
+def ask(
+    task: str, *, workers: int, worker: Path, progress: scoring.Progress = scoring.silent, **arguments: Any
+) -> Any:
+    """What `evaluate` or `validate` (`task`) gives with `arguments`, asked by `workers` processes.
+
+    Every one goes through the whole task and feeds its share of the batches, which are those of a single
+    process; then the task itself finds all answers where they are kept.
+
+    Raises:
+        UserError: a worker failed; says how, and names its log.
+    """
+    if workers > 1:
+        place = Path(arguments["runs"]) / io.digest(task, arguments)[:16]
+        logs = next_attempt(place)
+        logs.mkdir(parents=True)
+        told = {"task": task, "arguments": arguments, "folder": os.getcwd()}
+        io.write_json(place / "workers.json", told | {"workers": workers, "meetings": str(logs)}, indent=True)
+        what = f"evaluation of {arguments['model']}"
+        launch(worker.resolve(), (place / "workers.json").resolve(), workers, logs, MEETING, what)
+    return TASKS[task](**arguments, progress=progress)
+
+
+def run_worker(path: str) -> None:
+    """One process of `ask`: a worker, or msrun's scheduler, which has nobody to bring together here."""
+    if not enter():
+        return
+    told = io.read_json(path)
+    os.chdir(told["folder"])  # to which all paths are relative
+    share = Share(int(os.environ["RANK_ID"]), told["workers"], Path(told["meetings"]))
+    TASKS[told["task"]](**told["arguments"], share=share)
 
 
 # Multiple choice

@@ -7,27 +7,32 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mcqlora import adapters, io, prompt, tensorfiles, tokenizer
-from mcqlora.errors import UserError
-from mcqlora.history import best_checkpoint
+from mcqlora.history import RULES, accuracy, best_checkpoint
 from mcqlora.huggingface import DTYPES, name_of
 
 SHARD_BYTES = 5 * 10**9  # larger networks are split into files of about this size
 PEFT = dict(zip(adapters.LORA, ("lora_A.weight", "lora_B.weight"), strict=True))
 
 
-def chosen(training: Mapping[str, Any], wanted: str) -> str:
-    """Name of a delivered checkpoint: `wanted`, or for "best" the one of the lowest validation loss.
+def chosen(training: Mapping[str, Any], wanted: str, valid: Iterable[Mapping[str, Any]] = ()) -> str:
+    """Name of a delivered checkpoint: `wanted`, or the best by the rule `wanted`, see `best_checkpoint`.
 
-    The earliest of equals; the last one where none was validated. `training` is that of training.json.
+    The last one where none was validated. `training` is that of training.json; `valid` are valid.json files.
     """
-    if wanted != "best":
+    if wanted not in RULES:
         return wanted
     losses = {row["step"]: row.get("valid_loss") for row in training["history"]}
-    rows = [{"name": row["name"], "valid_loss": losses.get(row["step"])} for row in training["checkpoints"]]
-    return best_checkpoint(rows) or rows[-1]["name"]
+    accuracies = {part["model"]: accuracy(part) for part in valid}
+    rows = [
+        {
+            "name": row["name"],
+            "valid_loss": losses.get(row["step"]),
+            "valid_accuracy": accuracies.get(row["name"]),
+        }
+        for row in training["checkpoints"]
+    ]
+    return best_checkpoint(rows, wanted) or rows[-1]["name"]
 
 
 def export_adapter(adapter: Path, output: Path, lora: Mapping[str, Any], base: str | None) -> None:
@@ -84,24 +89,12 @@ def export_network(
     template = prompt.template(processor, reference_template)
     network = io.read_json(base / "config.json")
     positions = network.get("max_positions", seq_length)
-    tensors = tensorfiles.index_safetensors(base / "model.safetensors")
-    dtype = next(iter(tensors.values())).dtype
-    deltas = _by_weight(adapters.read(adapter) if adapter else {}, tensors)
     scaling = lora["alpha"] / lora["rank"] if lora else 1.0
-    ours = {name_of(name): name for name in tensors}
-
-    def merged(theirs: str) -> np.ndarray:
-        name = ours[theirs]
-        weight = {name: tensorfiles.read(tensors[name])}
-        return adapters.merge(weight, deltas.get(name, {}), scaling)[name]
-
-    write_shards(
-        output,
-        {theirs: tensors[name].shape for theirs, name in ours.items()},
-        dtype,
-        merged,
-        shard_bytes,
-    )
+    merged = adapters.Merged(base / "model.safetensors", adapters.read(adapter) if adapter else {}, scaling)
+    dtype = next(iter(merged.tensors.values())).dtype
+    ours = {name_of(name): name for name in merged}
+    shapes = {theirs: merged.tensors[name].shape for theirs, name in ours.items()}
+    write_shards(output, shapes, dtype, lambda theirs: merged[ours[theirs]], shard_bytes)
     write_tokenizer(processor, template, output, positions)
     io.write_json(
         output / "generation_config.json",
@@ -117,19 +110,6 @@ def export_network(
         made = {"checkpoint": adapter.stem, "sha256": io.sha256(adapter)}
         io.write_json(output / "merged_from.json", made, indent=True)
     io.write_json(output / "config.json", llama_config(network, template, dtype, positions), indent=True)
-
-
-def _by_weight(
-    lora: Mapping[str, np.ndarray], base: Mapping[str, tensorfiles.Tensor]
-) -> dict[str, dict[str, np.ndarray]]:
-    """An adapter's two tensors for each weight that they change."""
-    deltas: dict[str, dict[str, np.ndarray]] = {}
-    for name, value in lora.items():
-        weight = f"{name.rpartition('.')[0]}.weight"
-        if weight not in base:
-            raise UserError(f"adapter: {name} does not fit the base; train it again on this base")
-        deltas.setdefault(weight, {})[name] = value
-    return deltas
 
 
 def llama_config(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mcqlora import io
 
+RULES = ("valid_loss", "valid_accuracy")  # by which a checkpoint is the best
 COLUMNS = ("step", "train_loss", "valid_loss", "learning_rate", "gradient_norm")
 
 
@@ -40,10 +42,21 @@ def write_tensorboard(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
         writer.close()
 
 
-def best_checkpoint(checkpoints: Iterable[Mapping[str, Any]]) -> str | None:
-    """Name of the checkpoint (`{"name", "valid_loss": float | None}`) of the lowest validation loss.
+def best_checkpoint(checkpoints: Iterable[Mapping[str, Any]], rule: str = "valid_loss") -> str | None:
+    """Name of the best checkpoint (`{"name", "valid_loss", "valid_accuracy"}`, None where not measured).
 
-    The earliest of equals; None if none has a loss.
+    `rule` is valid_loss, the lowest, or valid_accuracy, the highest, where the loss decides between equals.
+    The earliest of those still equal; None if none was measured.
     """
-    measured = [row for row in checkpoints if row["valid_loss"] is not None]
-    return min(measured, key=lambda row: row["valid_loss"])["name"] if measured else None
+
+    def order(row: Mapping[str, Any]) -> tuple[float, ...]:
+        loss = math.inf if row["valid_loss"] is None else row["valid_loss"]
+        return (loss,) if rule == "valid_loss" else (-row["valid_accuracy"], loss)
+
+    measured = [row for row in checkpoints if row.get(rule) is not None]
+    return min(measured, key=order)["name"] if measured else None
+
+
+def accuracy(valid: Mapping[str, Any]) -> float:
+    """Share of right answers of a valid.json."""
+    return sum(bool(item["correct"]) for item in valid["items"]) / len(valid["items"])

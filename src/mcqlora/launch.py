@@ -1,4 +1,4 @@
-"""The processes of a training: `launch` runs a worker under msrun; `run_worker` is what happens in each.
+"""Several processes under msrun: `launch` starts them; `run_worker` is what happens in each of a training.
 
 On several machines of a Slurm job, srun starts one msrun on each of them.
 """
@@ -19,7 +19,8 @@ from mcqlora.processes import die_with_parent
 
 # A task on each machine, beside this process: a step of the same job, which holds all that the job has.
 SRUN = ("srun", "--ntasks-per-node=1", "--overlap", "--kill-on-bad-exit=1")
-ERROR = re.compile(r"^\w*(?:Error|Exception|Interrupt)\b: .*", re.MULTILINE)  # a traceback's last line
+ERROR = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt)\b: .*", re.MULTILINE)  # a traceback's last line
+OURS = "mcqlora.errors.UserError: "  # which needs no name
 
 
 def free_port() -> int:
@@ -118,11 +119,19 @@ def msrun(
     ]
 
 
-def launch(worker: Path, config: Path, workers: int, logs: Path, timeout: int, nodes: int = 1) -> None:
+def launch(
+    worker: Path,
+    config: Path,
+    workers: int,
+    logs: Path,
+    timeout: int,
+    nodes: int = 1,
+    what: str = "training",
+) -> None:
     """Run `worker` with `config`, under msrun where there are several; return when all have ended well.
 
     `timeout` is how many seconds they wait for each other at the start; `nodes` is the number of machines of
-    this Slurm job that they are spread over.
+    this Slurm job that they are spread over; `what` fails is said in errors.
 
     Raises:
         UserError: the job has another number of machines. Or a worker failed; says how, quotes its last
@@ -159,7 +168,7 @@ def launch(worker: Path, config: Path, workers: int, logs: Path, timeout: int, n
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: no such program; install MindSpore beside this Python") from error
     if code:
-        raise UserError(f"training failed: {_cause(logs, code)}")
+        raise UserError(f"{what} failed: {_cause(logs, code)}")
 
 
 def _cause(logs: Path, code: int) -> str:
@@ -174,6 +183,7 @@ def _cause(logs: Path, code: int) -> str:
         errors = ERROR.findall(_text(log)) if log.exists() else []
         if code < 0 or errors:
             said = f"killed by signal {-code}" if code < 0 else errors[-1].strip()[:300]
+            said = said.removeprefix(OURS)
             return f"{said} (see {log})"
     return f"exit code {code} (see {workers[0] if workers else msrun})"
 
@@ -182,11 +192,21 @@ def _text(log: Path) -> str:
     return log.read_text(errors="replace")
 
 
+def next_attempt(directory: Path) -> Path:
+    """The folder for the logs of another `launch` there; those of earlier ones are kept."""
+    return directory / f"attempt-{1 + sum(1 for _ in directory.glob('attempt-*'))}"
+
+
+def enter() -> bool:
+    """What every process that was launched does first; says whether it is a worker, not msrun's scheduler."""
+    die_with_parent()
+    print(f"mcqlora: process {os.getpid()}", flush=True)  # `_cause` looks for it
+    return os.environ.get("MS_ROLE") != "MS_SCHED"
+
+
 def run_worker(config_path: str) -> None:
     """One process of a training: a worker, or msrun's scheduler."""
-    die_with_parent()
-    print(f"mcqlora: process {os.getpid()}", flush=True)
-    if os.environ.get("MS_ROLE") == "MS_SCHED":
+    if not enter():
         # The scheduler only brings the workers together; it needs no network, so it imports no MindFormers.
         import mindspore as ms
         from mindspore.communication import init

@@ -29,6 +29,7 @@ _TASKS = {
     "recipe": "{}, training questions again",
     "gap": "{}, leak gap",
 }
+_RULES = {"valid_loss": "validation loss", "valid_accuracy": "validation accuracy"}
 _SCORERS = {"official": "official", "mindformers": "MindFormers"}
 _METRICS = {"em": "EM", "f1": "F1"}
 _VERDICTS = {"kept": "kept", "lost": "not kept", "undecided": "not decided", "untestable": "can't be told"}
@@ -260,10 +261,14 @@ def _robust(summary: Summary) -> str:
 
 
 def _which(summary: Summary) -> str:
-    best, last, tuned = (summary[key] for key in ("best", "last", "tuned"))
+    best, last, tuned, by = (summary[key] for key in ("best", "last", TUNED, "best_by"))
+    rule = _RULES[by["rule"]]
     if best is None:
-        return f"Tuned is {tuned}; the last is {last}, and no validation loss says which is the best."
-    line = f"Tuned is {tuned}; by validation loss the best is {best}, the last is {last}."
+        return f"Tuned is {tuned}; the last is {last}, and no {rule} says which is the best."
+    measured = {row["name"]: row for row in summary["checkpoints"]}
+    found = [f"by {_RULES[key]} {by[key]} ({_measured(measured[by[key]], key)})" for key in _RULES if by[key]]
+    chosen = f", chosen by {rule}" if tuned == best else ""
+    line = f"Tuned is {tuned}{chosen}. Best {'; best '.join(found)}. The last is {last}."
     if best == last:
         return line
     pair = next(
@@ -272,6 +277,12 @@ def _which(summary: Summary) -> str:
     return line + (
         f" {pair['right']} against {pair['left']}: {_pair(pair)}, n = {pair['n']:,}." if pair else ""
     )
+
+
+def _measured(checkpoint: Mapping[str, Any], rule: str) -> str:
+    if rule == "valid_loss":
+        return f"{checkpoint['valid_loss']:.4f} nats a token"
+    return f"{_rate(checkpoint['valid'])}, full answer, n = {_n(checkpoint['valid'])}"
 
 
 # Tables
@@ -339,9 +350,13 @@ def _task_table(summary: Summary) -> list[str]:
         if summary[key] in marks:
             marks[summary[key]].append(key)
     heads = [model + (f" ({', '.join(marks[model])})" if marks[model] else "") for model in models]
+    n = f"{summary['splits']['valid']:,}"
     losses = {row["name"]: row["valid_loss"] for row in summary["checkpoints"]}
     words = {model: "-" if losses.get(model) is None else f"{losses[model]:.4f}" for model in models}
-    rows = [["validation loss (nats a token)", f"{summary['splits']['valid']:,}", *words.values()]]
+    rows = [["validation loss (nats a token)", n, *words.values()]]
+    valid = {row["name"]: _span(_valued(row["valid"])) for row in summary["checkpoints"] if row["valid"]}
+    if valid:
+        rows.append(["full answer, validation questions", n, *(valid.get(model, "-") for model in models)])
     for task in summary["tasks"]:
         rates = [task["models"].get(model) for model in models]
         n = max((rate["n"] for rate in rates if rate), default=0)
@@ -523,7 +538,11 @@ def _percent(rate: Mapping[str, Any]) -> str:
 
 
 def _rate(rate: Mapping[str, Any]) -> str:
-    return _percent({"value": rate["accuracy"], "low": rate["low"], "high": rate["high"]})
+    return _percent(_valued(rate))
+
+
+def _valued(rate: Mapping[str, Any]) -> dict[str, float]:
+    return {"value": rate["accuracy"], "low": rate["low"], "high": rate["high"]}
 
 
 def _points(difference: Mapping[str, float], scale: float = 100.0) -> str:

@@ -11,6 +11,8 @@ that are guessed from the text itself, which changes how many passes it takes an
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -26,6 +28,7 @@ WIDTHS = (16, 32, 64, 96, 128, 192, 256, 384, 512)
 COMPILATION = 20  # a shape's compilation takes as long as so many passes of the smallest
 WIDE = 64  # positions a row from which a batch has fewer rows: the head's logits are what fills the memory
 GUESSED = WIDTHS[0] - 1  # ids checked by a pass of the generation beyond the next one
+GROUP = 4  # batches of prompts in whose rows the generation of each other's texts goes on
 
 Progress = Callable[[int, str], Callable[[int], Any]]
 
@@ -79,7 +82,8 @@ def load(model_config: dict, device: str, weights: Mapping[str, np.ndarray], nam
     from mcqlora.adapters import load_into
     from mcqlora.network import MASKED
 
-    ms.set_context(mode=ms.GRAPH_MODE, device_target=device)
+    of_rank = {"device_id": int(os.environ["DEVICE_ID"])} if "DEVICE_ID" in os.environ else {}  # msrun's
+    ms.set_context(mode=ms.GRAPH_MODE, device_target=device, **of_rank)
     config = {"model_config": model_config, "arch": {"type": "InternLMForCausalLM"}}
     network = build_network(MindFormerConfig(model=config).model)
     load_into(network, weights, name)
@@ -153,7 +157,7 @@ def score(
 
     Trees are cut by `fit`; equal ones are fed once. The batches depend on the trees alone, not on what the
     cache has: a batch that it has whole is not fed again, any other is, whole. So a killed evaluation ends
-    with the very same scores.
+    with the very same scores, and so do several processes that share the batches, see `Cache`.
 
     Args:
         head: what the head costs at a position, in units of what the layers cost for an id.
@@ -164,11 +168,11 @@ def score(
     different = dict(zip(of, asked, strict=True))
     keys, layouts = list(different), [_layout(tree) for tree in different.values()]
     shapes = [(_padded(len(x.ids), LENGTHS), _padded(len(x.targets), WIDTHS)) for x in layouts]
-    step = progress(len(keys), what)
+    step, turns = progress(len(keys), what), itertools.count()
     for shape, indices in _groups(shapes, batch_size, head):
         size = max(1, batch_size * WIDE // max(WIDE, shape[1]))
         for chunk in _chunks(indices, size):
-            if any(cache.get(keys[i]) is None for i in chunk):
+            if cache.takes(next(turns)) and any(cache.get(keys[i]) is None for i in chunk):
                 logprobs, choices = forward(_rows([layouts[i] for i in chunk], size, *shape))
                 cache.add(
                     {
@@ -179,6 +183,7 @@ def score(
                     }
                 )
             step(len(chunk))
+    cache.meet()
     return [_split(tree, *cache.get(key)) for tree, key in zip(asked, of, strict=True)]
 
 
@@ -254,44 +259,60 @@ def generate(
 ) -> list[list[int]]:
     """Greedy continuations of `prompts`, at most `max_new_tokens` ids, without the stop token that ends them.
 
-    A text longer than `limit` loses its start. A batch's rows that have ended make room for the next prompts,
-    so that no row waits for the longest one.
+    A text longer than `limit` loses its start. A batch's rows that have ended make room for the next prompts
+    of their `GROUP` of batches, so that no row waits for the longest one. As in `score`, a group is fed whole
+    or not at all, and processes share the groups.
 
     Args:
         starts: what is known already of each continuation, its end or a stop token perhaps among it.
     """
     cache = cache or Cache()
     keys = [io.digest("generate", ids, max_new_tokens, sorted(stop), limit)[:24] for ids in prompts]
-    results = [_ended(list(start), max_new_tokens, stop) for start in starts or [[] for _ in prompts]]
+    known = [_ended(list(start), max_new_tokens, stop) for start in starts or [[] for _ in prompts]]
     step = progress(len(prompts), what)
-    waiting = []
-    for i in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])):
-        known = cache.get(keys[i])
-        if known is not None:
-            results[i] = known, True
-        if results[i][1]:
-            step(1)
+    asked = [i for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])) if not known[i][1]]
+    step(len(prompts) - len(asked))
+    for turn, group in enumerate(_chunks(asked, GROUP * batch_size)):
+        if cache.takes(turn) and any(cache.get(keys[i]) is None for i in group):
+            texts = [(prompts[i], known[i][0]) for i in group]
+            written = _generate(forward, texts, max_new_tokens, stop, batch_size, limit, step)
+            cache.add({keys[i]: ids for i, ids in zip(group, written, strict=True)})
         else:
-            waiting.append(i)
+            step(len(group))
+    cache.meet()
+    return [ids if ended else cache.get(key) for key, (ids, ended) in zip(keys, known, strict=True)]
+
+
+def _generate(
+    forward: Forward,
+    texts: Sequence[tuple[list[int], list[int]]],
+    most: int,
+    stop: set[int],
+    batch_size: int,
+    limit: int,
+    step: Callable[[int], Any],
+) -> list[list[int]]:
+    """The whole continuations, of (prompt, what is known of its continuation) each."""
+    results = [(start, False) for _, start in texts]
+    waiting = list(range(len(texts)))[::-1]
     active: list[int] = []
     while waiting or active:
         while waiting and len(active) < batch_size:
             active.append(waiting.pop())
-        texts = [(prompts[i] + results[i][0])[-limit:] for i in active]
+        shown = [(texts[i][0] + results[i][0])[-limit:] for i in active]
         guesses = []
-        for i, text in zip(active, texts, strict=True):
-            left = max_new_tokens - len(results[i][0]) - 1
+        for i, text in zip(active, shown, strict=True):
+            left = most - len(results[i][0]) - 1
             guesses.append(guess(text, min(GUESSED, limit - len(text), left)))
-        layouts = [_continued(text, ids) for text, ids in zip(texts, guesses, strict=True)]
+        layouts = [_continued(text, ids) for text, ids in zip(shown, guesses, strict=True)]
         length = _padded(max(len(layout.ids) for layout in layouts), LENGTHS)
         _, choices = forward(_rows(layouts, batch_size, length, WIDTHS[0]))
         for row, i in enumerate(active):
             written = _accepted(guesses[row], choices[row].tolist())
-            results[i] = _ended(results[i][0] + written, max_new_tokens, stop)
-        ended = {i for i in active if results[i][1]}
-        cache.add({keys[i]: results[i][0] for i in sorted(ended)})
-        step(len(ended))
-        active = [i for i in active if i not in ended]
+            results[i] = _ended(results[i][0] + written, most, stop)
+        going_on = [i for i in active if not results[i][1]]
+        step(len(active) - len(going_on))
+        active = going_on
     return [ids for ids, _ in results]
 
 

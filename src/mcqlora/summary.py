@@ -11,7 +11,7 @@ from typing import Any
 
 from mcqlora import robustness, statistics
 from mcqlora.errors import UserError
-from mcqlora.history import best_checkpoint
+from mcqlora.history import RULES, accuracy, best_checkpoint
 
 BASE, TUNED = SIDES = ("base", "tuned")
 SCORERS = ("official", "mindformers")
@@ -36,6 +36,8 @@ def build(
     mcq: Mapping[str, Mapping[str, Any]],
     squad: Mapping[str, Mapping[str, Any]],
     seconds: Mapping[str, float],
+    valid: Mapping[str, Mapping[str, Any]] | None = None,
+    best: str = "valid_loss",
     tuned: str = "best",
     protocol: str = "answer",
     inputs: Mapping[str, str] | None = None,
@@ -53,8 +55,10 @@ def build(
         mcq: mcq.json by model name, "base" first, then the checkpoints in the order of training.
         squad: squad.json by model name; may lack any model.
         seconds: wall-clock seconds by stage, see `seconds_by_stage`.
-        tuned: the checkpoint compared with the base: "best" is the one of the lowest validation loss (never
-            the best on the test questions; the last if none was measured), "last" the last, else its name.
+        valid: valid.json by model name, of the checkpoints whose validation questions were asked.
+        best: the rule that says which checkpoint is the best, see `history.best_checkpoint`.
+        tuned: the checkpoint compared with the base: "best" (by `best`, never on the test questions; the last
+            if none was measured), "last", or its name.
         protocol: the one whose accuracy is the headline.
         inputs: name -> hex SHA-256 of each file the numbers were made from.
         seed: of the bootstrap intervals.
@@ -64,9 +68,10 @@ def build(
     Raises:
         UserError: an evaluation is missing, or two models answered different items.
     """
-    checkpoints = _checkpoints(training, mcq, protocol)
+    checkpoints = _checkpoints(training, mcq, valid or {}, protocol)
     last = checkpoints[-1]["name"]
-    best = best_checkpoint(checkpoints)
+    best_by = {"rule": best} | {rule: best_checkpoint(checkpoints, rule) for rule in RULES}
+    best = best_by[best]
     tuned = {"best": best or last, "last": last}.get(tuned, tuned)
     for model in (BASE, tuned):
         if model not in mcq:
@@ -90,6 +95,7 @@ def build(
         "leaked": leaked,
         "tuned": tuned,
         "best": best,
+        "best_by": best_by,
         "last": last,
         "questions": {key: questions[key] for key in ("read", "kept", "dropped")},
         "splits": {key: splits[key] for key in ("train", "valid", "test")},
@@ -202,14 +208,27 @@ def _items(scores: Mapping[str, Any], protocol: str) -> list[Json]:
     return scores["protocols"].get(protocol, {"items": []})["items"]
 
 
-def _checkpoints(training: Mapping[str, Any], mcq: Mapping[str, Any], protocol: str) -> list[Json]:
-    valid = dict(losses(training["history"], "valid_loss"))
+def _checkpoints(
+    training: Mapping[str, Any],
+    mcq: Mapping[str, Mapping[str, Any]],
+    valid: Mapping[str, Mapping[str, Any]],
+    protocol: str,
+) -> list[Json]:
+    loss = dict(losses(training["history"], "valid_loss"))
     rows = []
     for checkpoint in training["checkpoints"]:
         name, step = checkpoint["name"], checkpoint["step"]
         items = _items(mcq[name], protocol) if name in mcq else []
-        rate = _rate(items) if items else None
-        rows.append({"name": name, "step": step, "valid_loss": valid.get(step), "mcq": rate})
+        rows.append(
+            {
+                "name": name,
+                "step": step,
+                "valid_loss": loss.get(step),
+                "valid_accuracy": accuracy(valid[name]) if name in valid else None,
+                "valid": _rate(valid[name]["items"]) if name in valid else None,
+                "mcq": _rate(items) if items else None,
+            }
+        )
     return rows
 
 

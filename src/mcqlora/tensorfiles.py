@@ -264,6 +264,11 @@ def read(tensor: Tensor) -> np.ndarray:
     return array
 
 
+def mapped(tensor: Tensor) -> np.ndarray:
+    """The numbers of a contiguous tensor as they lie in the file: in memory only while they are looked at."""
+    return np.memmap(tensor.file, DTYPES[tensor.dtype], "c", tensor.offset, tensor.shape)
+
+
 def write_safetensors(
     path: io.PathLike,
     shapes: Mapping[str, tuple[int, ...]],

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from mcqlora import adapters, checkpoints, history, io, packing
+from mcqlora import adapters, checkpoints, history, io, packing, tensorfiles
 from mcqlora.errors import UserError
-from mcqlora.launch import exclusive, launch
+from mcqlora.launch import exclusive, launch, next_attempt
 from mcqlora.schedule import Schedule, evenly, plan_steps
 
 # What a CPU lacks (left), and what the report's recipe uses on Ascend (right). docs/devices.md says why.
@@ -98,6 +98,17 @@ def model_config(
             "target_modules": lora["target_modules"],
         }
     return config
+
+
+def context(device: str) -> dict[str, Any]:
+    """MindFormers' `context`: graph mode on `device`."""
+    return {
+        "mode": 0,
+        "device_target": device,
+        "max_call_depth": 10000,
+        "save_graphs": False,
+        "device_id": 0,
+    }
 
 
 def _dataset(
@@ -208,13 +219,7 @@ def render(
                 "start": start,
             },
         ],
-        "context": {
-            "mode": 0,
-            "device_target": device,
-            "max_call_depth": 10000,
-            "save_graphs": False,
-            "device_id": 0,
-        },
+        "context": context(device),
         "parallel": {
             "parallel_mode": 0,  # data parallel: each worker has the whole network
             "gradients_mean": True,
@@ -450,10 +455,9 @@ class Workplace:
             return
         if base:
             write_start(base, weights, schedule, start, settings["device"], self.output)
-        attempt = self.directory / f"attempt-{1 + sum(1 for _ in self.directory.glob('attempt-*'))}"
         config = self.config if start == 0 else self.directory / "resumed.yaml"
         io.write_text(config, rendered(start))
-        launch(worker.resolve(), config.resolve(), workers, attempt, timeout, nodes)
+        launch(worker.resolve(), config.resolve(), workers, next_attempt(self.directory), timeout, nodes)
 
     def _start(self, schedule: Schedule) -> int:
         """Where to go on; what was written after it is forgotten."""
@@ -494,9 +498,9 @@ def write_start(base: Path, path: Path, schedule: Schedule, start: int, device: 
         epoch = start // size if DEVICES[device]["sink_mode"] else math.ceil(start / schedule.steps_per_epoch)
         state = adapters.read(checkpoints.file(output / "checkpoints", start))
         stood = {"step_num": start, "epoch_num": epoch, "loss_scale": float(state["scale_sense"])}
-    tensors = adapters.read(base)
+    tensors = tensorfiles.index_safetensors(base)
     ms.save_checkpoint(
-        [{"name": name, "data": ms.Tensor(tensors[name])} for name in sorted(tensors)],
+        [{"name": n, "data": ms.Tensor.from_numpy(tensorfiles.mapped(tensors[n]))} for n in sorted(tensors)],
         str(path),
         append_dict=stood or None,
     )

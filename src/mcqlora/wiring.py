@@ -137,10 +137,10 @@ def apply_reference(config: dict[str, Any], named: Config) -> None:
 
 
 def check_npus(config: Config, part: str, npus: int | None) -> None:
-    """Check that a training's workers all get a device: Snakemake would clamp the resource without a word.
+    """Check that all workers of a part get a device: Snakemake would clamp the resource without a word.
 
     Args:
-        part: base or train.
+        part: base, train or evaluate.
         npus: the npu resource of the profile; None when it has none.
 
     Raises:
@@ -386,14 +386,21 @@ def plan(config: Config, npus: int | None) -> dict[str, Any]:
     } | {key: part[key] for key in STEPS}
 
 
-def evaluate(config: Config) -> dict[str, Any]:
-    part = config["evaluate"]
+def asking(config: Config) -> dict[str, Any]:
+    """What every evaluation needs to ask a network."""
     return {
         "network": network(config),
         "lora": lora(config),
         "device": config["device"],
         "seq_length": config["encode"]["seq_length"],
-        "batch_size": part["batch_size"],
+        "batch_size": config["evaluate"]["batch_size"],
+        "reference_template": config["tokenizer"]["unused_marks"],
+    }
+
+
+def evaluate(config: Config) -> dict[str, Any]:
+    part = config["evaluate"]
+    return asking(config) | {
         "choosing": {
             **{key: part[key] for key in ("protocols", "shots", "rotations")},
             "option_references": config["shuffle"]["option_references"],
@@ -406,7 +413,6 @@ def evaluate(config: Config) -> dict[str, Any]:
         },
         "reading": {"items": part["squad_items"], "max_new_tokens": part["squad_max_new_tokens"]},
         "seed": part["seed"],
-        "reference_template": config["tokenizer"]["unused_marks"],
     }
 
 
@@ -416,6 +422,12 @@ def export(config: Config) -> dict[str, Any]:
         "seq_length": config["encode"]["seq_length"],
         "reference_template": config["tokenizer"]["unused_marks"],
     }
+
+
+def merged(config: Config) -> str:
+    """The checkpoint to be merged, or the rule that chooses it."""
+    wanted = config["export"]["checkpoint"]
+    return config["train"]["best"] if wanted == "best" else wanted
 
 
 def peft_base(config: Config, fetched: str, exported: str) -> str:

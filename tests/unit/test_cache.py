@@ -42,3 +42,19 @@ def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
 def test_nothing_found_writes_no_line(tmp_path):
     Cache(tmp_path / "kept").add({})
     assert not (tmp_path / "kept").exists()
+
+
+def test_what_other_processes_said_is_known_whatever_their_number(tmp_path):
+    path = tmp_path / "kept.jsonl"
+    Cache(path).add({"a": 1})
+    Cache(path, 1, 3).add({"b": 2})
+    for cache in (Cache(path), Cache(path, 0, 2)):
+        assert [cache.get(key) for key in "abc"] == [1, 2, None]
+    (tmp_path / "kept-1.jsonl").write_bytes(b'{"b": 2}\n{"c": ')
+    assert [Cache(path, 0, 2).get(key) for key in "abc"] == [1, 2, None]
+    assert (tmp_path / "kept-1.jsonl").read_bytes().endswith(b'{"c": ')  # another's file is left alone
+
+
+def test_every_turn_is_one_process_s(tmp_path):
+    caches = [Cache(tmp_path / "kept", rank, 3) for rank in range(3)]
+    assert all(sum(cache.takes(turn) for cache in caches) == 1 for turn in range(10))

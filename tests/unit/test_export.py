@@ -152,18 +152,27 @@ def test_the_tokenizer_says_what_ours_does(run, tmp_path):
 CHECKPOINTS = [{"name": f"checkpoint_{k}", "step": 2 * k} for k in range(1, 6)]
 
 
+def valid(name, right):
+    return {"model": name, "items": [{"correct": i < right} for i in range(8)]}
+
+
 @pytest.mark.parametrize(
-    ("losses", "wanted", "name"),
+    ("losses", "right", "wanted", "name"),
     [
-        ({2: 3.0, 4: 1.0, 6: 2.0, 8: 1.0, 10: 5.0}, "best", "checkpoint_2"),
-        ({3: 0.1, 8: 4.0, 10: 5.0}, "best", "checkpoint_4"),
-        ({}, "best", "checkpoint_5"),
-        ({2: 3.0, 4: 1.0}, "checkpoint_3", "checkpoint_3"),
+        ({2: 3.0, 4: 1.0, 6: 2.0, 8: 1.0, 10: 5.0}, [], "valid_loss", "checkpoint_2"),
+        ({3: 0.1, 8: 4.0, 10: 5.0}, [], "valid_loss", "checkpoint_4"),
+        ({}, [], "valid_loss", "checkpoint_5"),
+        ({2: 3.0, 4: 1.0}, [], "checkpoint_3", "checkpoint_3"),
+        ({2: 3.0, 4: 1.0, 8: 2.0}, [3, 4, 6, 2, 5], "valid_accuracy", "checkpoint_3"),
+        ({2: 3.0, 4: 1.0, 8: 2.0}, [6, 4, 6, 6, 5], "valid_accuracy", "checkpoint_4"),  # of equals the loss's
+        ({}, [4, 6, 6, 2, 5], "valid_accuracy", "checkpoint_2"),
+        ({2: 3.0, 4: 1.0}, [3, 4, 6, 2, 5], "valid_loss", "checkpoint_2"),
     ],
 )
-def test_the_chosen_checkpoint(losses, wanted, name):
+def test_the_chosen_checkpoint(losses, right, wanted, name):
     history = [{"step": step, "train_loss": 1.0} for step in range(1, 11)]
     for row in history:
         if row["step"] in losses:
             row["valid_loss"] = losses[row["step"]]
-    assert export.chosen({"history": history, "checkpoints": CHECKPOINTS}, wanted) == name
+    validated = [valid(f"checkpoint_{k}", n) for k, n in enumerate(right, 1)]
+    assert export.chosen({"history": history, "checkpoints": CHECKPOINTS}, wanted, validated) == name

@@ -2,7 +2,7 @@ import re
 
 import orjson
 import pytest
-from evaluations import full_inputs, inputs, mcq, squad_scores
+from evaluations import full_inputs, inputs, items, mcq, squad_scores
 
 from mcqlora import report, summary
 
@@ -147,14 +147,23 @@ def test_the_best_and_the_last_checkpoint_are_named():
     values = inputs(squad={})
     values["training"]["history"][-1]["valid_loss"] = 1.75
     found = report.markdown(summary.build(**values))
-    assert (
-        "Tuned is checkpoint_1; by validation loss the best is checkpoint_1, the last is checkpoint_2."
-        in found
-    )
+    best = "Best by validation loss checkpoint_1 (1.5000 nats a token). The last is checkpoint_2."
+    assert f"Tuned is checkpoint_1, chosen by validation loss. {best}" in found
     assert "checkpoint_2 against checkpoint_1: -7.5 [" in found
     assert "| checkpoint_1 (tuned, best) | checkpoint_2 (last) |" in found
     values["training"]["history"] = []
     assert "no validation loss says which is the best" in report.markdown(summary.build(**values))
+
+
+def test_both_rules_are_named_where_both_were_measured():
+    valid = {name: {"items": items(right, n=8)} for name, right in (("checkpoint_1", 6), ("checkpoint_2", 4))}
+    found = report.markdown(summary.build(**inputs(squad={}), valid=valid, best="valid_accuracy"))
+    assert (
+        "Tuned is checkpoint_1, chosen by validation accuracy. Best by validation loss checkpoint_2 ("
+        in found
+    )
+    assert "; best by validation accuracy checkpoint_1 (75.0 % [" in found
+    assert "| full answer, validation questions | 10 | - | 75.0 [" in found
 
 
 def test_several_benchmarks_have_rows_of_their_own():

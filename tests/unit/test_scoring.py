@@ -1,5 +1,6 @@
 import functools
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -37,10 +38,10 @@ def seen(rows, row, position):
 
 
 class Forward:
-    """A network in which every token depends on all that it sees; remembers the shapes it was fed."""
+    """A network in which every token depends on all that it sees; remembers the batches and their shapes."""
 
     def __init__(self, next_token=None):
-        self.shapes = []
+        self.shapes, self.fed = [], []
         self.next_token = next_token
 
     def __call__(self, rows):
@@ -48,6 +49,7 @@ class Forward:
         assert rows.ids.shape == rows.branches.shape == rows.places.shape
         assert rows.positions.shape == rows.targets.shape and len(rows.ids) == len(rows.positions)
         self.shapes.append((rows.ids.shape, rows.positions.shape))
+        self.fed.append(b"".join(array.tobytes() for array in rows))
         logprobs = np.zeros(rows.positions.shape, np.float32)
         choices = np.zeros(rows.positions.shape, np.int32)
         for row, column in np.ndindex(*rows.positions.shape):
@@ -205,9 +207,39 @@ def test_a_killed_generation_goes_on_where_it_was(tmp_path):
     expected = scoring.generate(whole, prompts, 6, STOP, 2, 64)
     first, second = Forward(), Forward()
     with pytest.raises(Killed):
-        scoring.generate(dying(first, 10), prompts, 6, STOP, 2, 64, Cache(tmp_path / "kept"))
+        scoring.generate(dying(first, 20), prompts, 6, STOP, 2, 64, Cache(tmp_path / "kept"))
     assert scoring.generate(second, prompts, 6, STOP, 2, 64, Cache(tmp_path / "kept")) == expected
-    assert len(whole.shapes) - 10 <= len(second.shapes) < len(whole.shapes) - 6  # at most a batch was lost
+    assert len(whole.fed) - 20 <= len(second.fed) < len(whole.fed) / 2  # of two groups the second was lost
+    assert second.fed == whole.fed[-len(second.fed) :]  # and made again from the same batches
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_processes_share_the_very_batches_of_one(tmp_path, ranks):
+    """Scores, then texts that go on from them, as an evaluation asks; then a later one finds all there."""
+    prompts = [[1 + i % 5, 1 + i // 5] for i in range(25)]
+    path = tmp_path / "kept.jsonl"
+
+    def evaluate(forward, cache):
+        scored = scoring.score(forward, TOLD, 2, 64, cache)
+        starts = [[int(scored[0][0].choices[0])]] * len(prompts)
+        return scored, scoring.generate(forward, prompts, 6, STOP, 2, 64, cache, starts)
+
+    one = Forward()
+    expected = evaluate(one, Cache())
+    forwards = [Forward() for _ in range(ranks)]
+    with ThreadPoolExecutor(ranks) as pool:
+        jobs = [
+            pool.submit(evaluate, forward, Cache(path, rank, ranks, tmp_path))
+            for rank, forward in enumerate(forwards)
+        ]
+        for job in jobs:
+            same(job.result(60)[0], expected[0])
+            assert job.result()[1] == expected[1]
+    assert sorted(batch for forward in forwards for batch in forward.fed) == sorted(one.fed)
+    assert all(forward.fed for forward in forwards)
+    later = Forward()
+    same(evaluate(later, Cache(path))[0], expected[0])
+    assert later.fed == []
 
 
 @pytest.mark.parametrize("change", [{"most": 5}, {"stop": {6}}, {"limit": 32}])

@@ -7,6 +7,7 @@ from evaluations import full_inputs, inputs, items, mcq, squad_scores
 
 from mcqlora import robustness, statistics, summary
 from mcqlora.errors import UserError
+from mcqlora.history import RULES
 
 
 def test_summary_holds_every_number():
@@ -86,6 +87,20 @@ def test_the_best_or_the_last_checkpoint_may_be_the_headline():
         assert (found["best"], found["last"], found["tuned"]) == ("checkpoint_1", "checkpoint_2", name)
     with pytest.raises(UserError, match=r"evaluation/checkpoint_9/mcq.json: not given"):
         summary.build(**values, tuned="checkpoint_9")
+
+
+def test_validation_accuracy_may_choose():
+    valid = {name: {"items": items(right, n=8)} for name, right in (("checkpoint_1", 6), ("checkpoint_2", 4))}
+    values = inputs(squad={}, valid=valid)
+    by_loss, by_accuracy = (summary.build(**values, best=rule) for rule in RULES)
+    both = {"valid_loss": "checkpoint_2", "valid_accuracy": "checkpoint_1"}
+    assert by_loss["best_by"] == {"rule": "valid_loss"} | both and by_loss["tuned"] == "checkpoint_2"
+    assert by_accuracy["best_by"] == {"rule": "valid_accuracy"} | both
+    assert by_accuracy["tuned"] == by_accuracy["best"] == "checkpoint_1"
+    assert [row["valid_accuracy"] for row in by_accuracy["checkpoints"]] == [0.75, 0.5]
+    assert by_accuracy["checkpoints"][0]["valid"]["n"] == 8
+    missing = summary.build(**inputs(), best="valid_accuracy")
+    assert (missing["best"], missing["tuned"]) == (None, "checkpoint_2")
 
 
 def test_without_validation_the_last_checkpoint_is_taken():

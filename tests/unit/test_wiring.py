@@ -288,13 +288,17 @@ def keywords(script, function):
     return {keyword.arg for keyword in call.keywords} - {None}
 
 
+def parameters(*functions):
+    """Names of all their parameters."""
+    return {name for function in functions for name in inspect.signature(function).parameters}
+
+
 @pytest.mark.parametrize(
     ("script", "function", "fragment"),
     [
         ("train.py", training.finetune, wiring.train),
         ("base.py", base.build, wiring.base),
         ("convert.py", huggingface.convert, wiring.conversion),
-        ("evaluate.py", evaluation.evaluate, wiring.evaluate),
         ("configs.py", prediction.write, wiring.prediction),
         ("reckon.py", plan.reckon, lambda made: wiring.plan(made, 2)),
     ],
@@ -303,6 +307,20 @@ def test_script_and_fragment_together_are_the_functions_arguments(script, functi
     ours, theirs = keywords(script, function), set(fragment(settings()))
     assert not ours & theirs
     assert ours | theirs == set(inspect.signature(function).parameters)
+
+
+@pytest.mark.parametrize(
+    ("script", "task", "fragment"),
+    [
+        ("evaluate.py", evaluation.evaluate, wiring.evaluate),
+        ("validate.py", evaluation.validate, wiring.asking),
+    ],
+)
+def test_script_and_fragment_together_are_an_evaluation_s_arguments(script, task, fragment):
+    ours, theirs = keywords(script, evaluation.ask), set(fragment(settings()))
+    assert not ours & theirs
+    wanted = parameters(evaluation.ask, task, evaluation.ready) - {"task", "arguments", "asking", "share"}
+    assert ours | theirs == wanted
 
 
 @pytest.mark.parametrize(

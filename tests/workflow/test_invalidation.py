@@ -51,6 +51,8 @@ CHANGES = {
     "base.path=results/tiny/export/merged": {"tokenizer", "base", "configs"} | ENCODED | AFTER_TRAIN,
     "export.checkpoint=checkpoint_2": {"merged"},
     f"benchmarks=[{ISLANDS.format(licence='none')}]": {"data_card"},
+    "train.best=valid_accuracy": {"validate", "merged", "report"},
+    "evaluate.workers=2": set(),
     "train.patience=2": AFTER_TRAIN,
     "train.retries=2": set(),
     "train.rendezvous_timeout=60": set(),

@@ -43,6 +43,7 @@ COPIES = range(1, config["shuffle"]["copies"] + 1)
 SHARDS = {"train": config["encode"]["shards"], "valid": 1}
 CHECKPOINTS = [f"checkpoint_{k}" for k in range(1, 6)]
 MODELS = ["base", *CHECKPOINTS]
+BY_ACCURACY = config["train"]["best"] == "valid_accuracy"
 
 
 wildcard_constraints:
@@ -115,6 +116,7 @@ TIME_FILES = [
     f"{TIMES}/pack.tsv",
     *(f"{TIMES}/shard/{part}-{i}-of-{n}.tsv" for part, n in SHARDS.items() for i in range(n)),
     *(f"{TIMES}/evaluate/{model}.tsv" for model in MODELS),
+    *(f"{TIMES}/validate/{model}.tsv" for model in CHECKPOINTS if BY_ACCURACY),
 ]
 
 

@@ -1,5 +1,10 @@
-# All of a machine's, since each job would take device 0.
+# All of a machine's, since workers take device 0 and those after it: one evaluation runs at a time.
 EVALUATION_NPUS = NPUS or 1 if config["device"] == "Ascend" else 0
+ASKING = {
+    "npu": EVALUATION_NPUS,
+    "gres": wiring.gres(config, EVALUATION_NPUS),
+    "workers": config["evaluate"]["workers"],  # no param: their number decides nothing
+}
 
 
 rule evaluate:
@@ -13,6 +18,7 @@ rule evaluate:
         last_copy=rules.shuffle.output[-1],
         questions=rules.read.output.questions,
         squad=under_data(config["evaluate"]["squad"], wiring.READING),
+        devices=enough_npus("evaluate"),
     output:
         mcq=f"{RESULTS}/evaluation/{{model}}/mcq.json",
         squad=f"{RESULTS}/evaluation/{{model}}/squad.json",
@@ -22,12 +28,44 @@ rule evaluate:
         f"{TIMES}/evaluate/{{model}}.tsv"
     conda:
         ENVIRONMENT
+    threads: config["evaluate"]["workers"]
     resources:
-        npu=EVALUATION_NPUS,
-        gres=wiring.gres(config, EVALUATION_NPUS),
+        **ASKING,
     params:
         squad=config["evaluate"]["squad"],
+        worker=str(SCRIPTS / "evaluation_worker.py"),
         evaluate=wiring.evaluate(config),
         code=code("evaluate.py"),
     script:
         "../scripts/evaluate.py"
+
+
+rule validate:
+    """The validation questions, of a checkpoint; runs where train.best chooses by them."""
+    input:
+        base=rules.base.output[0],
+        adapter=adapter,
+        tokenizer=rules.tokenizer.output[0],
+        valid=rules.split.output.valid,
+        questions=rules.read.output.questions,
+        devices=enough_npus("evaluate"),
+    output:
+        f"{RESULTS}/evaluation/{{model}}/valid.json",
+    log:
+        f"{LOGS}/validate/{{model}}.log",
+    benchmark:
+        f"{TIMES}/validate/{{model}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: config["evaluate"]["workers"]
+    resources:
+        **ASKING,
+    params:
+        validate=wiring.asking(config),
+        worker=str(SCRIPTS / "evaluation_worker.py"),
+        code=code("validate.py"),
+    script:
+        "../scripts/validate.py"
+
+
+VALIDATED = expand(rules.validate.output, model=CHECKPOINTS) if BY_ACCURACY else []

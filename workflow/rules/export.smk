@@ -29,6 +29,7 @@ rule merged:
         tokenizer=rules.tokenizer.output[0],
         adapters=rules.train.output.adapters,
         facts=rules.train.output.facts,
+        valid=VALIDATED if config["export"]["checkpoint"] == "best" else [],
     output:
         directory(f"{RESULTS}/export/merged"),
     log:
@@ -39,7 +40,7 @@ rule merged:
         ENVIRONMENT
     params:
         export=wiring.export(config),
-        checkpoint=config["export"]["checkpoint"],
+        checkpoint=wiring.merged(config),
         code=code("export.py"),
     script:
         "../scripts/export.py"

@@ -7,6 +7,7 @@ rule report:
         facts=rules.train.output.facts,
         mcq=expand(rules.evaluate.output.mcq, model=MODELS),
         squad=expand(rules.evaluate.output.squad, model=MODELS),
+        valid=VALIDATED,
         benchmarks=TIME_FILES,
     output:
         summary=report(
@@ -67,7 +68,7 @@ rule report:
         run=RUN,
         recipe=config["recipe"],
         protocol=config["evaluate"]["protocol"],
-        tuned="best",
+        best=config["train"]["best"],
         models=MODELS,
         code=code("report.py"),
     script:

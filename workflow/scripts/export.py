@@ -8,7 +8,9 @@ from mcqlora.cli import job
 with job(snakemake.log[0]):
     adapter = None
     if snakemake.input.get("adapters"):
-        name = export.chosen(io.read_json(snakemake.input.facts)["training"], snakemake.params.checkpoint)
+        training = io.read_json(snakemake.input.facts)["training"]
+        valid = map(io.read_json, snakemake.input.valid)
+        name = export.chosen(training, snakemake.params.checkpoint, valid)
         adapter = next(path for path in map(Path, snakemake.input.adapters) if path.stem == name)
     export.export_network(
         base=Path(snakemake.input.base),

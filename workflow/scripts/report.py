@@ -9,8 +9,9 @@ with job(snakemake.log[0]):
     source, made, params = snakemake.input, snakemake.output, snakemake.params
     mcq = {model: io.read_json(path) for model, path in zip(params.models, source.mcq, strict=True)}
     squad = {model: io.read_json(path) for model, path in zip(params.models, source.squad, strict=True)}
+    valid = {part["model"]: part for part in map(io.read_json, source.valid)}
     ledger, leakage, facts = (io.read_json(path) for path in (source.ledger, source.leakage, source.facts))
-    read = (*source.mcq, *source.squad, source.ledger, source.leakage, source.facts)
+    read = (*source.mcq, *source.squad, *source.valid, source.ledger, source.leakage, source.facts)
     whole = summary.build(
         run=params.run,
         recipe=params.recipe,
@@ -22,7 +23,8 @@ with job(snakemake.log[0]):
         mcq=mcq,
         squad=squad,
         seconds=summary.seconds_by_stage(source.benchmarks, os.path.commonpath(source.benchmarks)),
-        tuned=params.tuned,
+        valid=valid,
+        best=params.best,
         protocol=params.protocol,
         inputs={path.split("/", 2)[2]: io.sha256(path) for path in read},  # results/<run>/name
     )

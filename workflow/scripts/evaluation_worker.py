@@ -1,0 +1,7 @@
+"""One process of an evaluation, started by msrun: `evaluation_worker.py WORKERS.json`."""
+
+import sys
+
+from mcqlora.evaluation import run_worker
+
+run_worker(sys.argv[1])

@@ -1,0 +1,23 @@
+"""The validation questions asked of a checkpoint, which may be chosen by them."""
+
+from pathlib import Path
+
+from mcqlora import evaluation, io
+from mcqlora.cli import job, progress_on
+
+with job(snakemake.log[0]) as terminal:
+    found = evaluation.ask(
+        "validate",
+        workers=snakemake.resources.workers,
+        worker=Path(snakemake.params.worker),
+        progress=progress_on(terminal),
+        model=snakemake.wildcards.model,
+        base=snakemake.input.base,
+        adapter=snakemake.input.get("adapter") or None,
+        tokenizer_path=snakemake.input.tokenizer,
+        questions=snakemake.input.questions,
+        valid=snakemake.input.valid,
+        runs="runs",
+        **snakemake.params.validate,
+    )
+    io.write_json(snakemake.output[0], found)
