@@ -11,7 +11,6 @@ Importing this module registers, for use by name in a MindFormers YAML:
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import mindspore as ms
@@ -267,7 +266,7 @@ class ScheduleCallback(Callback):
     frozen base with every checkpoint.
 
     Raises:
-        FloatingPointError: the loss is not finite while the loss scale can go no lower.
+        FloatingPointError: a loss or a weight is not finite. (Gradients may be: the loss scale mends those.)
     """
 
     def __init__(
@@ -301,15 +300,15 @@ class ScheduleCallback(Callback):
 
     def on_train_step_end(self, run_context):
         parameters = run_context.original_args()
-        loss, _, scale, learning_rate, norm, *_ = (
+        loss, _, _, learning_rate, norm, *_ = (
             None if output is None else float(output.asnumpy()) for output in parameters.net_outputs
         )
         step = self.start + int(parameters.cur_step_num)
-        if not math.isfinite(loss) and scale <= 1.0:
-            raise FloatingPointError(f"loss is {loss} at step {step}; lower the learning rate")
+        _finite("the loss", step, loss)
         row = {"step": step, "train_loss": loss, "learning_rate": learning_rate, "gradient_norm": norm}
         if step in self.evaluations:
             self.evaluator._execute_eval()
+            _finite("the validation loss", step, TokenLoss.latest)
             row["valid_loss"] = TokenLoss.latest
             self.valid_losses.append(TokenLoss.latest)
         if exhausted(self.valid_losses, self.patience) and "valid_loss" in row:
@@ -326,7 +325,15 @@ class ScheduleCallback(Callback):
         # Nothing goes on from the last one: the weights are enough.
         kept = cell.network.trainable_params() if step == self.checkpoints[-1] else _changed(cell)
         tensors = {parameter.name: parameter.asnumpy() for parameter in kept}
+        _finite("a weight", step, *tensors.values())
         checkpoints.write(self.directory / "checkpoints", step, tensors, last=step == self.checkpoints[-1])
+
+
+def _finite(what: str, step: int, *values: float | np.ndarray) -> None:
+    if not all(np.isfinite(value).all() for value in values):
+        # The first loss is that of the base as it is.
+        remedy = "the base is damaged, make it anew" if step == 1 else "lower the learning rate"
+        raise FloatingPointError(f"{what} is not finite at step {step}; {remedy}")
 
 
 def _changed(cell: PortableTrainOneStepCell) -> list[Parameter]:

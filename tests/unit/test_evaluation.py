@@ -206,7 +206,7 @@ def run(tmp_path, squad_file, monkeypatch):
     monkeypatch.setattr(evaluation.prompt, "from_tokenizer", lambda processor: TEMPLATE)
     loaded = {}
 
-    def evaluate(said, adapter=None, knows=(), **choosing):
+    def evaluate(said, adapter=None, knows=(), validate=False, **choosing):
         """`said` after the test questions' prompts; `knows`, copy records, as they stand."""
         pairs = [*zip(records, said, strict=True), *((record, record["output"]) for record in knows)]
         answers = [
@@ -226,26 +226,31 @@ def run(tmp_path, squad_file, monkeypatch):
 
         monkeypatch.setattr(scoring, "load", load)
         loaded.clear()
+        asking = {
+            "model": "base",
+            "base": str(tmp_path / "base"),
+            "adapter": adapter and str(tmp_path / adapter),
+            "tokenizer_path": "t",
+            "runs": str(tmp_path / "runs"),
+            "network": NETWORK,
+            "lora": {"rank": 2, "alpha": 6},
+            "device": "CPU",
+            "seq_length": 384,
+            "batch_size": 4,
+            "reference_template": False,
+            "questions": str(tmp_path / "questions.jsonl"),
+        }
+        if validate:
+            return evaluation.validate(valid=str(tmp_path / "test.json"), **asking)
         mcq, reading = evaluation.evaluate(
-            model="base",
-            base=tmp_path / "base",
-            adapter=adapter and str(tmp_path / adapter),
-            tokenizer_path="t",
-            questions=str(tmp_path / "questions.jsonl"),
             test=str(tmp_path / "test.json"),
             train=str(tmp_path / "train.json"),
             last_copy=str(tmp_path / "epoch_3.json"),
             squad_path=str(squad_file),
-            runs=tmp_path / "runs",
-            network=NETWORK,
-            lora={"rank": 2, "alpha": 6},
-            device="CPU",
-            seq_length=384,
-            batch_size=4,
             choosing=CHOOSING | choosing,
             reading=READING,
             seed=0,
-            reference_template=False,
+            **asking,
         )
         return mcq, reading, dict(loaded)
 
@@ -269,6 +274,14 @@ def test_multiple_choice_by_three_protocols(run):
     assert mcq["protocols"]["answer"]["items"][0]["correct"] is True
     letters = mcq["protocols"]["letter"]["items"]
     assert [item["choice"] for item in letters[:2]] == ["C", "B"]
+
+
+def test_validation_is_the_full_answer_to_every_question(run):
+    said = [WREN, "The right option is B", "I can't say"]
+    found = run(said, validate=True)
+    assert (found["model"], found["protocol"]) == ("base", "answer")
+    assert found["items"] == run(said)[0]["protocols"]["answer"]["items"]
+    assert found["items"][0]["correct"] is True
 
 
 def test_only_the_chosen_protocols_are_asked(run):
