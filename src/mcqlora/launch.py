@@ -21,6 +21,8 @@ from mcqlora.processes import die_with_parent
 SRUN = ("srun", "--ntasks-per-node=1", "--overlap", "--kill-on-bad-exit=1")
 ERROR = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt)\b: .*", re.MULTILINE)  # a traceback's last line
 OURS = "mcqlora.errors.UserError: "  # which needs no name
+WAITED = "Failed to initialize distributed job cluster"  # MindSpore, where others never came
+UNJOINED = "not all workers joined in time; see what kept one, or raise train.rendezvous_timeout"
 
 
 def free_port() -> int:
@@ -58,6 +60,11 @@ def exclusive(directory: Path) -> Iterator[None]:
         except BlockingIOError:
             raise UserError(f"{directory}: another training runs there; wait for it or stop it") from None
         yield
+
+
+def next_attempt(directory: Path) -> Path:
+    """The folder for the logs of another `launch` there; those of earlier ones are kept."""
+    return directory / f"attempt-{1 + sum(1 for _ in directory.glob('attempt-*'))}"
 
 
 def hosts(environment: Mapping[str, str]) -> list[str]:
@@ -182,19 +189,16 @@ def _cause(logs: Path, code: int) -> str:
     for log in (*workers, msrun):
         errors = ERROR.findall(_text(log)) if log.exists() else []
         if code < 0 or errors:
-            said = f"killed by signal {-code}" if code < 0 else errors[-1].strip()[:300]
-            said = said.removeprefix(OURS)
+            said = f"killed by signal {-code}" if code < 0 else errors[-1].strip()[:300].removeprefix(OURS)
+            if WAITED in said:
+                absent = (other for other in sorted(logs.glob("worker_*.log")) if WAITED not in _text(other))
+                said, log = UNJOINED, next(absent, log)
             return f"{said} (see {log})"
     return f"exit code {code} (see {workers[0] if workers else msrun})"
 
 
 def _text(log: Path) -> str:
     return log.read_text(errors="replace")
-
-
-def next_attempt(directory: Path) -> Path:
-    """The folder for the logs of another `launch` there; those of earlier ones are kept."""
-    return directory / f"attempt-{1 + sum(1 for _ in directory.glob('attempt-*'))}"
 
 
 def enter() -> bool:

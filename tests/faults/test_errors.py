@@ -95,7 +95,9 @@ def test_a_worker_that_never_joins(folder):
     stopper.start()
     line = failing(folder, "train.rendezvous_timeout=20", "train.seed=7")
     stopper.join()
-    print(line)
+    assert "not all workers joined in time; see what kept one, or raise train.rendezvous_timeout" in line
+    log = folder / line.partition(" (see ")[2].removesuffix(")")
+    assert "Failed to initialize" not in log.read_text()  # the stopped one's
     assert written(folder) == []
 
 

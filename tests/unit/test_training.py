@@ -323,6 +323,20 @@ def test_msrun_itself_fails(place):
     assert str(error.value) == f"training failed: RuntimeError: port taken (see {log})"
 
 
+def test_a_worker_that_others_waited_for(place):
+    waited = "'Failed to initialize distributed job cluster because some are not spawned. See:\\n1. x'"
+    with pytest.raises(UserError) as error:
+        launch(place, f"if rank == '0':\n    raise RuntimeError({waited})")
+    said = "not all workers joined in time; see what kept one, or raise train.rendezvous_timeout"
+    assert str(error.value) == f"training failed: {said} (see {place / 'logs' / 'worker_1.log'})"
+
+
+def test_our_own_errors_go_without_their_name(place):
+    with pytest.raises(UserError) as error:
+        launch(place, "from mcqlora.errors import UserError\nraise UserError('no space')", 1)
+    assert str(error.value) == f"training failed: no space (see {place / 'logs' / 'worker_0.log'})"
+
+
 def test_a_long_error_is_cut(place):
     with pytest.raises(UserError) as error:
         launch(place, "raise ValueError('x' * 5000)", 1)
