@@ -112,6 +112,21 @@ def test_merge_sums_in_float32_and_keeps_the_weights_type():
     assert merged.item() == 2068
 
 
+def test_merged_gives_each_tensor_as_merge_does(tmp_path):
+    base, lora = tensors()
+    adapters.save(base, tmp_path / "base.safetensors")
+    found, expected = (
+        adapters.Merged(tmp_path / "base.safetensors", lora, 2.0),
+        adapters.merge(base, lora, 2.0),
+    )
+    assert found.keys() == expected.keys() and len(found) == 3
+    for name in expected:
+        assert found[name].dtype == expected[name].dtype
+        np.testing.assert_array_equal(found[name], expected[name])
+    with pytest.raises(UserError, match=r"^adapter: model\.layers\.7.* does not fit the base"):
+        adapters.Merged(tmp_path / "base.safetensors", {"model.layers.7.mindpet_delta_lora_a": lora}, 2.0)
+
+
 @pytest.mark.parametrize("change", ["no weight", "no b", "another width", "another height"])
 def test_an_adapter_of_another_network(change):
     base, lora = tensors()

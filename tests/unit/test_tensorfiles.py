@@ -75,6 +75,18 @@ def bfloat16(values):
     return (np.asarray(values, "<f4").view("<u4") >> 16).astype("<u2")
 
 
+def test_mapped_numbers_are_those_that_are_read(tmp_path):
+    values = {"a": np.arange(12, dtype=np.float16).reshape(3, 4), "b": np.ones(5, np.float32)}
+    adapters.save(values, tmp_path / "some.safetensors")
+    before = io.sha256(tmp_path / "some.safetensors")
+    for name, tensor in tensorfiles.index_safetensors(tmp_path / "some.safetensors").items():
+        found = tensorfiles.mapped(tensor)
+        np.testing.assert_array_equal(found, values[name])
+        assert found.dtype == values[name].dtype
+        found[:] = 0  # touches no file
+    assert io.sha256(tmp_path / "some.safetensors") == before
+
+
 def test_torch_tensors_are_found_and_read(save):
     whole = np.arange(12, dtype=np.float32).reshape(3, 4)
     state = collections.OrderedDict(
