@@ -39,12 +39,13 @@ SIDES = ("plain", "datasets", "padded", "packed", "limit")
 TARGETS = {"padded": 8, "packed": 20}  # times faster than plain
 CPU_LIMIT, MEMORY_LIMIT, USEFUL_LIMIT = 15, 600, 0.975  # seconds, MB, fraction
 
-# Left in a file of its own by every Python process below it: what it ran, and what it used.
+# Left in a file of its own by every Python process below it: what it ran, and what it and its workers used.
 RECORDER = """
 import atexit, json, os, resource, sys, time
 def leave():
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    found = {{"argv": sys.argv, "cpu": used.ru_utime + used.ru_stime, "mb": used.ru_maxrss / 1024}}
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu, mb = sum(u.ru_utime + u.ru_stime for u in used), max(u.ru_maxrss for u in used) / 1024
+    found = {{"argv": sys.argv, "cpu": cpu, "mb": mb}}
     with open(os.path.join({folder!r}, f"{{os.getpid()}}.json"), "w") as file:
         json.dump(found, file)
 atexit.register(leave)

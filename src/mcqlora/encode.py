@@ -193,13 +193,13 @@ class Documents(Sequence[Document]):
 
     def __init__(self, ids: np.ndarray, shapes: np.ndarray) -> None:
         self.lengths = shapes[:, 0]
-        self._ids, self._shapes = ids, shapes.tolist()
+        self._ids, self._shapes = ids, shapes
 
     def __len__(self) -> int:
         return len(self._shapes)
 
     def __getitem__(self, index: int) -> Document:
-        length, n_prompt, start = self._shapes[index]
+        length, n_prompt, start = self._shapes[index].tolist()
         return Document(self._ids[start : start + length], n_prompt)
 
 

@@ -5,7 +5,6 @@ An order is a string such as "CABD": its i-th letter is the original letter of t
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import cache
 from itertools import permutations
 
@@ -47,16 +46,15 @@ def orders(question: dict, seed: int, copies: int = 6, pinned: str = "") -> list
     """
     answer = question["answer"]
     uniforms = iter(io.rng(seed, "order", question["id"]).random(2 * copies).tolist())
-    chosen, shown = [IDENTITY], Counter({answer: 1})
+    chosen, shown = [IDENTITY], {letter: int(letter == answer) for letter in LETTERS}
     unused = _by_letter(answer, pinned)
     unused[answer].remove(IDENTITY)
     while len(chosen) < copies:
         if not any(unused.values()):
             unused = _by_letter(answer, pinned)
-        least = min(shown[letter] for letter in unused if unused[letter])
-        letter = _pick(
-            [letter for letter in unused if unused[letter] and shown[letter] == least], next(uniforms)
-        )
+        free = [letter for letter in LETTERS if unused[letter]]
+        least = min([shown[letter] for letter in free])
+        letter = _pick([letter for letter in free if shown[letter] == least], next(uniforms))
         order = _pick(unused[letter], next(uniforms))
         unused[letter].remove(order)
         shown[letter] += 1
@@ -86,9 +84,9 @@ def reference_orders(question: dict, seed: int = 42, copies: int = 6, pinned: st
     """
     allowed = permitted(pinned)
     generator = io.rng(seed, "reference order", question["id"])
-    chosen = [IDENTITY, *(allowed[1 + index] for index in generator.permutation(len(allowed) - 1))]
+    chosen = [IDENTITY, *(allowed[1 + index] for index in generator.permutation(len(allowed) - 1).tolist())]
     while len(chosen) < copies:
-        chosen += [allowed[index] for index in generator.permutation(len(allowed))]
+        chosen += [allowed[index] for index in generator.permutation(len(allowed)).tolist()]
     return chosen[:copies]
 
 
