@@ -41,7 +41,6 @@ class SegmentEncoder:
     """
 
     def __init__(self, processor: SentencePieceProcessor) -> None:
-        self._processor = processor
         settings = tokenizer.settings(processor)
         if not _can_cut(settings):
             self.int32 = _int32(processor.encode)
@@ -52,9 +51,6 @@ class SegmentEncoder:
 
     def __call__(self, text: str) -> list[int]:
         return array("i", self.int32(text)).tolist()
-
-    def __reduce__(self) -> tuple[type[SegmentEncoder], tuple[SentencePieceProcessor]]:
-        return SegmentEncoder, (self._processor,)
 
 
 def _by_lines(encode: Encode, pairs: Pairs) -> Int32:

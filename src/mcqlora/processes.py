@@ -21,10 +21,22 @@ def die_with_parent() -> None:
 def each_in_its_own(function: Callable[[T], R], arguments: Sequence[T]) -> list[R]:
     """`[function(argument) for argument in arguments]`, each in a process of its own; a single one in this.
 
-    Function, arguments and results must pickle. The first error is raised here, when all have ended.
+    Processes inherit function and arguments; results must pickle. The first error is raised here, when all
+    have ended.
     """
     if len(arguments) < 2:
         return [function(argument) for argument in arguments]
-    fork = multiprocessing.get_context("fork")  # imports and pages of this process are shared
-    with ProcessPoolExecutor(len(arguments), fork, initializer=die_with_parent) as pool:
-        return list(pool.map(function, arguments))
+    fork, told = multiprocessing.get_context("fork"), (function, arguments)
+    with ProcessPoolExecutor(len(arguments), fork, initializer=_inherit, initargs=told) as pool:
+        return list(pool.map(_call, range(len(arguments))))
+
+
+def _inherit(function: Callable, arguments: Sequence) -> None:
+    global _inherited
+    die_with_parent()
+    _inherited = function, arguments
+
+
+def _call(index: int) -> object:
+    function, arguments = _inherited
+    return function(arguments[index])
