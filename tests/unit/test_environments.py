@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 ENVS = ROOT / "envs"
 DEVICES = ("cpu", "ascend")
 REGISTRIES = (
-    r"(?:pypi|pythonhosted|anaconda|npmjs|debian|tsinghua|aliyun|ustc|huaweicloud)\.(?:org|com|net|edu|cn)"
+    r"(?:pypi|pythonhosted|anaconda|npmjs|debian|tsinghua|aliyun|ustc|\b(?:repo|mirrors)\.huaweicloud)"
+    r"\.(?:org|com|net|edu|cn)"
 )
 
 
@@ -70,7 +71,7 @@ def test_what_is_asked_for_is_locked(name):
     locked = doctor.pins(lock(name))
     for line in (ENVS / "cpu.in").read_text().splitlines():
         if line[:1].isalpha():
-            package, _, version = line.partition("==")
+            package, _, version = line.partition("#")[0].strip().partition("==")
             assert version in ("", locked[doctor.normal(package)]), line
 
 
