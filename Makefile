@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN ?=
 PARITY := .venv-parity
 
-.PHONY: run test doctor slow faults parity lint lock clean
+.PHONY: run test doctor slow faults slurm parity lint lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
@@ -23,6 +23,10 @@ slow: $(VENV)/installed
 
 faults: $(VENV)/installed
 	@$(BIN)/python -m pytest -rs -m faults
+
+# Through a real Slurm of two nodes; root, and Debian's packages, which are installed if they are missing.
+slurm: $(VENV)/installed
+	@$(BIN)/python -m pytest -rs -m slurm
 
 # Our networks and exports against transformers and peft, in a venv of its own: torch has no place beside MindSpore.
 parity: $(VENV)/installed $(PARITY)/installed

@@ -1,0 +1,163 @@
+"""The tiny workflow through a real Slurm makes what a local run makes, and its jobs get what they ask for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from itertools import combinations
+
+import pytest
+
+from tests.faults.processes import at_work, running, wait_until
+from tests.workflow.conftest import ROOT, TINY
+
+TARGET = "results/tiny/training/training.json"
+MADE = (
+    *(f"results/tiny/adapters/checkpoint_{k}.safetensors" for k in range(1, 6)),
+    "results/tiny/training/history.csv",
+)
+
+pytestmark = pytest.mark.slurm
+
+
+def start(cluster, folder, *arguments, **train):
+    """Snakemake as it is started on a login node; `train` are its changed keys."""
+    changes = [f"train={{{', '.join(f'{key}: {value}' for key, value in train.items())}}}"] if train else []
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *("--workflow-profile", str(ROOT / "profiles" / "slurm"), "--configfile", str(TINY)),
+        *("--directory", str(folder), *arguments, "--config", "gres=npu", *changes),
+    ]
+    environment = {k: v for k, v in cluster.environment.items() if k != "MCQLORA_MASTER"}
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(process):
+    said, _ = process.communicate()
+    assert process.returncode == 0, said[-5000:]
+
+
+def since(cluster, before):
+    """The jobs that are new since `before`."""
+    known = {job.id for job in before}
+    return [job for job in cluster.jobs() if job.id not in known]
+
+
+def of_rule(jobs, rule):
+    return [
+        job for job in jobs if job.rule == f"rule_{rule}" or job.rule.startswith(f"rule_{rule}_wildcards")
+    ]
+
+
+def npus(job):
+    """All those of a job's nodes together."""
+    counted = dict(part.split("=") for part in job.tres.split(","))
+    return int(counted.get("gres/npu", 0))
+
+
+def together(first, second):
+    """Whether two jobs ran at once."""
+    return first.start < second.end and second.start < first.end
+
+
+def artefacts(folder):
+    """Every file of the results, the summary's seconds aside."""
+    results = folder / "results" / "tiny"
+    made = {path.relative_to(results): path.read_bytes() for path in results.rglob("*") if path.is_file()}
+    for name, content in made.items():
+        if name.name == "summary.json":
+            summary = json.loads(content)
+            assert summary.pop("seconds")
+            made[name] = summary
+    return made
+
+
+@pytest.fixture(scope="module")
+def untrained(finished, tmp_path_factory):
+    """Makes folders with all that comes before the training."""
+
+    def copy():
+        folder = tmp_path_factory.mktemp("untrained").resolve() / "run"
+        shutil.copytree(finished, folder)
+        shutil.rmtree(folder / "results/tiny/training")
+        shutil.rmtree(folder / "runs")
+        return folder
+
+    return copy
+
+
+@pytest.fixture(scope="module")
+def through(cluster, tmp_path_factory):
+    """A folder in which the tiny workflow has run through Slurm, and the jobs that this took."""
+    folder, before = tmp_path_factory.mktemp("through"), cluster.jobs()
+    finish(start(cluster, folder))
+    return folder, since(cluster, before)
+
+
+def test_the_same_artefacts_as_a_local_run(finished, through):
+    assert artefacts(through[0]) == artefacts(finished)
+
+
+def test_shards_and_evaluations_run_side_by_side(through):
+    _, jobs = through
+    assert all(job.state == "COMPLETED" for job in jobs)
+    for rule, count in (("shard", 3), ("evaluate", 6)):
+        found = of_rule(jobs, rule)
+        assert len(found) == count
+        assert any(together(*pair) for pair in combinations(found, 2)), found
+
+
+def test_trainings_ask_for_npus_and_trifles_for_no_job(through):
+    _, jobs = through
+    assert {job.rule: npus(job) for job in jobs if npus(job)} == {"rule_base": 1, "rule_train": 2}
+    assert len(jobs) == 1 + 3 + 2 + 6 + 4  # data, shards, base and training, evaluations, report and exports
+    assert not of_rule(jobs, "configs")
+
+
+def test_a_second_run_sends_no_job(cluster, through):
+    before = cluster.jobs()
+    finish(start(cluster, through[0]))
+    assert since(cluster, before) == []
+
+
+def test_a_training_over_two_nodes_that_was_cancelled_makes_the_same_adapters(cluster, finished, untrained):
+    folder, before = untrained(), cluster.jobs()
+    with start(cluster, folder, TARGET, nodes=2) as first:
+        assert wait_until(lambda: len(running(folder, "worker.py")) >= 3 or first.poll() is not None, 600)
+        assert first.poll() is None, first.stdout.read()[-5000:]
+        os.kill(first.pid, signal.SIGINT)
+        first.communicate()
+    assert first.returncode != 0
+    assert wait_until(lambda: not at_work(folder) and cluster.queued("all") == 0, 120), at_work(folder)
+    (cancelled,) = since(cluster, before)
+    assert cancelled.state.startswith("CANCELLED")
+
+    before = cluster.jobs()
+    finish(start(cluster, folder, TARGET, nodes=2))
+    (job,) = since(cluster, before)
+    assert (job.state, job.nodes, npus(job)) == ("COMPLETED", "n[1-2]", 2)
+    for name in MADE:
+        assert (folder / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def test_two_trainings_are_never_on_the_same_npus(cluster, untrained):
+    before = cluster.jobs()
+    cluster.tell("scontrol", "update", "nodename=n2", "state=drain", "reason=test")
+    try:
+        # A quarter of the CPUs and half of the memory each: only the four NPUs keep them apart.
+        trainings = [start(cluster, untrained(), TARGET, "--cores", "2", workers=4) for _ in range(2)]
+        waited = wait_until(lambda: cluster.queued("running") == 1 and cluster.queued("pending") == 1, 120)
+        for training in trainings:
+            finish(training)
+    finally:
+        cluster.tell("scontrol", "update", "nodename=n2", "state=resume")
+    first, second = of_rule(since(cluster, before), "train")
+    assert waited
+    assert [(job.state, job.nodes, npus(job)) for job in (first, second)] == [("COMPLETED", "n1", 4)] * 2
+    assert not together(first, second)
