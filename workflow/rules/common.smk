@@ -7,7 +7,7 @@ SOURCE = Path(workflow.basedir) / "src"
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 sys.path.insert(0, str(SOURCE))
 if workflow.remote_exec:  # on a cluster's node: the submitting host's process number means nothing here
-    os.environ["MCQLORA_MASTER"] = str(os.getpid())
+    os.environ.pop("MCQLORA_MASTER", None)
 os.environ.setdefault("MCQLORA_MASTER", str(os.getpid()))  # whose end ends the jobs, see mcqlora.cli
 
 from mcqlora import archives, preflight, wiring
