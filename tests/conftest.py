@@ -33,6 +33,6 @@ def s3(s3_server, monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")  # boto3 waits before each
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", f"127.0.0.1,{servers.DOMAIN}")
     yield s3_server
     buckets.client.cache_clear()

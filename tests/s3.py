@@ -20,6 +20,7 @@ from mcqlora.launch import die_with_parent, free_port
 
 KEY, SECRET = "TESTACCESSKEY", "test/secret+that-is-nowhere-to-be-found"
 BUCKET = "shelf"
+DOMAIN = "s3.test"  # a bucket may also be named before it: shelf.s3.test
 
 
 class Server:
@@ -73,6 +74,7 @@ def serve(folder: Path) -> Iterator[Server]:
         *("-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
         *(f"-{name}={port}" for name, port in ports.items()),
         *("-s3", f"-s3.config={folder}/identities.json", "-s3.autoCreateBucket=false"),
+        f"-s3.domainName={DOMAIN}",
         *("-s3.port.iceberg=0", "-s3.port.lance=0"),  # fixed ports, which two servers would share
         *("-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=20"),
         *(f"-{part}.localSocket={folder}/{part}.sock" for part in ("filer", "s3")),

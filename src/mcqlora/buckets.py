@@ -19,7 +19,9 @@ SHA256 = "sha256"  # the metadata that says what an object's bytes are
 
 _REMEDIES = {
     "NoSuchBucket": "no such bucket; create it, or mend the address or s3.endpoint",
-    "NoSuchKey": "no such object; mend the address",
+    "NoSuchKey": "no such object; mend the address, or set s3.addressing: virtual, as OBS wants",
+    "SecondLevelDomainForbidden": "the service wants s3.addressing: virtual",
+    "VirtualHostDomainRequired": "the service wants s3.addressing: virtual",
     "PreconditionFailed": "it changed while it was fetched; run again",
 }
 _DENIED = "look at the credentials, and at what they may do with this bucket"

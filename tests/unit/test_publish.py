@@ -2,12 +2,13 @@
 
 import json
 import os
+import socket
 
 import pytest
 
 from mcqlora import buckets, io, publish
 from mcqlora.errors import UserError
-from tests.s3 import BUCKET, KEY, SECRET, Cutter
+from tests.s3 import BUCKET, DOMAIN, KEY, SECRET, Cutter
 
 BIG = bytes(range(256)) * (9 << 12)  # 9 MiB: two parts of a multipart upload
 FILES = {
@@ -98,6 +99,21 @@ def test_the_bucket_may_be_the_whole_place(run, s3):
     done = publish.publish(files, f"s3://{BUCKET}", made, where(s3.endpoint))
     assert done.address == f"s3://{BUCKET}/whole-bucket/manifest.json"
     assert s3.get("whole-bucket/report.md") == b"a report"
+
+
+def test_buckets_named_before_the_host_as_obs_wants(run, tmp_path, s3, prefix, monkeypatch):
+    def resolve(host, *arguments, **more):
+        asked.add(host)
+        return real("127.0.0.1", *arguments, **more)
+
+    asked, real = set(), socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    place = where(s3.endpoint.replace("127.0.0.1", DOMAIN)) | {"addressing": "virtual"}
+    files = publish.local_files([run / "report.md"], run)
+    made = publish.manifest("mine", files, CONFIG, VERSIONS)
+    done = publish.publish(files, f"s3://{BUCKET}/{prefix}", made, place)
+    publish.fetch_run(done.address, tmp_path / "back", place)
+    assert asked == {f"{BUCKET}.{DOMAIN}"} and s3.get(f"{prefix}/mine/report.md") == b"a report"
 
 
 def test_only_the_wanted_files_are_fetched(run, tmp_path, s3, prefix):
