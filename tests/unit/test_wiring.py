@@ -359,3 +359,40 @@ def test_a_fragment_does_not_change_with_keys_of_others(fragment):
     """So an unrelated key re-runs nothing."""
     foreign = {"run": "other", "demo__seed": 8, "train__retries": 3, "evaluate__protocol": "letter"}
     assert fragment(settings(**foreign)) == fragment(settings())
+
+
+def test_inputs_by_address_become_downloads():
+    hashes = {"config.json": "1" * 64, "tokenizer.model": "2" * 64}
+    made = given(
+        base__path="s3://bucket/net/",
+        base__sha256=hashes,
+        tokenizer__path=None,
+        evaluate__squad="https://host/dev.json?token=1",
+        evaluate__squad_sha256="3" * 64,
+        benchmarks=[{"name": "ferns", "layout": "mmlu", "language": "en", "path": "S3://bucket/f.tar.gz"}],
+    )
+    wiring.check(made)
+    s3 = {"endpoint": None, "region": None, "addressing": "auto"}
+    assert wiring.fetched(made) == {
+        "ferns.tar.gz": {"address": "S3://bucket/f.tar.gz", "s3": s3, "sha256": None},
+        "tokenizer.model": {"address": "s3://bucket/net/tokenizer.model", "s3": s3, "sha256": "2" * 64},
+        "reading.json": {"address": "https://host/dev.json?token=1", "s3": None, "sha256": "3" * 64},
+        "base-config/config.json": {"address": "s3://bucket/net/config.json", "s3": s3, "sha256": "1" * 64},
+    }
+    assert list(wiring.fetched_archives(made)) == ["ferns.tar.gz"]
+    assert wiring.fetched_base(made) == {"address": "s3://bucket/net/", "s3": s3, "sha256": hashes}
+    assert wiring.base_files(made, "downloads") == ["downloads/base-config/config.json", "downloads/base"]
+    assert wiring.peft_base(made, "downloads", "exported") == "downloads/base"
+
+
+def test_nothing_is_downloaded_by_default():
+    assert wiring.fetched(settings()) == {} and wiring.fetched_base(settings()) is None
+
+
+def test_the_published_configuration_has_no_secrets_of_addresses_and_not_where_it_goes():
+    path = "https://me:secret@host/f.zip?token=secret"
+    entry = {"name": "ferns", "layout": "mmlu", "language": "en", "path": path}
+    made = wiring.recipe(settings(benchmarks=[entry], publish__to="s3://bucket"))
+    assert made["benchmarks"][0]["path"] == "https://host/f.zip" and "secret" not in str(made)
+    assert set(settings()) - set(made) == {"s3", "publish", "fetch_run", "plan"}
+    assert made["train"] == settings()["train"]

@@ -12,7 +12,9 @@ ENCODED = {"encode", "pack", "shard"}
 AFTER_SPLIT = {"split", "data_card"} | ENCODED | AFTER_TRAIN
 AFTER_SHUFFLE = {"shuffle"} | AFTER_SPLIT
 AFTER_READ = {"read", "alpaca", "groups"} | AFTER_SHUFFLE
+FETCHED_TOKENIZER = {"fetch", "tokenizer", "configs"} | ENCODED
 
+HASH = "0" * 64
 ISLANDS = (
     "{{name: island_en, layout: mmlu, path: island_en, language: en, licence: {licence}}}, "
     "{{name: island_zh, layout: cmmlu, path: island_zh, language: zh}}"
@@ -63,6 +65,19 @@ CHANGES = {
     "train.checkpoint_interval=2": AFTER_TRAIN,
     "train.evaluation_batch_size=1": AFTER_TRAIN,
     "model.vocab_size=1200": {"configs"} | AFTER_BASE,
+    f"tokenizer={{path: 's3://bucket/t.model', sha256: {HASH}}}": FETCHED_TOKENIZER | AFTER_BASE,
+    f"base={{path: 's3://bucket/net', sha256: {{config.json: {HASH}}}}}": FETCHED_TOKENIZER
+    | {"fetch_base", "base"}
+    | AFTER_TRAIN,
+    f"evaluate={{squad: 's3://bucket/dev.json', squad_sha256: {HASH}}}": {"fetch", "evaluate", "report"},
+    "s3.endpoint=http://127.0.0.1:1": set(),
+    "s3.region=x": set(),
+    "s3.addressing=path": set(),
+    "publish.to=s3://bucket": set(),
+    "publish.parts=[data]": set(),
+    "fetch_run.manifest=s3://bucket/manifest.json": set(),
+    f"fetch_run.sha256={HASH}": set(),
+    "fetch_run.files=[x]": set(),
     "plan.devices=3": set(),
     "plan.tokens_per_second=5": set(),
     "plan.source=guess": set(),
