@@ -31,6 +31,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/export.smk"
 include: "workflow/rules/publish.smk"
+include: "workflow/rules/verify.smk"
 
 
 # Not sent to a cluster: what is over in a second, and downloads, since a cluster's nodes may have no way out.
@@ -46,6 +47,7 @@ localrules:
     reckon,
     plan,
     publish,
+    verify,
 
 
 rule all:

@@ -39,7 +39,8 @@ def build(
     found = texts(corpus)
     if rows is not None and rows < len(found):
         found = sorted(found, key=lambda text: io.digest(optimization["seed"], text))[:rows]
-    key = io.digest(model, optimization, workers, epochs, found, io.sha256(tokenizer_path))[:16]
+    settings = (model, optimization, workers, epochs, device)
+    key = io.digest(settings, found, io.sha256(tokenizer_path), training.code(worker))[:16]
     with training.workplace(runs / key, "base") as place:
         file = place.directory / "corpus.mindrecord"
         size = seq_length + 1

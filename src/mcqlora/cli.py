@@ -1,4 +1,4 @@
-"""What every workflow script does around its work: log, one line on an error, end with the main process."""
+"""What every workflow script does around its work: log, one line on errors, record, end with the main run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TextIO
 
-from mcqlora import io
+from mcqlora import io, provenance
 from mcqlora.errors import UserError
 
 MASTER = "MCQLORA_MASTER"  # set in the Snakefile: the process whose end ends every job
@@ -27,14 +27,16 @@ class Terminal(NamedTuple):
 
 
 @contextlib.contextmanager
-def job(log: str) -> Iterator[Terminal]:
-    """Run a job's body; yields the terminal, for results that are printed and for progress.
+def job(snakemake: Any) -> Iterator[Terminal]:
+    """Run the body of the job that Snakemake describes so; yields the terminal, for results and for progress.
 
-    All that the body prints goes to `log`. A `UserError` becomes one line on the terminal, any other
-    exception one line that names the log, where the traceback stands; both exit with 1. If the main Snakemake
-    process dies, this process and all that it started are killed, so that nothing writes after it.
+    All that the body prints goes to the job's log. When it has ended well, what it made is recorded, see
+    `provenance`. A `UserError` becomes one line on the terminal, any other exception one line that names the
+    log, where the traceback stands; both exit with 1. If the main Snakemake process dies, this process and
+    all that it started are killed, so that nothing writes after it.
     """
     end_with(os.environ.get(MASTER))
+    log = snakemake.log[0]
     output, terminal = os.dup(1), os.dup(2)
     os.environ["LOG_MF_PATH"] = str(Path(log).with_suffix("").resolve())  # else MindFormers makes ./output
     with _log(log) as file:
@@ -47,6 +49,13 @@ def job(log: str) -> Iterator[Terminal]:
                 open(terminal, "w", encoding="utf-8", closefd=False) as progress,
             ):
                 yield Terminal(results, progress)
+            provenance.write(
+                outputs=snakemake.output,
+                inputs=snakemake.input,
+                rule=snakemake.rule,
+                params=snakemake.params,
+                scripts=Path(snakemake.scriptdir),
+            )
         except UserError as error:
             _say(terminal, str(error))
             raise SystemExit(1) from None

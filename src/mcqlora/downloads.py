@@ -140,3 +140,12 @@ def without_secrets(address: str) -> str:
         return address
     parts = urlsplit(address)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def shown(value: Any) -> Any:
+    """Settings or parameters, every address in them without secrets."""
+    if isinstance(value, Mapping):
+        return {key: shown(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shown(item) for item in value]
+    return without_secrets(value) if isinstance(value, str) and archives.is_address(value) else value

@@ -138,7 +138,7 @@ def ready(
     tokenizer_path: str,
     runs: str,
     network: dict,
-    lora: dict,
+    lora: dict | None,
     device: str,
     seq_length: int,
     batch_size: int,
@@ -150,6 +150,7 @@ def ready(
 
     Args:
         runs: what the network says is kept below it, see `kept`.
+        lora: that of `adapter`; the base needs none.
         share: of several processes that ask the same, each feeds its share of the batches.
     """
     processor = tokenizer.load(tokenizer_path)
@@ -160,7 +161,8 @@ def ready(
     @functools.cache
     def built() -> scoring.Forward:
         tuned = adapters.read(adapter) if adapter else {}
-        weights = adapters.Merged(Path(base) / "model.safetensors", tuned, lora["alpha"] / lora["rank"])
+        scale = lora["alpha"] / lora["rank"] if lora else 1.0
+        weights = adapters.Merged(Path(base) / "model.safetensors", tuned, scale)
         return scoring.load(config, device, weights, str(adapter or base))
 
     return Model(
@@ -177,10 +179,10 @@ def ready(
     )
 
 
-def kept(runs: Path, base: Path, adapter: str | None, lora: dict, config: dict) -> Path:
+def kept(runs: Path, base: Path, adapter: str | None, lora: dict | None, config: dict) -> Path:
     """The file of the network's sayings: its name is made from all that decides them, the code among it."""
     files = [io.sha256(path) for path in (base / "model.safetensors", adapter) if path]
-    code = fingerprint.fingerprint(Path(scoring.__file__), Path(scoring.__file__).parents[1])
+    code = fingerprint.fingerprint(Path(scoring.__file__))
     versions = [version(name) for name in ("mindspore", "mindformers")]
     return runs / io.digest(files, lora, config, code, versions)[:16] / "evaluation.jsonl"
 

@@ -5,48 +5,86 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGE = "mcqlora"
+SOURCE = Path(__file__).parents[1]  # the folder that holds the package
+RECORDING = {"cli", "provenance", "fingerprint"}  # what they log and record decides no result
+DISTRIBUTIONS = {"yaml": "PyYAML"}  # of imported names that are not their distribution's
 
 
-def fingerprint(script: Path, source: Path) -> str:
-    """Hex hash over the syntax trees of `script` and of the package modules that it imports, directly or not.
+def fingerprint(*scripts: Path, source: Path = SOURCE) -> str:
+    """Hex hash over the syntax trees of `scripts` and of what they import of the package, directly or not.
 
     Comments, layout and docstrings don't count. `source` is the folder that holds the package.
     """
     # Pairs, not a mapping: scripts/base.py and the package's base.py have one name.
-    hashes = sorted((path.name, _tree_hash(path)) for path in closure(script, source))
+    hashes = sorted((path.name, _tree_hash(path)) for path in closure(*scripts, source=source))
     return hashlib.sha256(repr(hashes).encode()).hexdigest()[:16]
 
 
-def closure(script: Path, source: Path) -> set[Path]:
-    """`script` and the files of the package that it imports, directly or through one another."""
+def closure(*scripts: Path, source: Path = SOURCE) -> set[Path]:
+    """`scripts` and what they import of the package, directly or through one another; without `RECORDING`."""
     seen: set[Path] = set()
-    waiting = [Path(script)]
+    waiting = [Path(script) for script in scripts]
     while waiting:
         path = waiting.pop()
         if path in seen:
             continue
         seen.add(path)
-        waiting += [source / PACKAGE / f"{name}.py" for name in _imports(path)]
+        waiting += [source / PACKAGE / f"{name}.py" for name in _own(path)]
+        waiting += [file for file in (source / PACKAGE / "__init__.py",) if _own(path) and file.exists()]
     return seen
 
 
-@functools.cache
-def _imports(path: Path) -> tuple[str, ...]:
-    modules = set()
+def software(*scripts: Path, source: Path = SOURCE) -> dict[str, str]:
+    """Versions of Python and of the libraries that the closure of `scripts` imports, by distribution."""
+    names = {name.split(".")[0] for path in closure(*scripts, source=source) for name in _imports(path)}
+    found = {"Python": ".".join(map(str, sys.version_info[:3]))}
+    for name in sorted(names - {PACKAGE, "__future__"} - sys.stdlib_module_names):
+        distribution = DISTRIBUTIONS.get(name, name)
+        try:
+            found[distribution] = version(distribution)
+        except PackageNotFoundError:
+            found[distribution] = "not installed"
+    return found
+
+
+def _own(path: Path) -> list[str]:
+    """Modules of the package that a file imports, but `RECORDING`, sorted."""
+    names = {name.split(".")[1] for name in _imports(path) if name.startswith(PACKAGE + ".")}
+    return sorted(names - RECORDING)
+
+
+def _once(read):
+    """`read(path)`, once for every state of the file."""
+    cached = functools.cache(lambda path, *state: read(path))
+
+    @functools.wraps(read)
+    def wrapped(path: Path):
+        state = path.stat()
+        return cached(path, state.st_mtime_ns, state.st_size)
+
+    return wrapped
+
+
+@_once
+def _imports(path: Path) -> frozenset[str]:
+    """Dotted names that a file imports; of the package, its modules."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module == PACKAGE:
-            modules |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE + "."):
-            modules.add(node.module.split(".")[1])
+            names |= {f"{PACKAGE}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
         elif isinstance(node, ast.Import):
-            modules |= {a.name.split(".")[1] for a in node.names if a.name.startswith(PACKAGE + ".")}
-    return tuple(sorted(modules))
+            names |= {alias.name for alias in node.names}
+    return frozenset(names)
 
 
-@functools.cache
+@_once
 def _tree_hash(path: Path) -> str:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):

@@ -10,12 +10,13 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mcqlora import adapters, checkpoints, history, io, packing, tensorfiles
+from mcqlora import adapters, checkpoints, fingerprint, history, io, packing, tensorfiles
 from mcqlora.errors import UserError
 from mcqlora.launch import exclusive, launch, next_attempt
 from mcqlora.schedule import Schedule, evenly, plan_steps
@@ -338,7 +339,9 @@ def finetune(
         *records.verified(train_files, [part["sha256"] for part in encoded]),
         *records.verified(valid_files, [part["sha256"] for part in checked]),
     ]
-    key = io.digest(model, optimization, workers, epochs, list(schedule), patience, sorted(inputs))[:16]
+    batch = evaluation_batch(records.count_rows(valid_files), workers, batch_size, evaluation_batch_size)
+    settings = (model, optimization, workers, epochs, list(schedule), patience, batch, device)
+    key = io.digest(settings, sorted(inputs), code(worker))[:16]
     with workplace(runs / key, "lora") as place:
         place.run(
             worker,
@@ -350,9 +353,7 @@ def finetune(
             epochs=epochs,
             train_files=train_files,
             valid_files=valid_files,
-            evaluation_batch=evaluation_batch(
-                records.count_rows(valid_files), workers, batch_size, evaluation_batch_size
-            ),
+            evaluation_batch=batch,
             recompute=recompute,
             base=base / "model.safetensors",
             rows=None if used == available else used,
@@ -388,6 +389,15 @@ def finetune(
         },
         indent=True,
     )
+
+
+def code(worker: Path) -> list[str]:
+    """What decides a training besides its settings and files: our code, and the versions of what it runs on.
+
+    Part of the name of a training's folder in `runs/`: other code does not take what this one has trained.
+    """
+    versions = [version(name) for name in ("mindspore", "mindformers")]
+    return [fingerprint.fingerprint(worker, Path(__file__)), *versions]
 
 
 def network_of(base: Path, network: dict) -> dict:

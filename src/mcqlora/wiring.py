@@ -225,17 +225,7 @@ def check_fetch_run(config: Config) -> None:
 def recipe(config: Config) -> Config:
     """What of the configuration made the run, without what an address may say of passwords and tokens."""
     others = ("s3", "publish", "fetch_run", "plan")
-    return {key: _shown(value) for key, value in config.items() if key not in others}
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _shown(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_shown(item) for item in value]
-    return (
-        downloads.without_secrets(value) if isinstance(value, str) and archives.is_address(value) else value
-    )
+    return {key: downloads.shown(value) for key, value in config.items() if key not in others}
 
 
 def sources(config: Config, root: str, fetched: str) -> list[dict[str, Any]]:
@@ -275,6 +265,12 @@ def licences(config: Config) -> dict[str, str | None]:
 
 def sizes(config: Config) -> dict[str, Any]:
     return {"seed": config["shuffle"]["seed"]} | {key: config["holdout"][key] for key in ("valid", "test")}
+
+
+def tokenizer(config: Config) -> dict[str, Any]:
+    """A given model has its own size."""
+    path = config["tokenizer"]["path"]
+    return {"path": path, "vocab_size": None if path else config["tokenizer"]["vocab_size"]}
 
 
 def row_size(config: Config, part: str) -> int:
@@ -386,11 +382,11 @@ def plan(config: Config, npus: int | None) -> dict[str, Any]:
     } | {key: part[key] for key in STEPS}
 
 
-def asking(config: Config) -> dict[str, Any]:
-    """What every evaluation needs to ask a network."""
+def asking(config: Config, tuned: bool = True) -> dict[str, Any]:
+    """What every evaluation needs to ask a checkpoint, or the base, for which no key of LoRA counts."""
     return {
         "network": network(config),
-        "lora": lora(config),
+        "lora": lora(config) if tuned else None,
         "device": config["device"],
         "seq_length": config["encode"]["seq_length"],
         "batch_size": config["evaluate"]["batch_size"],
@@ -398,9 +394,9 @@ def asking(config: Config) -> dict[str, Any]:
     }
 
 
-def evaluate(config: Config) -> dict[str, Any]:
+def evaluate(config: Config, tuned: bool = True) -> dict[str, Any]:
     part = config["evaluate"]
-    return asking(config) | {
+    return asking(config, tuned) | {
         "choosing": {
             **{key: part[key] for key in ("protocols", "shots", "rotations")},
             "option_references": config["shuffle"]["option_references"],

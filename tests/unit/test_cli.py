@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mcqlora import io
 from mcqlora.cli import MASTER
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -14,11 +15,17 @@ LIMIT = 60  # seconds until a hanging test fails
 
 
 def start(body, folder, master=None):
-    """A Python process that runs `body` in `job("logs/job.log")`."""
+    """A Python process that runs `body` as a job: given -> results/run/made, logs/job.log."""
     code = (
         "import os, sys, time\nfrom mcqlora.cli import job\nfrom mcqlora.errors import UserError\n"
-        "print('before', flush=True)\nwith job('logs/job.log'):\n" + textwrap.indent(body, "    ")
+        "from types import SimpleNamespace\n"
+        "snakemake = SimpleNamespace(log=['logs/job.log'], output=['results/run/made'], input=['given'],"
+        " rule='rule', params={'code': 'job.py 1'}, scriptdir='.')\n"
+        "print('before', flush=True)\nwith job(snakemake):\n" + textwrap.indent(body, "    ")
     )
+    for name in ("results/run/made", "given", "job.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
     environment = {key: value for key, value in os.environ.items() if key != MASTER}
     environment |= {"PYTHONPATH": str(SOURCE)} | ({MASTER: str(master)} if master else {})
     return subprocess.Popen(
@@ -45,6 +52,15 @@ def test_all_that_a_job_prints_is_in_its_log(tmp_path):
     assert out == "before\n"
     assert err == ""
     assert sorted(log.split()) == ["child", "grumble", "said", "warned"]
+
+
+def test_a_job_that_ended_well_is_recorded_and_no_other(tmp_path):
+    record = tmp_path / "results/run/provenance/made.json"
+    run("raise UserError('no')", tmp_path)
+    assert not record.exists()
+    assert run("open('results/run/made', 'w').write('made')", tmp_path)[0] == 0
+    found = io.read_json(record)
+    assert found["sha256"] == io.sha256(tmp_path / "results/run/made") and found["code"] == "job.py 1"
 
 
 def test_a_user_error_is_one_line_and_exit_1(tmp_path):

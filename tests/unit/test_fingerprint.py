@@ -1,8 +1,9 @@
 from pathlib import Path
 
+import numpy
 import pytest
 
-from mcqlora.fingerprint import closure, fingerprint
+from mcqlora.fingerprint import closure, fingerprint, software
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = '''"""What it does."""
@@ -32,7 +33,7 @@ def make(tmp_path):
             (folder / "mcqlora" / f"{module}.py").write_text(text)
         (folder / "scripts").mkdir()
         (folder / "scripts" / name).write_text(script)
-        return fingerprint(folder / "scripts" / name, folder)
+        return fingerprint(folder / "scripts" / name, source=folder)
 
     return fingerprint_of
 
@@ -80,6 +81,41 @@ def test_text_that_is_no_docstring_counts(make):
     assert make(first=changed) != make(first=changed.replace("'text'", "'other'"))
 
 
+def test_the_package_itself_counts(make):
+    assert make(__init__="NUMBER = 5\n") != make(__init__="NUMBER = 6\n")
+
+
+def test_what_only_logs_and_records_does_not_count(make):
+    script = SCRIPT.replace("second import", "cli import")
+    assert make(script=script, cli="helper = 1\n") == make(script=script, cli="helper = 2\n")
+
+
+def test_a_file_that_was_changed_is_read_again(tmp_path):
+    (tmp_path / "job.py").write_text("print(1)\n")
+    before = fingerprint(tmp_path / "job.py", source=tmp_path)
+    (tmp_path / "job.py").write_text("print(10)\n")
+    assert fingerprint(tmp_path / "job.py", source=tmp_path) != before
+
+
+def test_several_scripts_count_together(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.py").write_text(f"print('{name}')\n")
+    paths = [tmp_path / "a.py", tmp_path / "b.py"]
+    assert fingerprint(*paths, source=tmp_path) == fingerprint(*reversed(paths), source=tmp_path)
+    assert fingerprint(*paths, source=tmp_path) != fingerprint(paths[0], source=tmp_path)
+
+
+def test_software_is_what_the_code_imports(tmp_path):
+    (tmp_path / "mcqlora").mkdir()
+    (tmp_path / "mcqlora" / "own.py").write_text("def later():\n    import yaml\n")
+    (tmp_path / "job.py").write_text(
+        "import os\nimport numpy.random\nimport no_such_one\nfrom mcqlora import own\n"
+    )
+    found = software(tmp_path / "job.py", source=tmp_path)
+    assert found.keys() == {"Python", "numpy", "PyYAML", "no_such_one"}
+    assert found["numpy"] == numpy.__version__ and found["no_such_one"] == "not installed"
+
+
 def test_a_script_may_have_the_name_of_a_module(make):
     assert make(name="first.py") != make(name="first.py", first=MODULES["first"].replace("+ 1", "+ 2"))
 
@@ -87,7 +123,7 @@ def test_a_script_may_have_the_name_of_a_module(make):
 def test_of_the_project():
     source = ROOT / "src"
     scripts = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
-    assert len({fingerprint(script, source) for script in scripts}) == len(scripts) > 5
-    train = {path.stem for path in closure(ROOT / "workflow" / "scripts" / "train.py", source)}
+    assert len({fingerprint(script, source=source) for script in scripts}) == len(scripts) > 5
+    train = {path.stem for path in closure(ROOT / "workflow" / "scripts" / "train.py", source=source)}
     assert {"training", "network", "adapters", "schedule", "io"} <= train
     assert not {"figures", "statistics", "squad"} & train

@@ -186,6 +186,19 @@ def test_a_split_that_leaks_needs_no_leak_items():
     assert wiring.evaluate(settings(split="recipe"))["choosing"]["leak_items"] == 0
 
 
+def test_a_given_tokenizer_has_its_own_size():
+    assert wiring.tokenizer(settings(tokenizer__path="a", tokenizer__vocab_size=300)) == {
+        "path": "a",
+        "vocab_size": None,
+    }
+    assert wiring.tokenizer(settings(tokenizer__vocab_size=300)) == {"path": None, "vocab_size": 300}
+
+
+def test_the_evaluation_of_the_base_knows_nothing_of_lora():
+    assert wiring.evaluate(settings(train__lora_rank=3), False) == wiring.evaluate(settings(), False)
+    assert wiring.evaluate(settings(train__lora_rank=3)) != wiring.evaluate(settings())
+
+
 def test_the_headline_is_no_business_of_the_evaluation():
     assert wiring.evaluate(settings()) == wiring.evaluate(settings(evaluate__protocol="letter"))
 

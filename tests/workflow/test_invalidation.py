@@ -1,100 +1,495 @@
-"""Which stages a change re-runs: the table that the README shows in short."""
+"""Which stages a change re-runs: the whole table, key by key and file by file, that README shows in short.
 
+Each row is a dry run on a finished result with that one key or file changed. What such a result was not made
+by is checked on `given` and `addressed`: the same files, which Snakemake was told to take for a result of
+given CSV files, tokenizer and weights, and of downloads.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import ROOT, rules, setting, snakemake
+from mcqlora import config as settings
+from tests.workflow.conftest import ROOT, TINY, DryRun, dry_runs, setting, snakemake
 
-AFTER_TRAIN = {"train", "evaluate", "report", "peft", "merged"}
-AFTER_BASE = {"base", "exported_base"} | AFTER_TRAIN
-ENCODED = {"encode", "pack", "shard"}
-AFTER_SPLIT = {"split", "data_card"} | ENCODED | AFTER_TRAIN
-AFTER_SHUFFLE = {"shuffle"} | AFTER_SPLIT
-AFTER_READ = {"read", "alpaca", "groups"} | AFTER_SHUFFLE
-FETCHED_TOKENIZER = {"fetch", "tokenizer", "configs"} | ENCODED
+GIVEN = Path(__file__).parent / "config" / "given.yaml"
+ADDRESSED = GIVEN.with_name("addressed.yaml")
+TARGETS = ("all", "reckon")
+ADDRESSED_TARGETS = (*TARGETS, "publish", "fetch_run")
 
-HASH = "0" * 64
-ISLANDS = (
-    "{{name: island_en, layout: mmlu, path: island_en, language: en, licence: {licence}}}, "
-    "{{name: island_zh, layout: cmmlu, path: island_zh, language: zh}}"
+NOTHING: set[str] = set()
+TUNED = {f"evaluate checkpoint_{k}" for k in range(1, 6)}
+EVALUATE = TUNED | {"evaluate base"}
+VALIDATE = {f"validate checkpoint_{k}" for k in range(1, 6)}
+CONFIGS, REPORT, RECKON = {"configs"}, {"report"}, {"reckon"}
+TRAIN = {"train", "peft", "merged"} | TUNED | REPORT
+TRAIN_PLAN = TRAIN | RECKON  # what also decides the plan
+LORA = TRAIN_PLAN | CONFIGS
+BASE = {"base", "exported_base"} | TRAIN | EVALUATE
+NETWORK = BASE | CONFIGS | RECKON
+ENCODE = {"encode", "pack", "shard"} | TRAIN_PLAN
+TEMPLATE = ENCODE | EVALUATE | CONFIGS | {"exported_base"}
+ROWS = ENCODE | NETWORK
+TOKENIZER = {"tokenizer"} | ROWS
+SPLIT = {"split", "data_card"} | ENCODE | EVALUATE
+SHUFFLE = {"shuffle"} | SPLIT
+READ = {"read", "alpaca", "groups"} | SHUFFLE
+EVERYTHING = {"demo"} | READ | TOKENIZER
+
+OURS = {"exported_base"}  # PEFT adapters name a given base
+
+
+def island(**changes: str) -> tuple[str]:
+    """The setting of `benchmarks` with a change of the first."""
+    entries = settings.read_yaml(ROOT / "config.yaml")["benchmarks"]
+    entries[0] |= changes
+    return (f"benchmarks={json.dumps(entries)}",)
+
+
+HASH = "a" * 64
+
+# key: (another value, what it re-runs). A tuple has all settings that belong together; None stands where only
+# `ADDRESSED_KEYS` can have another value.
+KEYS: dict[str, tuple[str | tuple[str, ...] | None, set[str]]] = {
+    "run": ("other", EVERYTHING),
+    "data": (
+        ("data=results/tiny/data", "tokenizer={path: x.model}", "base={text: train}"),
+        EVERYTHING - {"demo"},
+    ),
+    "recipe": ("reference", READ | TEMPLATE),
+    "split": ("official", SPLIT),
+    "device": ("Ascend", NETWORK),
+    "benchmarks.name": (island(name="isle"), READ),
+    "benchmarks.layout": (island(layout="cmmlu"), READ),
+    "benchmarks.path": (island(path="isle"), READ),
+    "benchmarks.sha256": (island(path="isle.zip", sha256=HASH), READ),
+    "benchmarks.licence": (island(licence="MIT"), {"data_card"}),
+    "benchmarks.language": (island(language="de"), READ),
+    "demo.seed": ("8", EVERYTHING),
+    "demo.repeats": ("3", EVERYTHING),
+    "read.on_bad_row": ("drop", READ),
+    "read.first_row_lost": ("true", READ),
+    "read.pandas_na": ("true", READ),
+    "read.drop_identical_options": ("false", READ),
+    "read.drop_contradictory": ("false", READ),
+    "shuffle.seed": ("7", SHUFFLE),
+    "shuffle.copies": ("4", SHUFFLE),
+    "shuffle.pin_references": ("false", SHUFFLE),
+    "shuffle.balance_letters": ("false", SHUFFLE),
+    "shuffle.reparse_options": ("true", SHUFFLE),
+    "shuffle.option_references.letters": (("shuffle={option_references: {en: {letters: [x]}}}",), SHUFFLE),
+    "shuffle.option_references.place": (("shuffle={option_references: {en: {place: [x]}}}",), SHUFFLE),
+    "shuffle.option_references.rest": (("shuffle={option_references: {en: {rest: [x]}}}",), SHUFFLE),
+    "holdout.valid": ("5", SPLIT),
+    "holdout.test": ("5", SPLIT),
+    "holdout.near_duplicate_threshold": ("0.9", {"groups"} | SPLIT),
+    "tokenizer.path": ("x.model", TOKENIZER),
+    "tokenizer.sha256": (None, NOTHING),
+    "tokenizer.vocab_size": ("1150", TOKENIZER),
+    "tokenizer.unused_marks": ("true", TEMPLATE),
+    "encode.seq_length": ("256", ROWS),
+    "encode.shards": ("3", ENCODE),
+    "encode.layout": ("packed", ENCODE),
+    "encode.on_long": ("truncate", ENCODE),
+    "encode.mask_full_rows": ("true", ENCODE),
+    "model.vocab_size": ("1200", NETWORK),
+    "model.hidden_size": ("64", NETWORK),
+    "model.num_layers": ("2", NETWORK),
+    "model.num_heads": ("4", NETWORK),
+    "model.n_kv_heads": ("1", NETWORK),
+    "model.intermediate_size": ("96", NETWORK),
+    "model.rms_norm_eps": ("1.0e-5", NETWORK),
+    "model.theta": ("500000", NETWORK),
+    "model.has_bias": ("false", NETWORK),
+    "model.init_std": ("0.05", NETWORK),
+    "base.path": ("results/tiny/export/merged", (TOKENIZER | TUNED) - {"exported_base"}),
+    "base.sha256": (None, NOTHING),
+    "base.text": ("train", BASE),
+    "base.rows": ("200", BASE),
+    "base.workers": ("2", BASE),
+    "base.epochs": ("2", BASE),
+    "base.batch_size": ("4", BASE),
+    "base.learning_rate": ("0.002", BASE),
+    "base.seed": ("1", BASE),
+    "train.rows": ("176", TRAIN_PLAN),
+    "train.workers": ("1", TRAIN_PLAN),
+    "train.nodes": ("2", RECKON),
+    "train.lora_rank": ("8", LORA),
+    "train.lora_alpha": ("16", LORA),
+    "train.lora_dropout": ("0.1", LORA),
+    "train.target_modules": (".*wq", LORA),
+    "train.epochs": ("2", TRAIN_PLAN),
+    "train.batch_size": ("4", TRAIN_PLAN),
+    "train.learning_rate": ("0.002", TRAIN),
+    "train.warmup_ratio": ("0.1", TRAIN_PLAN),
+    "train.weight_decay": ("0.1", TRAIN),
+    "train.loss_scale": ("1024", TRAIN),
+    "train.max_grad_norm": ("2.0", TRAIN),
+    "train.seed": ("1", TRAIN),
+    "train.evaluations": ("2", TRAIN_PLAN),
+    "train.checkpoints": ("6", TRAIN_PLAN),
+    "train.best": ("valid_accuracy", VALIDATE | {"merged"} | REPORT),
+    "train.patience": ("2", TRAIN),
+    "train.rendezvous_timeout": ("60", NOTHING),
+    "train.evaluation_interval": ("2", TRAIN_PLAN),
+    "train.checkpoint_interval": ("2", TRAIN_PLAN),
+    "train.evaluation_batch_size": ("1", TRAIN_PLAN),
+    "train.recompute": ("true", TRAIN_PLAN),
+    "train.retries": ("2", NOTHING),
+    "plan.devices": ("3", RECKON),
+    "plan.tokens_per_second": ("5", RECKON),
+    "plan.source": ("guess", RECKON),
+    "plan.memory_gb": ("5", RECKON),
+    "plan.disk_gb": ("5", RECKON),
+    "evaluate.protocol": ("letter", REPORT),
+    "evaluate.protocols": ("[answer, letter]", EVALUATE | REPORT),
+    "evaluate.shots": ("[0, 1]", EVALUATE | REPORT),
+    "evaluate.rotations": ("1", EVALUATE | REPORT),
+    "evaluate.leak_items": ("7", EVALUATE | REPORT),
+    "evaluate.workers": ("2", NOTHING),
+    "evaluate.batch_size": ("16", EVALUATE | REPORT),
+    "evaluate.seed": ("1", EVALUATE | REPORT),
+    "evaluate.generation_items": ("7", EVALUATE | REPORT),
+    "evaluate.generation_max_new_tokens": ("5", EVALUATE | REPORT | CONFIGS),
+    "evaluate.squad": ("squad/other.json", EVALUATE | REPORT),
+    "evaluate.squad_sha256": (None, NOTHING),
+    "evaluate.squad_items": ("5", EVALUATE | REPORT),
+    "evaluate.squad_max_new_tokens": ("4", EVALUATE | REPORT | CONFIGS),
+    "export.checkpoint": ("checkpoint_2", {"merged"}),
+    "s3.endpoint": ("https://s3.invalid", NOTHING),
+    "s3.region": ("north", NOTHING),
+    "s3.addressing": ("path", NOTHING),
+    "publish.to": ("s3://runs/others", NOTHING),
+    "publish.parts": ("[reports]", NOTHING),
+    "fetch_run.manifest": ("https://data.invalid/other.json", NOTHING),
+    "fetch_run.sha256": (HASH, NOTHING),
+    "fetch_run.files": ("[report.md]", NOTHING),
+    "gres": ("npu", NOTHING),
+}
+
+SCRIPTS = {
+    "alpaca": {"alpaca"} | REPORT,
+    "base": BASE,
+    "configs": CONFIGS,
+    "convert": NOTHING,  # see GIVEN_FILES
+    "data_card": {"data_card"},
+    "demo": EVERYTHING,
+    "encode": ENCODE,
+    "evaluate": EVALUATE | REPORT,
+    "evaluation_worker": EVALUATE | REPORT,
+    "export": {"merged", "exported_base"},
+    "doctor": NOTHING,  # as plan
+    "fetch": NOTHING,  # see ADDRESSED_FILES, as of the next two
+    "fetch_base": NOTHING,
+    "fetch_run": NOTHING,
+    "given_tokenizer": NOTHING,  # see GIVEN_FILES
+    "groups": {"groups"} | SPLIT,
+    "pack": ENCODE,
+    "peft": {"peft"},
+    "plan": NOTHING,  # runs whenever it is asked for, and makes nothing
+    "publish": NOTHING,  # see ADDRESSED_FILES
+    "read": READ,
+    "reckon": RECKON,
+    "report": REPORT,
+    "shard": ENCODE,
+    "shuffle": SHUFFLE,
+    "split": SPLIT,
+    "tokenizer": TOKENIZER,
+    "train": TRAIN,
+    "validate": NOTHING,  # see GIVEN_FILES
+    "verify": NOTHING,  # as plan
+    "worker": BASE,
+}
+
+# The text of the embedded benchmark is made with the wording, marks and orders of these modules.
+DEMO = "alpaca archives benchmarks demo errors io optionrefs prompt shuffle squad tokenizer __init__"
+MODULES = (
+    dict.fromkeys(DEMO.split(), EVERYTHING)
+    | dict.fromkeys("encode packing records".split(), ROWS)
+    | dict.fromkeys(
+        "adapters checkpoints history launch network schedule tensorfiles training".split(), NETWORK
+    )
+    | dict.fromkeys("cache evaluation protocols scoring subjects".split(), EVALUATE | REPORT)
+    | dict.fromkeys("canvas figures report robustness statistics summary".split(), REPORT)
+    | {
+        "base": BASE,
+        "datacard": {"data_card"},
+        "export": {"merged", "exported_base", "peft"},
+        "huggingface": {"merged", "exported_base", "peft"} | RECKON,
+        "markdown": {"data_card"} | REPORT,
+        "plan": RECKON,
+        "prediction": CONFIGS,
+        "processes": ROWS,
+        "splits": {"groups"} | SPLIT,
+    }
+    # What they log and record decides no result, and what config and wiring decide is itself compared.
+    | dict.fromkeys("cli fingerprint provenance config wiring".split(), NOTHING)
+    | dict.fromkeys("doctor preflight verify".split(), NOTHING)  # make nothing
+    | dict.fromkeys("buckets downloads publish".split(), NOTHING)  # see ADDRESSED_FILES
 )
 
-CHANGES = {
-    "train.lora_rank=8": {"configs"} | AFTER_TRAIN,
-    "train.learning_rate=0.002": AFTER_TRAIN,
-    "train.rows=176": AFTER_TRAIN,
-    "shuffle.seed=7": AFTER_SHUFFLE,
-    "shuffle.copies=4": AFTER_SHUFFLE,
-    "shuffle.pin_references=false": AFTER_SHUFFLE,
-    "shuffle.balance_letters=false": AFTER_SHUFFLE,
-    "shuffle.reparse_options=true": AFTER_SHUFFLE,
-    "shuffle.option_references={en: {place: [x]}}": AFTER_SHUFFLE,
-    "holdout.test=5": AFTER_SPLIT,
-    "holdout.near_duplicate_threshold=0.9": {"groups"} | AFTER_SPLIT,
-    "split=official": AFTER_SPLIT,
-    "read.on_bad_row=drop": AFTER_READ,
-    "base.epochs=2": AFTER_BASE,
-    "evaluate.generation_items=7": {"evaluate", "report"},
-    "evaluate.generation_max_new_tokens=5": {"configs", "evaluate", "report"},
-    "evaluate.protocol=letter": {"report"},
-    "evaluate.protocols=[answer, letter]": {"evaluate", "report"},
-    "evaluate.shots=[0, 1]": {"evaluate", "report"},
-    "evaluate.rotations=1": {"evaluate", "report"},
-    "evaluate.leak_items=7": {"evaluate", "report"},
-    "encode.on_long=truncate": ENCODED | AFTER_TRAIN,
-    "encode.mask_full_rows=true": ENCODED | AFTER_TRAIN,
-    "encode.layout=packed": ENCODED | AFTER_TRAIN,
-    "encode.shards=3": ENCODED | AFTER_TRAIN,
-    "tokenizer.unused_marks=true": {"configs", "exported_base"} | ENCODED | AFTER_TRAIN,
-    "tokenizer.vocab_size=1150": {"tokenizer", "configs"} | ENCODED | AFTER_BASE,
-    "model.init_std=0.05": {"configs"} | AFTER_BASE,
-    "demo.seed=8": {"demo", "tokenizer", "configs"} | AFTER_READ | AFTER_BASE,
-    "base.path=results/tiny/export/merged": {"tokenizer", "base", "configs"} | ENCODED | AFTER_TRAIN,
-    "export.checkpoint=checkpoint_2": {"merged"},
-    f"benchmarks=[{ISLANDS.format(licence='none')}]": {"data_card"},
-    "train.best=valid_accuracy": {"validate", "merged", "report"},
-    "evaluate.workers=2": set(),
-    "train.patience=2": AFTER_TRAIN,
-    "train.retries=2": set(),
-    "train.rendezvous_timeout=60": set(),
-    "train.nodes=2": set(),
-    "gres=npu": set(),
-    "train.recompute=true": AFTER_TRAIN,
-    "train.evaluation_interval=2": AFTER_TRAIN,
-    "train.checkpoint_interval=2": AFTER_TRAIN,
-    "train.evaluation_batch_size=1": AFTER_TRAIN,
-    "model.vocab_size=1200": {"configs"} | AFTER_BASE,
-    f"tokenizer={{path: 's3://bucket/t.model', sha256: {HASH}}}": FETCHED_TOKENIZER | AFTER_BASE,
-    f"base={{path: 's3://bucket/net', sha256: {{config.json: {HASH}}}}}": FETCHED_TOKENIZER
-    | {"fetch_base", "base"}
-    | AFTER_TRAIN,
-    f"evaluate={{squad: 's3://bucket/dev.json', squad_sha256: {HASH}}}": {"fetch", "evaluate", "report"},
-    "s3.endpoint=http://127.0.0.1:1": set(),
-    "s3.region=x": set(),
-    "s3.addressing=path": set(),
-    "publish.to=s3://bucket": set(),
-    "publish.parts=[data]": set(),
-    "fetch_run.manifest=s3://bucket/manifest.json": set(),
-    f"fetch_run.sha256={HASH}": set(),
-    "fetch_run.files=[x]": set(),
-    "plan.devices=3": set(),
-    "plan.tokens_per_second=5": set(),
-    "plan.source=guess": set(),
-    "plan.memory_gb=5": set(),
-    "plan.disk_gb=5": set(),
+FILES = {f"workflow/scripts/{name}.py": found for name, found in SCRIPTS.items()} | {
+    f"src/mcqlora/{name}.py": found for name, found in MODULES.items()
+}
+
+# On `given`: keys that no longer decide anything, and code that only such a result was made by.
+GIVEN_BASE = (NETWORK | VALIDATE) - OURS
+GIVEN_TOKENIZER = (TOKENIZER | VALIDATE) - OURS
+GIVEN_KEYS = {
+    "tokenizer.vocab_size": ("1150", NOTHING),
+    "base.text": ("train", NOTHING),
+    "base.epochs": ("2", NOTHING),
+    "demo.seed": ("8", NOTHING),
+    "train.learning_rate": ("0.002", TRAIN | VALIDATE),
+    "train.best": ("valid_loss", {"merged"} | REPORT),
+    "model.theta": ("500000", GIVEN_BASE),
+    "evaluate.batch_size": ("16", EVALUATE | VALIDATE | {"merged"} | REPORT),
+    "evaluate.workers": ("2", NOTHING),
+    "export.checkpoint": ("checkpoint_2", {"merged"}),
+}
+GIVEN_FILES = {
+    "workflow/scripts/convert.py": GIVEN_BASE - CONFIGS - RECKON,
+    "workflow/scripts/base.py": NOTHING,
+    "workflow/scripts/tokenizer.py": NOTHING,
+    "workflow/scripts/given_tokenizer.py": GIVEN_TOKENIZER,
+    "workflow/scripts/validate.py": VALIDATE | {"merged"} | REPORT,
+    "workflow/scripts/evaluation_worker.py": EVALUATE | VALIDATE | {"merged"} | REPORT,
+    "src/mcqlora/demo.py": NOTHING,
+}
+# Files below `data` that were given.
+GIVEN_DATA = {
+    "island_en/test/*.csv": READ | VALIDATE,
+    "tokenizer.model": GIVEN_TOKENIZER,
+    "network/model.safetensors": GIVEN_BASE - CONFIGS - RECKON,
+    "squad/dev-v1.1.json": EVALUATE | REPORT,
+}
+# On `addressed`, where publish and fetch_run were asked for as well.
+PUBLISH, FETCH = {"publish"}, {"fetch"}
+BY_ADDRESS = FETCH | {"fetch_base"} | READ | (TOKENIZER - OURS) | PUBLISH
+ADDRESSED_KEYS = {
+    "tokenizer.sha256": (HASH, FETCH | (TOKENIZER - OURS) | PUBLISH),
+    "base.sha256": (
+        "{config.json: " + HASH + "}",
+        FETCH | {"fetch_base"} | (NETWORK - OURS) - CONFIGS | PUBLISH,
+    ),
+    "evaluate.squad_sha256": (HASH, FETCH | EVALUATE | REPORT | PUBLISH),
+    "s3.endpoint": ("https://s3.invalid", FETCH | READ | PUBLISH | {"fetch_run"}),
+    "s3.region": ("north", FETCH | READ | PUBLISH | {"fetch_run"}),
+    "s3.addressing": ("path", FETCH | READ | PUBLISH | {"fetch_run"}),
+    "publish.to": ("s3://runs/others", PUBLISH),
+    "publish.parts": ("[reports]", PUBLISH),
+    "fetch_run.manifest": ("https://data.invalid/other.json", {"fetch_run"}),
+    "fetch_run.sha256": (HASH, {"fetch_run"}),
+    "fetch_run.files": ("[report.md]", {"fetch_run"}),
+    "plan.devices": ("3", RECKON),
+    "train.learning_rate": ("0.002", TRAIN | PUBLISH),
+}
+ADDRESSED_FILES = {
+    "workflow/scripts/fetch.py": BY_ADDRESS - {"fetch_base"},
+    "workflow/scripts/fetch_base.py": {"fetch_base"} | (NETWORK - OURS) - CONFIGS - RECKON | PUBLISH,
+    "workflow/scripts/fetch_run.py": {"fetch_run"},
+    "workflow/scripts/publish.py": PUBLISH,
+    "src/mcqlora/buckets.py": BY_ADDRESS | {"fetch_run"},
+    "src/mcqlora/downloads.py": BY_ADDRESS | {"fetch_run"},
+    "src/mcqlora/publish.py": PUBLISH | {"fetch_run"},
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_key_reruns_its_stages_only(finished, change):
-    result = snakemake(finished, "-n", "--config", setting(change))
-    assert result.returncode == 0, result.stderr
-    assert rules(result) == CHANGES[change]
+def leaves(schema: dict, prefix: str = "") -> set[str]:
+    """Dotted names of a schema's keys, those of list items and of free names among them."""
+    found = set()
+    for key, sub in schema.get("properties", {}).items():
+        inner = [sub, sub.get("items", {}), *sub.get("patternProperties", {}).values()]
+        below = set().union(*(leaves(part, f"{prefix}{key}.") for part in inner))
+        found |= below or {prefix + key}
+    return found
 
 
-def test_a_touched_script_or_module_reruns_nothing(finished):
-    for path in (*ROOT.glob("workflow/scripts/*.py"), *ROOT.glob("src/mcqlora/*.py")):
-        Path(path).touch()
-    result = snakemake(finished, "-n")
-    assert result.returncode == 0 and rules(result) == set()
+def stems(folder: str) -> set[str]:
+    return {path.stem for path in (ROOT / folder).glob("*.py")}
+
+
+def changed(key: str, value: str | tuple[str, ...]) -> tuple[str, ...]:
+    """What `--config` takes."""
+    return (setting(f"{key}={value}"),) if isinstance(value, str) else value
+
+
+def reworded(name: str) -> str:
+    """A file with other comments, docstrings and layout."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    lines = text.split("\n")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            at = node.body[0].lineno - 1
+            lines[at] = lines[at].replace('"""', '"""Otherwise: ', 1)
+    return "# Another comment.\n\n" + "\n".join(lines) + "\n\n# And the end.\n"
+
+
+def compared(rows: dict[str, set[str]], found: dict[str, set[str]]) -> dict[str, dict[str, list[str]]]:
+    """The rows that are wrong, as a reader wants them."""
+    return {
+        row: {"too much": sorted(found[row] - rows[row]), "not": sorted(rows[row] - found[row])}
+        for row in rows
+        if found[row] != rows[row]
+    }
+
+
+@pytest.fixture(scope="module")
+def tiny(finished, tmp_path_factory) -> Path:
+    """A copy of the finished result, and a file for `tokenizer.path`."""
+    folder = tmp_path_factory.mktemp("copy") / "tiny"
+    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("runs", "logs"))
+    shutil.copy(folder / "results/tiny/tokenizer.model", folder / "x.model")
+    shutil.copy(folder / "x.model", folder / "results/tiny/data/x.model")  # is in the folder, and no output
+    for name in ("isle/test/a_test.csv", "isle.zip"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def given(tiny) -> Path:
+    """`tiny`, its files once more as a result of given.yaml."""
+    data = tiny / "given"
+    shutil.copytree(tiny / "results/tiny/data", data)
+    shutil.copy(tiny / "x.model", data / "tokenizer.model")
+    shutil.copytree(tiny / "results/tiny/export/merged", data / "network")
+    for k in range(1, 6):
+        for name in (
+            f"results/given/evaluation/checkpoint_{k}/valid.json",
+            f"benchmarks/given/validate/checkpoint_{k}.tsv",
+        ):
+            (tiny / name).parent.mkdir(parents=True, exist_ok=True)
+            (tiny / name).write_text("{}")
+    return taken_for(tiny, GIVEN, *TARGETS)
+
+
+@pytest.fixture(scope="module")
+def addressed(given) -> Path:
+    """`given`, its files once more as a result of addressed.yaml."""
+    downloads, times = given / "results/addressed/downloads", given / "benchmarks/addressed"
+    shutil.copytree(given / "given/network", downloads / "base")
+    for name in ("island_zh.zip", "tokenizer.model", "reading.json", "base-config/config.json"):
+        for path in (downloads / name, times / "fetch" / f"{name}.tsv"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}")
+    for name in ("fetch_base", "publish", "fetch_run"):
+        (times / f"{name}.tsv").write_text("")
+    (given / "results/addressed/published.json").write_text("{}")
+    (given / "results/addressed/fetched").mkdir()
+    return taken_for(given, ADDRESSED, *ADDRESSED_TARGETS)
+
+
+def taken_for(folder: Path, configfile: Path, *targets: str) -> Path:
+    """Let Snakemake take the files of the tiny result for those of a run that was made with `configfile`."""
+    name = configfile.stem
+    for place in ("results", "benchmarks"):
+        shutil.copytree(folder / place / "tiny", folder / place / name, dirs_exist_ok=True)
+    result = snakemake(folder, *targets, "--touch", "--forceall", "--cores", "1", configfile=configfile)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return folder
+
+
+def test_every_key_of_the_schema_has_a_row():
+    schema = settings.read_yaml(ROOT / "workflow/schemas/config.schema.yaml")
+    assert leaves(schema) == KEYS.keys()
+    assert GIVEN_KEYS.keys() | ADDRESSED_KEYS.keys() < KEYS.keys()
+    assert {key for key, (value, _) in KEYS.items() if value is None} < ADDRESSED_KEYS.keys()
+
+
+def test_every_module_and_script_has_a_row():
+    assert stems("src/mcqlora") == MODULES.keys()
+    assert stems("workflow/scripts") == SCRIPTS.keys()
+    assert GIVEN_FILES.keys() | ADDRESSED_FILES.keys() < FILES.keys()
+
+
+def test_a_changed_key_or_file_reruns_its_stages_only(tiny):
+    assert wrong(tiny, TINY, TARGETS, KEYS, FILES) == {}
+
+
+def test_with_given_files_what_made_the_others_counts_no_more(given):
+    assert wrong(given, GIVEN, TARGETS, GIVEN_KEYS, GIVEN_FILES) == {}
+
+
+def test_an_address_counts_where_it_is_fetched_and_what_is_published_is_not_made_again(addressed):
+    assert wrong(addressed, ADDRESSED, ADDRESSED_TARGETS, ADDRESSED_KEYS, ADDRESSED_FILES) == {}
+
+
+def wrong(folder, configfile, targets, keys, files) -> dict[str, dict[str, list[str]]]:
+    """The rows that are not so; also that comments alone change nothing."""
+    comments = "comments, docstrings and layout of every file"
+    rows = {key: found for key, (value, found) in keys.items() if value} | files | {comments: NOTHING}
+    runs = {key: changed(key, keys[key][0]) for key in rows if key in keys}
+    runs |= {name: {name: (ROOT / name).read_text(encoding="utf-8") + "\nCHANGED = 1\n"} for name in files}
+    runs[comments] = {name: reworded(name) for name in FILES}
+    wanted = [
+        DryRun((*targets, "--config", *run)) if isinstance(run, tuple) else DryRun(targets, run)
+        for run in runs.values()
+    ]
+    found = dict(zip(runs, dry_runs(folder, wanted, configfile), strict=True))
+    return compared({row: rows[row] for row in found}, found)
+
+
+def test_a_given_file_counts_by_what_it_holds(given):
+    files = {pattern: sorted((given / "given").glob(pattern))[0] for pattern in GIVEN_DATA}
+    texts = {path: path.read_bytes().decode("utf-8", "surrogateescape") for path in files.values()}
+    runs = [DryRun(TARGETS, {str(path): text for path, text in texts.items()})]  # written again as they are
+    runs += [DryRun(TARGETS, {str(path): texts[path] + "\n"}) for path in files.values()]
+    touched, *found = dry_runs(given, runs, GIVEN)
+    assert touched == NOTHING
+    assert compared(GIVEN_DATA, dict(zip(files, found, strict=True))) == {}
+
+
+# What the README calls the stages.
+STAGES = {
+    "nothing": NOTHING,
+    "everything": EVERYTHING,
+    "reading": {"read", "alpaca", "groups"},
+    "shuffle": {"shuffle"},
+    "split": {"split", "data_card"},
+    "data card": {"data_card"},
+    "tokenizer": {"tokenizer"},
+    "encoding": {"encode", "pack", "shard"},
+    "base": {"base", "exported_base"},
+    "train": {"train"},
+    "exports": {"peft", "merged"},
+    "merged export": {"merged"},
+    "evaluate": EVALUATE,
+    "evaluate (checkpoints)": TUNED,
+    "validate": VALIDATE,
+    "report": REPORT,
+    "prediction YAMLs": CONFIGS,
+    "plan": RECKON,
+}
+
+
+def test_the_short_form_in_the_readme_is_this_table():
+    section = (
+        (ROOT / "README.md")
+        .read_text(encoding="utf-8")
+        .split("## What a change re-runs")[1]
+        .split("\n## ")[0]
+    )
+    rows = re.findall(r"^\| (.+?) \| (.+?) \|$", section, re.MULTILINE)[2:]
+    known = {key: found for key, (_, found) in KEYS.items()} | {
+        Path(name).name: found for name, found in FILES.items()
+    }
+    known |= {
+        "CSV file": GIVEN_DATA["island_en/test/*.csv"] - VALIDATE,
+        "touched or reformatted file": NOTHING,
+    }
+    assert len(rows) > 8
+    for left, right in rows:
+        stages = set().union(*(STAGES[name] for name in right.split(", ")))
+        for name in left.split(", "):
+            name = re.sub(r"^an? ", "", name).strip("`")
+            which = [key for key in KEYS if key.startswith(name[:-1])] if name.endswith(".*") else [name]
+            assert which, name
+            for key in which:
+                assert compared({key: stages}, {key: known[key]}) == {}, name

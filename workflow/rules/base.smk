@@ -61,7 +61,6 @@ else:
             gres=wiring.gres(config, config["base"]["workers"]),
         params:
             base=wiring.base(config),
-            worker=str(SCRIPTS / "worker.py"),
-            code=code("base.py"),
+            code=code("base.py", "worker.py"),
         script:
             "../scripts/base.py"

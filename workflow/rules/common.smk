@@ -54,9 +54,9 @@ wildcard_constraints:
     download="|".join(map(re.escape, DOWNLOADS)) or "(?!)",
 
 
-def code(script):
-    """Hash of what a script and our modules that it imports mean: a touched file re-runs nothing."""
-    return fingerprint(SCRIPTS / script, SOURCE)
+def code(script, *others):
+    """A rule's script, and a hash of what it and all it imports of ours mean: a touched file re-runs nothing."""
+    return f"{script} {fingerprint(*(SCRIPTS / name for name in (script, *others)), source=SOURCE)}"
 
 
 def shard_files(part, kind="mindrecord"):

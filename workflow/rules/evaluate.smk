@@ -33,9 +33,8 @@ rule evaluate:
         **ASKING,
     params:
         squad=config["evaluate"]["squad"],
-        worker=str(SCRIPTS / "evaluation_worker.py"),
-        evaluate=wiring.evaluate(config),
-        code=code("evaluate.py"),
+        evaluate=lambda wildcards: wiring.evaluate(config, wildcards.model != "base"),
+        code=code("evaluate.py", "evaluation_worker.py"),
     script:
         "../scripts/evaluate.py"
 
@@ -62,8 +61,7 @@ rule validate:
         **ASKING,
     params:
         validate=wiring.asking(config),
-        worker=str(SCRIPTS / "evaluation_worker.py"),
-        code=code("validate.py"),
+        code=code("validate.py", "evaluation_worker.py"),
     script:
         "../scripts/validate.py"
 

@@ -1,3 +1,7 @@
+# A script each: what only the training of one needs does not count where one is given.
+TOKENIZER_SCRIPT = "given_tokenizer.py" if config["tokenizer"]["path"] else "tokenizer.py"
+
+
 rule tokenizer:
     """The SentencePiece model: the given one, or one trained on the embedded corpus."""
     input:
@@ -11,11 +15,10 @@ rule tokenizer:
     conda:
         ENVIRONMENT
     params:
-        path=config["tokenizer"]["path"],
-        vocab_size=config["tokenizer"]["vocab_size"],
-        code=code("tokenizer.py"),
+        **wiring.tokenizer(config),
+        code=code(TOKENIZER_SCRIPT),
     script:
-        "../scripts/tokenizer.py"
+        f"../scripts/{TOKENIZER_SCRIPT}"
 
 
 rule encode:

@@ -34,7 +34,6 @@ rule train:
         gres=wiring.gres(config, config["train"]["workers"] // config["train"]["nodes"]),
     params:
         train=wiring.train(config),
-        worker=str(SCRIPTS / "worker.py"),
-        code=code("train.py"),
+        code=code("train.py", "worker.py"),
     script:
         "../scripts/train.py"

@@ -3,5 +3,5 @@
 from mcqlora import alpaca, io
 from mcqlora.cli import job
 
-with job(snakemake.log[0]):
+with job(snakemake):
     io.write_json_array(snakemake.output[0], map(alpaca.record, io.read_jsonl(snakemake.input[0])))

@@ -5,12 +5,12 @@ from pathlib import Path
 from mcqlora import base
 from mcqlora.cli import job
 
-with job(snakemake.log[0]):
+with job(snakemake):
     base.build(
         corpus=Path(snakemake.input.corpus),
         tokenizer_path=snakemake.input.tokenizer,
         output=Path(snakemake.output[0]),
-        worker=Path(snakemake.params.worker),
+        worker=Path(snakemake.scriptdir, "worker.py"),
         runs=Path("runs"),
         **snakemake.params.base,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from mcqlora import prediction
 from mcqlora.cli import job
 
-with job(snakemake.log[0]):
+with job(snakemake):
     prediction.write(
         tokenizer_path=snakemake.input[0],
         squad=Path(snakemake.output.squad),

@@ -5,7 +5,7 @@ from pathlib import Path
 from mcqlora import huggingface
 from mcqlora.cli import job
 
-with job(snakemake.log[0]):
+with job(snakemake):
     huggingface.convert(
         folder=Path(snakemake.params.folder),
         tokenizer_path=snakemake.input.tokenizer,

@@ -3,7 +3,7 @@
 from mcqlora import datacard, io, optionrefs
 from mcqlora.cli import job
 
-with job(snakemake.log[0]):
+with job(snakemake):
     source, params = snakemake.input, snakemake.params
     described = datacard.describe(io.read_jsonl(source.questions), optionrefs.table(params.option_references))
     card = datacard.markdown(

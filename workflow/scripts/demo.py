@@ -5,5 +5,5 @@ from pathlib import Path
 from mcqlora import demo
 from mcqlora.cli import job
 
-with job(snakemake.log[0]):
+with job(snakemake):
     demo.write(Path(snakemake.output[0]), **snakemake.params.demo)

@@ -6,7 +6,7 @@ from mcqlora import doctor
 from mcqlora.cli import job
 from mcqlora.errors import UserError
 
-with job(snakemake.log[0]) as terminal:
+with job(snakemake) as terminal:
     found = []
     for check in doctor.checks(Path(doctor.__file__).parents[2], Path.cwd()):
         terminal.output.write(doctor.line(check))

@@ -3,7 +3,7 @@
 from mcqlora import encode, io, prompt, tokenizer
 from mcqlora.cli import job
 
-with job(snakemake.log[0]):
+with job(snakemake):
     params, made = snakemake.params, snakemake.output
     processor = tokenizer.load(snakemake.input.tokenizer)
     template = prompt.template(processor, params.reference_template)

@@ -5,12 +5,12 @@ from pathlib import Path
 from mcqlora import evaluation, io
 from mcqlora.cli import job, progress_on
 
-with job(snakemake.log[0]) as terminal:
+with job(snakemake) as terminal:
     squad = Path(snakemake.input.squad)
     mcq, reading = evaluation.ask(
         "evaluate",
         workers=snakemake.resources.workers,
-        worker=Path(snakemake.params.worker),
+        worker=Path(snakemake.scriptdir, "evaluation_worker.py"),
         progress=progress_on(terminal),
         model=snakemake.wildcards.model,
         base=snakemake.input.base,

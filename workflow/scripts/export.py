@@ -5,7 +5,7 @@ from pathlib import Path
 from mcqlora import export, io
 from mcqlora.cli import job
 
-with job(snakemake.log[0]):
+with job(snakemake):
     adapter = None
     if snakemake.input.get("adapters"):
         training = io.read_json(snakemake.input.facts)["training"]

@@ -3,5 +3,5 @@
 from mcqlora import downloads
 from mcqlora.cli import job
 
-with job(snakemake.log[0]):
+with job(snakemake):
     downloads.fetch(path=snakemake.output[0], **snakemake.params.source)

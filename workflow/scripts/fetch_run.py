@@ -5,7 +5,7 @@ from pathlib import Path
 from mcqlora import publish
 from mcqlora.cli import job
 
-with job(snakemake.log[0]) as terminal:
+with job(snakemake) as terminal:
     params = snakemake.params
     folder = Path(snakemake.output[0])
     names = publish.fetch_run(folder=folder, s3=params.s3, progress=print, **params.source)

@@ -3,7 +3,7 @@
 from mcqlora import io, splits
 from mcqlora.cli import job
 
-with job(snakemake.log[0]):
+with job(snakemake):
     questions = list(io.read_jsonl(snakemake.input[0]))
     threshold = snakemake.params.near_duplicate_threshold
     groups = splits.groups(questions, threshold)

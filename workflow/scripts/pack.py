@@ -5,7 +5,7 @@ import numpy as np
 from mcqlora import io, packing
 from mcqlora.cli import job
 
-with job(snakemake.log[0]):
+with job(snakemake):
     params, report = snakemake.params, {}
     for part in ("train", "valid"):
         size, layout = params.sizes[part], params.layouts[part]

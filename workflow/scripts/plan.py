@@ -6,7 +6,7 @@ from mcqlora import io, plan
 from mcqlora.cli import job
 from mcqlora.errors import UserError
 
-with job(snakemake.log[0]) as terminal:
+with job(snakemake) as terminal:
     made = io.read_json(snakemake.input[0])
     free = shutil.disk_usage(".").free
     made["refusals"] = plan.refusals(made, snakemake.params.seq_length, free)

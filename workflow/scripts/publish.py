@@ -5,7 +5,7 @@ from pathlib import Path
 from mcqlora import io, publish
 from mcqlora.cli import job
 
-with job(snakemake.log[0]) as terminal:
+with job(snakemake) as terminal:
     params = snakemake.params
     files = publish.local_files(snakemake.input, Path(snakemake.output[0]).parent)
     made = publish.manifest(params.run, files, params.config, publish.versions())

@@ -3,7 +3,7 @@
 from mcqlora import benchmarks, io
 from mcqlora.cli import job
 
-with job(snakemake.log[0]):
+with job(snakemake):
     questions, entries = [], []
     for source in snakemake.params.sources:
         found, rows = benchmarks.read_benchmark(**source, **snakemake.params.reading)

@@ -5,7 +5,7 @@ from pathlib import Path
 from mcqlora import huggingface, io, plan, tokenizer
 from mcqlora.cli import job
 
-with job(snakemake.log[0]):
+with job(snakemake):
     params, source = snakemake.params, snakemake.input
     processor = tokenizer.load(source.tokenizer)
     for path in source.base:

@@ -5,7 +5,7 @@ import os
 from mcqlora import figures, io, report, summary
 from mcqlora.cli import job
 
-with job(snakemake.log[0]):
+with job(snakemake):
     source, made, params = snakemake.input, snakemake.output, snakemake.params
     mcq = {model: io.read_json(path) for model, path in zip(params.models, source.mcq, strict=True)}
     squad = {model: io.read_json(path) for model, path in zip(params.models, source.squad, strict=True)}

@@ -5,7 +5,7 @@ import numpy as np
 from mcqlora import encode, io, packing, records
 from mcqlora.cli import job
 
-with job(snakemake.log[0]):
+with job(snakemake):
     source, params = snakemake.input, snakemake.params
     facts = io.read_json(source.facts)
     documents, plan = encode.read_documents(source.ids, source.shapes), np.load(source.plan)

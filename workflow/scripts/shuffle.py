@@ -5,7 +5,7 @@ import contextlib
 from mcqlora import alpaca, io, optionrefs
 from mcqlora.cli import job
 
-with job(snakemake.log[0]), contextlib.ExitStack() as stack:
+with job(snakemake), contextlib.ExitStack() as stack:
     patterns = optionrefs.table(snakemake.params.option_references)
     files = [stack.enter_context(io.json_array(path)) for path in snakemake.output]
     for question in io.read_jsonl(snakemake.input[0]):

@@ -3,7 +3,7 @@
 from mcqlora import io, splits
 from mcqlora.cli import job
 
-with job(snakemake.log[0]):
+with job(snakemake):
     source, made, params = snakemake.input, snakemake.output, snakemake.params
     questions, found = list(io.read_jsonl(source.questions)), io.read_json(source.groups)
     split = splits.choose(params.split, questions, found["groups"], **params.sizes)

@@ -5,7 +5,7 @@ from pathlib import Path
 from mcqlora import training
 from mcqlora.cli import job
 
-with job(snakemake.log[0]):
+with job(snakemake):
     training.finetune(
         base=Path(snakemake.input.base),
         tokenizer_path=snakemake.input.tokenizer,
@@ -13,7 +13,7 @@ with job(snakemake.log[0]):
         valid_files=snakemake.input.valid,
         train_stats=snakemake.input.train_stats,
         valid_stats=snakemake.input.valid_stats,
-        worker=Path(snakemake.params.worker),
+        worker=Path(snakemake.scriptdir, "worker.py"),
         runs=Path("runs"),
         delivered=[Path(path) for path in snakemake.output.adapters],
         csv=Path(snakemake.output.history),
