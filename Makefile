@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN ?=
 PARITY := .venv-parity
 
-.PHONY: run test doctor slow faults slurm parity lint lock clean
+.PHONY: run test doctor slow faults slurm parity lint lock picture clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/installed
@@ -65,6 +65,12 @@ lock:
 	cmp envs/ascend.lock envs/ascend-x86_64.lock && rm envs/ascend-x86_64.lock
 	$(foreach device,cpu ascend,scripts/conda-yaml envs/$(device).lock > envs/$(device).yaml;)
 	echo torch | $(UV) --python-platform linux --excludes /dev/stdin envs/parity.in -o envs/parity.lock
+
+# The README's picture of the DAG, and of the report: make run, then make picture. The second needs Chromium.
+picture: $(VENV)/installed
+	$(BIN)/snakemake --rulegraph 2>/dev/null | $(BIN)/python scripts/picture README.md
+	$(BIN)/snakemake --report report.html --quiet all
+	$(BIN)/python scripts/screenshot report.html docs/report.png
 
 clean:
 	rm -rf results logs benchmarks runs .snakemake

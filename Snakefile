@@ -11,10 +11,11 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
+PROJECT = Path(str(workflow.current_basedir)).resolve()  # also where workflow/Snakefile includes this one
 NAMED = deepcopy(config)  # by an overlay or the command line, without the defaults of config.yaml
 
 
-configfile: Path(workflow.basedir) / "config.yaml"
+configfile: PROJECT / "config.yaml"
 
 
 report: "workflow/report/workflow.rst"

@@ -3,8 +3,8 @@ import os
 import re
 import sys
 
-SOURCE = Path(workflow.basedir) / "src"
-SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
+SOURCE = PROJECT / "src"
+SCRIPTS = PROJECT / "workflow" / "scripts"
 sys.path.insert(0, str(SOURCE))
 if workflow.remote_exec:  # on a cluster's node: the submitting host's process number means nothing here
     os.environ.pop("MCQLORA_MASTER", None)
@@ -20,7 +20,7 @@ logging.raiseExceptions = False  # a full disk shall not print a traceback for e
 try:
     config = settings.check(
         config,
-        settings.read_yaml(Path(workflow.basedir, "workflow/schemas/config.schema.yaml")),
+        settings.read_yaml(PROJECT / "workflow/schemas/config.schema.yaml"),
     )
     FETCHED = f"results/{config['run']}/downloads"
     BENCHMARK_FILES = wiring.benchmark_inputs(config)
@@ -32,7 +32,7 @@ except UserError as error:
 NPUS = workflow.global_resources.get("npu")  # of the profile; None when none is said
 NPUS = getattr(NPUS, "value", NPUS)
 RUN = config["run"]
-ENVIRONMENT = Path(workflow.basedir) / "envs" / f"{config['device'].lower()}.yaml"  # for --sdm conda
+ENVIRONMENT = PROJECT / "envs" / f"{config['device'].lower()}.yaml"  # for --sdm conda
 RESULTS, LOGS, TIMES = f"results/{RUN}", f"logs/{RUN}", f"benchmarks/{RUN}"
 GENERATED = config["data"] == settings.GENERATED
 ROOT = f"{RESULTS}/data" if GENERATED else config["data"]
