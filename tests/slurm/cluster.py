@@ -105,6 +105,10 @@ class Cluster:
         said = self.tell("sacct", "-X", "--noheader", "--parsable2", "--starttime=now-1day", fields)
         return [Job(*line.split("|")) for line in said.splitlines()]
 
+    def idle(self) -> bool:
+        """Whether no job waits, runs or ends."""
+        return not self.tell("squeue", "--noheader")
+
     def queued(self, state: str) -> int:
         return len(self.tell("squeue", "--noheader", "--states", state).splitlines())
 
@@ -174,7 +178,7 @@ def running(folder: Path) -> Iterator[Cluster]:
             yield cluster
         finally:
             cluster.tell("scancel", "--user", cluster.environment["USER"])
-            assert wait_until(lambda: not cluster.tell("squeue", "--noheader"), 60)
+            assert wait_until(cluster.idle, 60)
 
 
 @contextmanager
