@@ -42,7 +42,6 @@ localrules:
     doctor,
     export,
     fetch,
-    fetch_base,
     fetch_run,
     configs,
     reckon,

@@ -1,0 +1,178 @@
+"""Every example of README and docs: commands as dry runs, some of them for real; configuration; the picture.
+
+A block or command that no test here knows how to run fails `test_every_example_is_run`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from mcqlora import config as settings
+from mcqlora import demo, publish
+from tests.workflow.conftest import ROOT
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "config/README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+DATA = ROOT.parent / "shared" / "data"
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"`((?:\.venv/bin/)?(?:snakemake|make) [^`\n]+)`")
+KINDS = {"sh", "yaml", "json", "python", "mermaid", ""}  # "": a sketch
+REAL = {"docs/plan.md:1", "docs/interoperation.md:1"}  # minutes; the others are dry runs
+ELSEWHERE = {"snakemake --report report.html": "test_end_to_end.py"}  # needs a finished run
+IN_PARITY = {"docs/interoperation.md:2"}  # needs transformers and peft: tests/parity/test_parity.py
+DRY = {  # how to try a command without its hours; None: nothing to add, it is over in no time
+    r"(?<![\w/])(?:\.venv/bin/)?snakemake\b": ".venv/bin/snakemake --quiet rules --dry-run --cores 1",
+    r"\bmake (?=\w)": "make --dry-run ",
+    r"-m pytest\b": "-m pytest --collect-only -q",
+    r"sha256: \.\.\.": f"sha256: '{64 * '0'}'",
+}
+MADE_BEFORE = [
+    "results/RUN/base/model.safetensors",
+    "results/RUN/adapters/checkpoint_5.safetensors",
+    "results/tiny/export/merged/config.json",
+    "results/tiny/export/merged/model.safetensors",
+    "results/tiny/export/merged/tokenizer.model",
+]
+
+
+class Example(NamedTuple):
+    name: str  # page:number, from 1; of a command in running text its own words
+    kind: str
+    text: str
+
+
+def examples() -> list[Example]:
+    found = []
+    for page in PAGES:
+        text, name = page.read_text(encoding="utf-8"), page.relative_to(ROOT)
+        for number, (kind, body) in enumerate(BLOCK.findall(text), 1):
+            found.append(Example(f"{name}:{number}", kind, body))
+        found += [Example(f"{name}:{said}", "sh", said) for said in COMMAND.findall(BLOCK.sub("", text))]
+    return found
+
+
+def of_kind(kind: str) -> list:
+    return [pytest.param(one, id=one.name) for one in examples() if one.kind == kind]
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A checkout of links, where results are this test's own, and a FOLDER with files of the right names."""
+    for path in ROOT.iterdir():
+        if path.name not in ("results", "runs", "logs", "benchmarks", ".snakemake", ".git", ".venv"):
+            (tmp_path / path.name).symlink_to(path)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    folder = tmp_path / "FOLDER"
+    folder.mkdir()
+    if DATA.is_dir():
+        for path in DATA.iterdir():
+            (folder / path.name).symlink_to(path)
+    else:
+        stand_in(folder)
+    (folder / "mine").symlink_to(folder / "mmlu")
+    (folder / "internlm-7b").mkdir()
+    (folder / "internlm-7b" / "config.json").write_text("{}")
+    (folder / "internlm-7b" / "model.safetensors").touch()
+    return tmp_path
+
+
+def stand_in(folder: Path) -> None:
+    """The embedded benchmark under the names of the real files."""
+    demo.write(folder, seed=7, repeats=1)
+    (folder / "island_en").rename(folder / "mmlu")
+    (folder / "island_zh").rename(folder / "cmmlu")
+    (folder / "tokenizer").mkdir()
+    (folder / "tokenizer" / "internlm_7b_tokenizer.model").touch()
+
+
+def shell(checkout: Path, script: str) -> subprocess.CompletedProcess:
+    environment = {k: v for k, v in os.environ.items() if k != "MCQLORA_MASTER"}
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, cwd=checkout, env=environment)
+
+
+@pytest.mark.parametrize("example", of_kind("sh"))
+def test_commands(example, checkout):
+    script = example.text
+    if script in ELSEWHERE:
+        assert "--report" in (ROOT / "tests/workflow" / ELSEWHERE[script]).read_text()
+        return
+    for name in MADE_BEFORE:
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).touch()
+    for wanted, tried in DRY.items():
+        script = re.sub(wanted, tried, script)
+    assert script != example.text or example.name == "docs/plan.md:2", "nothing of it is dry"
+    done = shell(checkout, script)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data beside the checkout")
+@pytest.mark.parametrize("example", [one for one in of_kind("sh") if one.id in REAL])
+def test_commands_for_real(example, checkout):
+    done = shell(checkout, example.text)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("example", of_kind("yaml"))
+def test_configurations(example):
+    given = yaml.safe_load(example.text)
+    default = settings.read_yaml(ROOT / "config.yaml")
+    schema = settings.read_yaml(ROOT / "workflow/schemas/config.schema.yaml")
+    assert given and given.keys() <= default.keys()
+    merged = {
+        key: default[key] | given[key] if isinstance(default[key], dict) else given[key] for key in given
+    }
+    settings.check(default | merged, schema)
+
+
+@pytest.mark.parametrize("example", of_kind("json"))
+def test_manifests(example):
+    assert json.loads(example.text)["format"] == publish.FORMAT
+
+
+def test_the_picture_is_the_dag():
+    """`make picture` draws README's DAG from Snakemake's own."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    graph = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--rulegraph", "--snakefile", str(ROOT / "Snakefile")],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    drawn = subprocess.run(
+        [sys.executable, "scripts/picture"],
+        input=graph.stdout,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    assert drawn.stdout.startswith("```mermaid\n") and drawn.stdout in readme
+
+
+def test_every_example_is_run():
+    found = examples()
+    assert {one.kind for one in found} <= KINDS
+    assert {one.name for one in found} >= REAL | IN_PARITY
+    assert {one.name for one in found if one.kind == "python"} == IN_PARITY
+    assert [one.name for one in found if one.kind == "mermaid"] == ["README.md:1"]
+    for page in PAGES:  # no fence escapes BLOCK
+        assert len(re.findall(r"^```", page.read_text(encoding="utf-8"), re.MULTILINE)) == 2 * len(
+            BLOCK.findall(page.read_text(encoding="utf-8"))
+        ), page
