@@ -1,13 +1,13 @@
 if FETCHED_BASE:
 
     rule fetch_base:
+        """Download a Hugging Face folder's config.json and weights; they are there whole, or not at all."""
         output:
             directory(f"{FETCHED}/base"),
         log:
             f"{LOGS}/fetch_base.log",
         benchmark:
             f"{TIMES}/fetch_base.tsv"
-        """Download a Hugging Face folder's config.json and weights; they are there whole, or not at all."""
         localrule: True
         conda:
             ENVIRONMENT
