@@ -10,13 +10,15 @@ KINDS = (".json", ".jsonl", ".mindrecord", ".db", ".safetensors", ".model", ".cs
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Hash of every artefact that must not differ between runs: all but the seconds in summary and report."""
+    """Hash of every artefact that must not differ between runs.
+
+    Not of the summary and the report, which hold seconds, nor of the temporary files in `encoded/`.
+    """
     results = folder / "results" / "tiny"
     files = (path for path in sorted(results.rglob("*")) if path.suffix in KINDS)
-    names = {str(path.relative_to(results)): path for path in files if not path.name.startswith(".")}
-    for name in ("summary.json", "report.md"):
-        names.pop(name, None)
-    return {name: io.sha256(path) for name, path in names.items()}
+    names = {path: str(path.relative_to(results)) for path in files if not path.name.startswith(".")}
+    others = ("summary.json", "report.md", "encoded/")
+    return {name: io.sha256(path) for path, name in names.items() if not name.startswith(others)}
 
 
 def summary(folder: Path) -> dict:
