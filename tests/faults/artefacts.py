@@ -12,13 +12,15 @@ KINDS = (".json", ".jsonl", ".mindrecord", ".db", ".safetensors", ".model", ".cs
 def hashes(folder: Path) -> dict[str, str]:
     """Hash of every artefact that must not differ between runs.
 
-    Not of the summary and the report, which hold seconds, nor of the temporary files in `encoded/`.
+    Not of the summary and the report, which hold seconds, nor of temporary files.
     """
     results = folder / "results" / "tiny"
     files = (path for path in sorted(results.rglob("*")) if path.suffix in KINDS)
-    names = {path: str(path.relative_to(results)) for path in files if not path.name.startswith(".")}
+    names = {path: str(path.relative_to(results)) for path in files}
     others = ("summary.json", "report.md", "encoded/")
-    return {name: io.sha256(path) for path, name in names.items() if not name.startswith(others)}
+    kept = {name: path for path, name in names.items() if not name.startswith(others)}
+    # A kill leaves hidden temporary files and folders of writes that had not ended.
+    return {name: io.sha256(path) for name, path in kept.items() if not f"/{name}".count("/.")}
 
 
 def summary(folder: Path) -> dict:
