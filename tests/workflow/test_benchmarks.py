@@ -104,7 +104,7 @@ def test_a_dry_run_needs_no_network_and_a_wrong_hash_leaves_nothing(tmp_path, sh
     ("entries", "said"),
     [
         ([entry("ferns"), entry("ferns.zip")], "two are called ferns"),
-        ([entry("http://127.0.0.1/ferns")], "the URL of ferns ends in none of .zip"),
+        ([entry("http://127.0.0.1/ferns")], "the address of ferns ends in none of .zip"),
         ([entry("ferns", sha256="0" * 64)], "ferns has a sha256 but is a folder"),
         ([entry("none.zip")], "none.zip: no such file"),
         ([entry("ferns.zip", sha256="0")], "benchmarks.0.sha256"),
