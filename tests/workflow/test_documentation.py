@@ -104,6 +104,7 @@ def shell(checkout: Path, script: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, cwd=checkout, env=environment)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", of_kind("sh"))
 def test_commands(example, checkout):
     script = example.text

@@ -409,14 +409,17 @@ def test_every_module_and_script_has_a_row():
     assert GIVEN_FILES.keys() | ADDRESSED_FILES.keys() < FILES.keys()
 
 
+@pytest.mark.slow
 def test_a_changed_key_or_file_reruns_its_stages_only(tiny):
     assert wrong(tiny, TINY, TARGETS, KEYS, FILES) == {}
 
 
+@pytest.mark.slow
 def test_with_given_files_what_made_the_others_counts_no_more(given):
     assert wrong(given, GIVEN, TARGETS, GIVEN_KEYS, GIVEN_FILES) == {}
 
 
+@pytest.mark.slow
 def test_an_address_counts_where_it_is_fetched_and_what_is_published_is_not_made_again(addressed):
     assert wrong(addressed, ADDRESSED, ADDRESSED_TARGETS, ADDRESSED_KEYS, ADDRESSED_FILES) == {}
 
