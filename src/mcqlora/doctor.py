@@ -20,7 +20,7 @@ from typing import NamedTuple
 OK, LESS, BAD = "ok", "less", "BAD"  # BAD: the demo cannot run; LESS: it can, something else cannot
 
 PYTHON = (3, 11)
-MEMORY_GB = 4  # 3.8 at most in the demo, benchmarks/demo/train.tsv
+MEMORY_GB = 4.2  # at most in the demo, by max_rss in benchmarks/demo/train.tsv (MiB)
 DISK_GB = 1
 # MindFormers 1.6.0 with MindSpore 2.7.0: https://www.mindspore.cn/mindformers/docs/en/r1.7.0/installation.html
 CANN = "8.2"
