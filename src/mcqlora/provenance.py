@@ -1,7 +1,7 @@
 """What each artefact was made of: a record beside the results, written by the job that made it.
 
 The record of `results/<run>/NAME` is `results/<run>/provenance/NAME.json`. It holds no time, so that two runs
-write the same.
+write the same, but for those of the summary and the report: these hold seconds themselves.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mcqlora import downloads, fingerprint, io
 Json = dict[str, Any]
 
 FOLDER = "provenance"
+TIMES = "benchmarks"
 STAMP = ".snakemake_timestamp"  # Snakemake's own file in a folder that a job has made
 
 
@@ -46,10 +47,15 @@ def write(
         "code": code,
         "software": fingerprint.software(scripts / code.split()[0]),
         "params": params,
-        "inputs": each(known, set(inputs)),
+        "inputs": each(known, lasting(inputs)),
     }
     for path, found in each(sha256, outputs).items():
         io.write_json(record_path(path), {"sha256": found} | made, indent=True)
+
+
+def lasting(inputs: Iterable[str]) -> set[str]:
+    """Without the seconds that Snakemake measured, which differ in every run."""
+    return {path for path in inputs if Path(path).parts[0] != TIMES}
 
 
 def record_path(artefact: str) -> Path:

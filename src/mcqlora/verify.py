@@ -70,7 +70,7 @@ def _reasons(
         return ["no record"]
     now = provenance.plain(job.params)
     code = now.pop("code")
-    inputs = {name: hashes.get(name) for name in job.inputs}
+    inputs = {name: hashes.get(name) for name in provenance.lasting(job.inputs)}
     changed = {
         "made with other parameters": differences(record["params"], now),
         "made by other code": [_script(code)] if record["code"] != code else [],

@@ -18,7 +18,9 @@ def hashes(folder: Path) -> dict[str, str]:
     files = (path for path in sorted(results.rglob("*")) if path.suffix in KINDS)
     names = {path: str(path.relative_to(results)) for path in files}
     others = ("summary.json", "report.md", "encoded/")
-    kept = {name: path for path, name in names.items() if not name.startswith(others)}
+    kept = {
+        name: path for path, name in names.items() if not name.removeprefix("provenance/").startswith(others)
+    }
     # A kill leaves hidden temporary files and folders of writes that had not ended.
     return {name: io.sha256(path) for name, path in kept.items() if not f"/{name}".count("/.")}
 
