@@ -1,8 +1,9 @@
 """A Slurm cluster of two nodes with four NPUs each, on this machine: the real daemons of Debian's packages.
 
 Each node has a host name of its own (a UTS namespace) and a hosts file that knows both (a mount namespace).
-The NPUs are numbers in slurm.conf, and so are CPUs and memory. slurmdbd is there since the executor plugin
-reads the state of its jobs from sacct.
+Both share the machine's addresses, by which msrun tells whether it is on the master's node; so the second
+node has an `ip` that lists none. The NPUs are numbers in slurm.conf, and so are CPUs and memory. slurmdbd is
+there since the executor plugin reads the state of its jobs from sacct.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ PROGRAMS = {  # and Debian's packages that have them
     "slurmdbd": "slurmdbd",
     "sacct": "slurm-client",
     "mariadbd": "mariadb-server-core",
+    "ip": "iproute2",
 }
 NODES = ("n1", "n2")
 CONTROLLER = "controller"
@@ -147,6 +149,8 @@ def running(folder: Path) -> Iterator[Cluster]:
         (folder / name).chmod(0o600)
     (folder / "gres.conf").write_text(f"Name=npu Count={NPUS}\n", encoding="ascii")
     (folder / "hosts").write_text(f"127.0.0.1 localhost {CONTROLLER} {' '.join(NODES)}\n", encoding="ascii")
+    (folder / "ip").write_text("#!/bin/sh\necho '[]'\n", encoding="ascii")
+    (folder / "ip").chmod(0o755)
     (folder / "munge.key").write_bytes(secrets.token_bytes(128))
     (folder / "munge.key").chmod(0o400)
     for name in ("data", "state", *NODES):
@@ -184,8 +188,11 @@ def running(folder: Path) -> Iterator[Cluster]:
 @contextmanager
 def _daemon(cluster: Cluster, command: tuple[str, ...], host: str | None) -> Iterator[None]:
     if host:
-        hosts = f'mount --bind "{cluster.folder}/hosts" /etc/hosts && hostname "$0" && exec "$@"'
-        argv = ["unshare", "--uts", "--mount", "sh", "-c", hosts, host, *command]
+        own = [f'mount --bind "{cluster.folder}/hosts" /etc/hosts']
+        if host == NODES[1]:
+            own.append(f'mount --bind "{cluster.folder}/ip" "$(readlink -f "$(command -v ip)")"')
+        script = " && ".join([*own, 'hostname "$0"', 'exec "$@"'])
+        argv = ["unshare", "--uts", "--mount", "sh", "-c", script, host, *command]
     else:
         argv = list(command)
     environment = cluster.environment | {"MYSQL_UNIX_PORT": str(cluster.folder / "database.socket")}
