@@ -46,7 +46,8 @@ def test_the_harness_agrees_on_the_merged_network(results, tmp_path):
     names = []
     for _, group in groupby(tested, key=lambda question: (question["benchmark"], question["subject"])):
         names.append(f"local_{len(names)}")
-        write_task(tmp_path, names[-1], [question | {"split": "test"} for question in group])
+        asked = [question | {"split": "test"} for question in group]
+        write_task(tmp_path, names[-1], [asked[0] | {"split": "dev"}, *asked])  # an empty file is refused
     result = simple_evaluate(
         model=HFLM(
             pretrained=str(results / "export" / "merged"), dtype="float32", batch_size=8, device="cpu"
