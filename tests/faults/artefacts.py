@@ -12,12 +12,13 @@ KINDS = (".json", ".jsonl", ".mindrecord", ".db", ".safetensors", ".model", ".cs
 def hashes(folder: Path) -> dict[str, str]:
     """Hash of every artefact that must not differ between runs.
 
-    Not of the summary and the report, which hold seconds, nor of temporary files.
+    Not of the summary and the report, which hold seconds, nor of temporary files, nor of the plan, which only
+    those runs have that were asked for it.
     """
     results = folder / "results" / "tiny"
     files = (path for path in sorted(results.rglob("*")) if path.suffix in KINDS)
     names = {path: str(path.relative_to(results)) for path in files}
-    others = ("summary.json", "report.md", "encoded/")
+    others = ("summary.json", "report.md", "encoded/", "plan.json")
     kept = {
         name: path for path, name in names.items() if not name.removeprefix("provenance/").startswith(others)
     }
