@@ -210,7 +210,7 @@ def ask(
         told = {"task": task, "arguments": arguments, "folder": os.getcwd()}
         io.write_json(place / "workers.json", told | {"workers": workers, "meetings": str(logs)}, indent=True)
         what = f"evaluation of {arguments['model']}"
-        launch(worker.resolve(), (place / "workers.json").resolve(), workers, logs, MEETING, what)
+        launch(worker.resolve(), (place / "workers.json").resolve(), workers, logs, MEETING, what=what)
     return TASKS[task](**arguments, progress=progress)
 
 

@@ -132,6 +132,7 @@ def launch(
     workers: int,
     logs: Path,
     timeout: int,
+    *,
     nodes: int = 1,
     what: str = "training",
 ) -> None:

@@ -467,7 +467,8 @@ class Workplace:
             write_start(base, weights, schedule, start, settings["device"], self.output)
         config = self.config if start == 0 else self.directory / "resumed.yaml"
         io.write_text(config, rendered(start))
-        launch(worker.resolve(), config.resolve(), workers, next_attempt(self.directory), timeout, nodes)
+        attempt = next_attempt(self.directory)
+        launch(worker.resolve(), config.resolve(), workers, attempt, timeout, nodes=nodes)
 
     def _start(self, schedule: Schedule) -> int:
         """Where to go on; what was written after it is forgotten."""
