@@ -77,7 +77,7 @@ def place(tmp_path, monkeypatch):
 
 
 def run(place, workers, nodes):
-    launch.launch(place / "worker.py", place / "config.yaml", workers, place / "logs", 60, nodes)
+    launch.launch(place / "worker.py", place / "config.yaml", workers, place / "logs", 60, nodes=nodes)
 
 
 def test_each_machine_starts_its_own_ranks(slurm, place):
