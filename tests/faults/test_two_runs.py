@@ -23,7 +23,7 @@ def first(copy):
     shutil.rmtree(copy / "runs")
     shutil.rmtree(copy / "results/tiny/training")
     shutil.rmtree(copy / "results/tiny/adapters")
-    process = start(copy, "--quiet", "all")
+    process = start(copy, TARGET, "--quiet", "all")  # what is missing in the middle alone makes nothing run
     assert wait_until(lambda: [*copy.glob("runs/*/output/history.jsonl")], 120), ended(process).stderr
     stopped = running(copy, "worker.py")
     assert stopped
