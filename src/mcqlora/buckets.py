@@ -72,9 +72,8 @@ def client(endpoint: str | None, region: str | None, addressing: str) -> Any:
             return boto3.session.Session().client(
                 "s3", endpoint_url=endpoint, region_name=region, config=settings
             )
-        except (
-            ValueError
-        ):  # whose text repeats the endpoint, and with it what should not have been written there
+        except ValueError:
+            # Its text repeats the endpoint, and with it what should not have been written there.
             raise UserError("s3.endpoint: no address of a service; write https://host") from None
 
 
@@ -137,9 +136,8 @@ def _head(service: Any, where: Place) -> Any:
     try:
         return service.head_object(Bucket=where.bucket, Key=where.key)
     except ClientError:
-        service.get_object(
-            Bucket=where.bucket, Key=where.key
-        )  # says what is wrong: a HEAD has no room for it
+        # Says what is wrong, for which the answer to a HEAD has no room.
+        service.get_object(Bucket=where.bucket, Key=where.key)
         raise
 
 

@@ -6,8 +6,7 @@ import subprocess
 
 import pytest
 
-from mcqlora import demo, tokenizer
-from tests.workflow.conftest import finished
+from tests.workflow.conftest import finished, write_data
 
 __all__ = ["finished"]
 
@@ -22,10 +21,7 @@ def copy(finished, tmp_path):
 
 @pytest.fixture(scope="session")
 def demo_data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("demo")
-    demo.write(folder, seed=1, repeats=1)
-    tokenizer.train(demo.tokenizer_text(folder), folder / "tokenizer.model", 900)
-    return folder
+    return write_data(tmp_path_factory.mktemp("demo"))
 
 
 @pytest.fixture

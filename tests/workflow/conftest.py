@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import pytest
 
+from mcqlora import demo, tokenizer
+
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "config" / "tiny.yaml"
 PROCESSES = 4  # of dry runs, which sleep for most of their time
@@ -33,6 +35,13 @@ def snakemake(folder: Path, *arguments: str, configfile: Path | None = TINY) -> 
         env=environment,
         cwd=folder,
     )
+
+
+def write_data(folder: Path) -> Path:
+    """A data folder as a user has one: CSV files, a reading test, a tokenizer."""
+    demo.write(folder, seed=1, repeats=1)
+    tokenizer.train(demo.tokenizer_text(folder), folder / "tokenizer.model", 900)
+    return folder
 
 
 def setting(dotted: str) -> str:

@@ -4,19 +4,13 @@ import csv
 
 import pytest
 
-from mcqlora import demo, io
-from tests.workflow.conftest import only_line, setting, snakemake
+from mcqlora import io
+from tests.workflow.conftest import only_line, setting, snakemake, write_data
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A data folder as a user has one: CSV files, a reading test, a tokenizer."""
-    folder = tmp_path_factory.mktemp("data")
-    demo.write(folder, seed=1, repeats=1)
-    from mcqlora import tokenizer
-
-    tokenizer.train(demo.tokenizer_text(folder), folder / "tokenizer.model", 900)
-    return folder
+    return write_data(tmp_path_factory.mktemp("data"))
 
 
 def run(folder, data, *arguments):
