@@ -8,6 +8,7 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,11 +68,11 @@ def _by_lines(encode: Encode, pairs: Pairs) -> Int32:
 
 
 def _by_parts(encode: Encode, pairs: Pairs) -> Int32:
-    """Cuts around newlines, and a line in two near its start.
+    """Cuts after newlines, and a line in two near its start.
 
     The letter of an option stays in the first part ("A." or, if a merge can cross the period, "A.the"); the
     rest is looked up whole, whatever the letter: shuffled copies of a question share nearly all of it. A rest
-    that is new is cut before spaces.
+    that is new is cut before its newline and before spaces.
     """
     before_newline, after_newline = _before(pairs, NEWLINE), _after(pairs, NEWLINE)
     before_space, after_period = _before(pairs, SPACE), _after(pairs, ".")
@@ -79,36 +80,25 @@ def _by_parts(encode: Encode, pairs: Pairs) -> Int32:
     after_newlines = re.compile(rf"(?<=\n)(?={_none_of(after_newline)})").split
     stuck = re.compile(rf"{_any_of(before_space)} ").search  # a space before which there is no cut
     before_spaces = re.compile(rf"(?<={_none_of(before_space)})(?= )").split
+    after_period_or_word = rf"(?!{_any_of(after_period)})|[^ \n]*+(?<={_none_of(before_space)})(?= )"
+    lines = re.compile(rf"([^\n.]{{0,{HEAD}}}+\.(?:{after_period_or_word}))?+([^\n]*\n?)").findall
     words, spaced = _Cache(_int32(encode)), _Cache(lambda word: to_bytes(encode(" " + word)))
+    newline = words[NEWLINE]
 
     def rest_ids(rest: str) -> bytes:
+        if rest[-1:] == NEWLINE and rest[-2:-1] not in before_newline:
+            return rests[rest[:-1]] + newline
         if stuck(rest):
             return b"".join(map(words.__getitem__, before_spaces(rest)))
         first, *others = rest.split(" ")
         return words[first] + b"".join(map(spaced.__getitem__, others))
 
-    newline, rests = words[NEWLINE], _Cache(rest_ids)
-
-    def line_ids(line: str) -> list[bytes]:
-        place = line.find(".", 0, HEAD) + 1
-        if not 0 < place < len(line) or line[place] in after_period:
-            place = line.find(" ", place)
-            if place < 1 or line[place - 1] in before_space:
-                return [rests[line]]
-        return [words[line[:place]], rests[line[place:]]]
+    rests = _Cache(rest_ids)
 
     def encoded(text: str) -> bytes:
         if joined(text):
             return b"".join(map(rests.__getitem__, after_newlines(text)))
-        found: list[bytes] = []
-        *lines, last = text.split(NEWLINE)
-        for line in lines:
-            if line[-1:] in before_newline:
-                found += line_ids(line + NEWLINE)
-            else:
-                found += line_ids(line)
-                found.append(newline)
-        return b"".join(found + line_ids(last))
+        return b"".join([words[head] + rests[rest] for head, rest in lines(text)])
 
     return encoded
 
@@ -203,10 +193,15 @@ def encode_row(int32: Int32, template: Template, record: Mapping[str, str]) -> t
     """The ids of an Alpaca record, </s> included, as the bytes of int32[n], and how many are its prompt."""
     parts = prompt.row_parts(template, record["instruction"], record["input"], record["output"])
     start, answer = (
-        b"".join([part.to_bytes(4, sys.byteorder) if isinstance(part, int) else int32(part) for part in side])
+        b"".join([int32(part) if isinstance(part, str) else _id_bytes(part) for part in side])
         for side in parts
     )
     return start + answer, len(start) // 4
+
+
+@cache
+def _id_bytes(number: int) -> bytes:
+    return number.to_bytes(4, sys.byteorder)
 
 
 def write_documents(
