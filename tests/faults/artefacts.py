@@ -9,13 +9,13 @@ from mcqlora import io
 KINDS = (".json", ".jsonl", ".mindrecord", ".db", ".safetensors", ".model", ".csv", ".yaml", ".svg", ".md")
 
 
-def hashes(folder: Path) -> dict[str, str]:
+def hashes(folder: Path, run: str = "tiny") -> dict[str, str]:
     """Hash of every artefact that must not differ between runs.
 
     Not of the summary and the report, which hold seconds, nor of temporary files, nor of the plan, which only
     those runs have that were asked for it.
     """
-    results = folder / "results" / "tiny"
+    results = folder / "results" / run
     files = (path for path in sorted(results.rglob("*")) if path.suffix in KINDS)
     names = {path: str(path.relative_to(results)) for path in files}
     others = ("summary.json", "report.md", "encoded/", "plan.json")
@@ -26,8 +26,8 @@ def hashes(folder: Path) -> dict[str, str]:
     return {name: io.sha256(path) for name, path in kept.items() if not f"/{name}".count("/.")}
 
 
-def summary(folder: Path) -> dict:
+def summary(folder: Path, run: str = "tiny") -> dict:
     """summary.json without its seconds."""
-    found = io.read_json(folder / "results/tiny/summary.json")
+    found = io.read_json(folder / "results" / run / "summary.json")
     del found["seconds"]
     return found

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
 from tests.faults.artefacts import hashes, summary
 from tests.faults.processes import at_work, running, wait_until
-from tests.workflow.conftest import ROOT, TINY
+from tests.workflow.conftest import ROOT, TINY, snakemake
 
 TARGET = "results/tiny/training/training.json"
 MADE = (
@@ -24,12 +25,13 @@ MADE = (
 pytestmark = pytest.mark.slurm
 
 
-def start(cluster, folder, *arguments, **train):
-    """Snakemake as it is started on a login node; `train` are its changed keys."""
+def start(cluster, folder, *arguments, configfile=TINY, **train):
+    """Snakemake as it is started on a login node; `train` are its changed keys. No configfile: the demo."""
     changes = [f"train={{{', '.join(f'{key}: {value}' for key, value in train.items())}}}"] if train else []
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
-        *("--workflow-profile", str(ROOT / "profiles" / "slurm"), "--configfile", str(TINY)),
+        *("--workflow-profile", str(ROOT / "profiles" / "slurm")),
+        *(("--configfile", str(configfile)) if configfile else ()),
         *("--directory", str(folder), *arguments, "--config", "gres=npu", *changes),
     ]
     environment = {k: v for k, v in cluster.environment.items() if k != "MCQLORA_MASTER"}
@@ -86,6 +88,29 @@ def through(cluster, tmp_path_factory):
     folder, before = tmp_path_factory.mktemp("through"), cluster.jobs()
     finish(start(cluster, folder))
     return folder, since(cluster, before)
+
+
+@pytest.fixture(scope="module")
+def local_demo(tmp_path_factory):
+    """A folder in which the demo has run without Slurm: MCQLORA_DEMO, or a new one, made in some minutes."""
+    if "MCQLORA_DEMO" in os.environ:
+        return Path(os.environ["MCQLORA_DEMO"])
+    folder = tmp_path_factory.mktemp("demo")
+    result = snakemake(folder, "--cores", "2", configfile=None)
+    assert result.returncode == 0, result.stderr[-5000:]
+    return folder
+
+
+def test_the_demo_is_the_same_as_a_local_run(cluster, local_demo, tmp_path):
+    before = cluster.jobs()
+    finish(start(cluster, tmp_path, configfile=None))
+    jobs = since(cluster, before)
+    assert all(job.state == "COMPLETED" for job in jobs)
+    assert any(together(*pair) for pair in combinations(of_rule(jobs, "evaluate"), 2)), jobs
+    made = hashes(tmp_path, "demo")
+    print(f"the demo through Slurm: {len(jobs)} jobs, {len(made)} artefacts")
+    assert made == hashes(local_demo, "demo")
+    assert summary(tmp_path, "demo") == summary(local_demo, "demo")
 
 
 def test_the_same_artefacts_as_a_local_run(finished, through):
