@@ -101,34 +101,27 @@ def test_a_worker_that_never_joins(folder):
     assert written(folder) == []
 
 
-def test_a_full_disk_while_a_checkpoint_is_written(folder, tmp_path):
+def test_a_full_disk_while_a_checkpoint_is_written(folder, mounted):
     runs = folder / "runs"
     shutil.rmtree(runs)
     runs.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(runs)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small disk needs the right to mount one: {mounted.stderr.decode().strip()}")
-    try:
-        changes = ("train.lora_rank=64", "train.epochs=12")  # a checkpoint has 200 kB, a history 20
+    mounted("-t", "tmpfs", "-o", "size=64m", "tmpfs", runs)
+    changes = ("train.lora_rank=64", "train.epochs=12")  # a checkpoint has 200 kB, a history 20
 
-        def fill():
-            assert wait_until(lambda: list(runs.glob("*/output/checkpoints/*.json")), 300)
-            free = os.statvfs(runs).f_bavail * os.statvfs(runs).f_frsize
-            with open(runs / "ballast", "wb") as file:
-                file.write(bytes(free - 100_000))
+    def fill():
+        assert wait_until(lambda: list(runs.glob("*/output/checkpoints/*.json")), 300)
+        free = os.statvfs(runs).f_bavail * os.statvfs(runs).f_frsize
+        with open(runs / "ballast", "wb") as file:
+            file.write(bytes(free - 100_000))
 
-        filler = threading.Thread(target=fill)
-        filler.start()
-        line = failing(folder, *changes)
-        filler.join()
-        assert "cannot write (No space left on device); free space or mend permissions (see runs/" in line
-        first = written(folder)
-        assert first
-        (runs / "ballast").unlink()
-        done = train(folder, *changes)
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert set(first) <= set(written(folder)) and list(runs.glob("*/resumed.yaml"))
-    finally:
-        subprocess.run(["umount", str(runs)], check=True)
+    filler = threading.Thread(target=fill)
+    filler.start()
+    line = failing(folder, *changes)
+    filler.join()
+    assert "cannot write (No space left on device); free space or mend permissions (see runs/" in line
+    first = written(folder)
+    assert first
+    (runs / "ballast").unlink()
+    done = train(folder, *changes)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert set(first) <= set(written(folder)) and list(runs.glob("*/resumed.yaml"))
