@@ -20,7 +20,6 @@ import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
-from urllib.parse import urlsplit
 
 from mcqlora import io
 from mcqlora.errors import UserError
@@ -53,7 +52,7 @@ class Member(NamedTuple):
 
 def suffix(path: str) -> str:
     """The ending, one of `SUFFIXES`, of an archive's path or address; "" if it is none."""
-    plain = urlsplit(path).path if is_address(path) else path
+    plain = re.split("[?#]", path)[0] if is_address(path) else path
     return next((ending for ending in SUFFIXES if plain.lower().endswith(ending)), "")
 
 
@@ -185,7 +184,10 @@ def _tarred(opened: tarfile.TarFile) -> Iterator[Member]:
 
 def opens(path: str, ending: str) -> bool:
     """Is the file `path` an archive of the kind that `ending` says?"""
-    return zipfile.is_zipfile(path) if ending == ".zip" else tarfile.is_tarfile(path)
+    try:
+        return zipfile.is_zipfile(path) if ending == ".zip" else tarfile.is_tarfile(path)
+    except _DAMAGED:  # is_tarfile lets pass what a decompressor raises
+        return False
 
 
 def compare(found: str, sha256: str | None, place: str) -> None:

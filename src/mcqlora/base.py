@@ -40,7 +40,7 @@ def build(
     if rows is not None and rows < len(found):
         found = sorted(found, key=lambda text: io.digest(optimization["seed"], text))[:rows]
     settings = (model, optimization, workers, epochs, device)
-    key = io.digest(settings, found, io.sha256(tokenizer_path), training.code(worker))[:16]
+    key = io.digest(settings, found, io.sha256(tokenizer_path), training.code(worker, Path(__file__)))[:16]
     with training.workplace(runs / key, "base") as place:
         file = place.directory / "corpus.mindrecord"
         size = seq_length + 1

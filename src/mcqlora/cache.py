@@ -16,12 +16,12 @@ from mcqlora import io
 class Cache:
     """A mapping from keys to JSON values; every `add` is one line at the end of a file.
 
-    A line that is cut off, as a kill may leave the last one, counts as never written. Floats come back as
-    they went in. Without a path nothing is kept on disk.
+    A line that is cut off, as a kill may leave one, counts as never written. Floats come back as they went
+    in. Without a path nothing is kept on disk.
 
     Process `rank` of `ranks` writes to a file of its own, `path` with its number (a single one to `path`
     itself), and reads those of all, whatever their number was. `meetings` is their common folder, empty at
-    first. One process may write a file at a time.
+    first. Files are only ever added to, so that another evaluation of the same network loses nothing.
     """
 
     def __init__(self, path: Path | None = None, rank: int = 0, ranks: int = 1, meetings: Path | None = None):
@@ -32,9 +32,7 @@ class Cache:
             return
         if ranks > 1:
             self._path = path.with_stem(f"{path.stem}-{rank}")
-        own = _read(self._path)
-        if own:
-            io.write_jsonl(self._path, [own])  # without a cut line, that the next one would be joined to
+        io.end_last_line(self._path)
         self._read_all()
 
     def get(self, key: str) -> Any:

@@ -46,6 +46,8 @@ def _filled(value: Any, schema: Mapping[str, Any]) -> Any:
         return [_filled(item, schema.get("items", {})) for item in value]
     if isinstance(value, str) and _types(schema) and "string" not in _types(schema):
         return _parsed(value)
+    if value == "null" and "null" in _types(schema):
+        return None
     return value
 
 
@@ -68,7 +70,7 @@ def _explained(error: Any, schema: Mapping[str, Any]) -> str:
     place = ".".join(map(str, error.path))
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", {}))
-        unknown = sorted(set(error.instance) - set(known))[0]
+        unknown = min(str(key) for key in error.instance if key not in known)
         name = f"{place}.{unknown}" if place else unknown
         everywhere = dict(known_keys(schema))
         near = difflib.get_close_matches(unknown, known, 1, 0.5) or difflib.get_close_matches(

@@ -120,8 +120,12 @@ def architecture(folder: Path) -> dict[str, Any]:
     }
 
 
-def check_architecture(folder: Path, network: Mapping[str, Any], vocab_size: int) -> dict[str, Any]:
+def check_architecture(
+    folder: Path, network: Mapping[str, Any], vocab_size: int, seq_length: int | None = None
+) -> dict[str, Any]:
     """`architecture` of a folder that holds the configured network, for a tokenizer of `vocab_size` pieces.
+
+    A `seq_length` must be one that the network has positions for: beyond them its rotation is another.
 
     Raises:
         UserError: it is another; names every key that differs.
@@ -139,6 +143,11 @@ def check_architecture(folder: Path, network: Mapping[str, Any], vocab_size: int
         raise UserError(
             f"{folder / 'config.json'}: vocab_size is {given['vocab_size']}, the tokenizer has "
             f"{vocab_size} pieces; let tokenizer.path name the tokenizer.model of this folder"
+        )
+    if seq_length is not None and seq_length > given["max_positions"]:
+        raise UserError(
+            f"{folder / 'config.json'}: max_position_embeddings is {given['max_positions']}, "
+            f"encode.seq_length {seq_length}; lower encode.seq_length"
         )
     return given
 

@@ -122,18 +122,24 @@ def append_jsonl(path: PathLike, row: Any) -> None:
         os.fsync(file.fileno())
 
 
+def end_last_line(path: PathLike) -> None:
+    """End a line that a kill has cut off, so that the next one is not joined to it."""
+    if not Path(path).exists():
+        return
+    with open(path, "r+b") as file:
+        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) is not None and file.read() != b"\n":
+            file.write(b"\n")
+
+
 def read_appended_jsonl(path: PathLike) -> Iterator[Any]:
-    """Rows that `append_jsonl` completed; none if there is no file."""
+    """Rows that `append_jsonl` completed, without those that were cut off; none if there is no file."""
     if not Path(path).exists():
         return
     with open(path, "rb") as file:
         for line in file:
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield orjson.loads(line)
-            except orjson.JSONDecodeError:
-                return
+            if line.endswith(b"\n"):
+                with contextlib.suppress(orjson.JSONDecodeError):
+                    yield orjson.loads(line)
 
 
 @contextlib.contextmanager

@@ -57,7 +57,7 @@ def plan_steps(
         f"train: {rows} rows in batches of {workers} x {batch_size} give {steps} steps in {epochs} epochs, "
         f"too few for {checkpoints} checkpoints; lower train.batch_size or raise train.epochs"
     )
-    if steps < max(1, checkpoints):
+    if steps < (1 if checkpoint_interval else max(1, checkpoints)):
         raise too_few
     if evaluation_interval is None:
         evaluation_interval = math.ceil(steps / evaluations / sink_size) * sink_size

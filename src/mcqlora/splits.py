@@ -133,7 +133,7 @@ def choose(
         return split_question(questions, groups, seed, valid, test)
     if name == "official":
         return split_official(questions, groups, seed, valid)
-    return split_recipe(questions, seed, valid)
+    return split_recipe(questions, seed, valid, test)
 
 
 def split_question(
@@ -192,12 +192,14 @@ def split_official(
     return _filled(questions, part, dropped)
 
 
-def split_recipe(questions: Sequence[dict], seed: int, per_category: int = 20) -> Split:
+def split_recipe(
+    questions: Sequence[dict], seed: int, valid_per_category: int = 20, test_per_category: int = 20
+) -> Split:
     """The reference recipe's leaking split: every question trains, and some are validated and tested as well.
 
-    In each category, in the questions' order of categories, the questions are shuffled; rows 0..19 are
-    validation and 20..39 test, shown in the last copy's order. The recipe's own draws depend on `os.listdir`
-    and cannot be had again.
+    In each category, in the questions' order of categories, the questions are shuffled; the first rows
+    (0..19) are validation and the next (20..39) test, shown in the last copy's order. The recipe's own draws
+    depend on `os.listdir` and cannot be had again.
     """
     members: dict[str, list[str]] = defaultdict(list)
     for question in questions:
@@ -205,8 +207,8 @@ def split_recipe(questions: Sequence[dict], seed: int, per_category: int = 20) -
     valid, test = [], []
     for ids in members.values():
         shuffled = sorted(ids, key=lambda identity: io.digest(seed, "recipe", identity))
-        valid += shuffled[:per_category]
-        test += shuffled[per_category : 2 * per_category]
+        valid += shuffled[:valid_per_category]
+        test += shuffled[valid_per_category:][:test_per_category]
     return Split([q["id"] for q in questions], valid, test, [])
 
 

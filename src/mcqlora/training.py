@@ -391,13 +391,14 @@ def finetune(
     )
 
 
-def code(worker: Path) -> list[str]:
+def code(worker: Path, *others: Path) -> list[str]:
     """What decides a training besides its settings and files: our code, and the versions of what it runs on.
 
     Part of the name of a training's folder in `runs/`: other code does not take what this one has trained.
+    `others` are files that a training of its own kind depends on, too.
     """
     versions = [version(name) for name in ("mindspore", "mindformers")]
-    return [fingerprint.fingerprint(worker, Path(__file__)), *versions]
+    return [fingerprint.fingerprint(worker, Path(__file__), *others), *versions]
 
 
 def network_of(base: Path, network: dict) -> dict:

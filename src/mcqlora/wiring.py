@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from mcqlora import archives, buckets, downloads, optionrefs, tensorfiles
+from mcqlora import adapters, archives, buckets, downloads, optionrefs, protocols, tensorfiles
 from mcqlora import config as settings
 from mcqlora.errors import UserError
 
@@ -75,6 +76,10 @@ def check(config: dict[str, Any], named: Config = MappingProxyType({})) -> None:
         raise UserError(
             f"evaluate.protocol: {part['protocol']}, the headline, is not in evaluate.protocols; add it there"
         )
+    if part["protocol"] in protocols.SHOTS and 0 not in part["shots"]:
+        raise UserError(
+            f"evaluate.shots: {part['protocol']}, the headline, is asked without worked examples; add 0"
+        )
     if config["encode"]["layout"] == "packed" and config["encode"]["on_long"] == "truncate":
         raise UserError(
             "encode.on_long: truncate leaves rows without a label, and packed rows have no room for them; "
@@ -90,6 +95,19 @@ def check(config: dict[str, Any], named: Config = MappingProxyType({})) -> None:
         raise UserError(
             f"model.hidden_size: {model['hidden_size']} is no multiple of num_heads {model['num_heads']}"
         )
+    if model["num_heads"] % (model["n_kv_heads"] or 1):
+        raise UserError(
+            f"model.n_kv_heads: {model['n_kv_heads']} does not divide num_heads {model['num_heads']}"
+        )
+    pattern, cells = config["train"]["target_modules"], ", ".join(adapters.projections(model))
+    try:
+        tuned = adapters.tuned(model, config["train"])
+    except re.error as error:
+        raise UserError(
+            f"train.target_modules: {pattern!r} is no regular expression ({error}); mend it"
+        ) from error
+    if not tuned:
+        raise UserError(f"train.target_modules: {pattern!r} matches none of the network's cells {cells}")
 
 
 def _check_benchmarks(benchmarks: list[dict[str, Any]]) -> None:

@@ -5,6 +5,7 @@ import csv
 import gzip
 import hashlib
 import io
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -232,3 +233,16 @@ def test_a_wrong_end_of_a_zip_is_a_user_error_or_reads(tmp_path, index, value):
 )
 def test_suffix(path, ending):
     assert archives.suffix(path) == ending
+
+
+@pytest.mark.parametrize("ending", [".tar.gz", ".tgz", ".tar", ".zip"])
+def test_a_broken_file_opens_as_nothing(tmp_path, ending):
+    (tmp_path / "whole").mkdir()
+    whole = shutil.make_archive(str(tmp_path / "a"), "gztar", tmp_path / "whole")
+    broken = tmp_path / "broken"
+    broken.write_bytes(Path(whole).read_bytes()[:20])
+    assert not archives.opens(str(broken), ending)
+
+
+def test_an_address_that_is_none_has_an_ending():
+    assert archives.suffix("https://[foo/x.zip?a=b.tar") == ".zip"

@@ -15,8 +15,8 @@ def default():
     return config.read_yaml(ROOT / "config.yaml")
 
 
-def changed(**changes):
-    return config.check(default() | changes, SCHEMA)
+def changed(changes=None, **others):
+    return config.check(default() | (changes or {}) | others, SCHEMA)
 
 
 def leaves(value, prefix=""):
@@ -101,11 +101,12 @@ def test_filled_twice_is_filled_once():
         ({"train": {"lora_rnak": 8}}, "config: unknown key train.lora_rnak; did you mean train.lora_rank?"),
         ({"lora_rank": 8}, "config: unknown key lora_rank; did you mean train.lora_rank?"),
         ({"zzz": 1}, "config: unknown key zzz; config.yaml lists every key"),
+        ({1: 2, False: 3, "zzz": 1}, "config: unknown key 1; config.yaml lists every key"),
     ],
 )
 def test_an_unknown_key_names_the_nearest_known_one(changes, message):
     with pytest.raises(UserError) as error:
-        changed(**changes)
+        changed(changes)
     assert str(error.value) == message
 
 
@@ -116,6 +117,7 @@ def test_an_unknown_key_names_the_nearest_known_one(changes, message):
         ({"train": {"lora_rank": "[8"}}, "train.lora_rank: '[8' is not of type"),
         ({"train": {"epochs": "1.5"}}, "train.epochs: 1.5 is not of type"),
         ({"train": {"epochs": 0}}, "train.epochs: 0 is less than the minimum"),
+        ({"model": {"num_heads": 0}}, "model.num_heads: 0 is less than the minimum"),
         ({"train": 3}, "train: 3 is not of type 'object'"),
         ({"device": "TPU"}, "device: 'TPU' is not one of"),
         ({"run": "../elsewhere"}, "run: "),
@@ -148,6 +150,7 @@ def test_texts_of_the_command_line_become_values():
     assert filled["train"]["learning_rate"] == 1e-4
     assert filled["train"]["rows"] is None
     assert filled["train"]["lora_alpha"] == 8.5
+    assert changed(tokenizer={"path": "null"})["tokenizer"]["path"] is None
     assert filled["train"]["target_modules"] == "1"
     assert filled["read"]["pandas_na"] is True
     assert filled["tokenizer"]["path"] == "8"

@@ -76,6 +76,9 @@ def test_a_base_comes_out_as_it_is_and_could_go_in_again(run, tmp_path):
     folder = exported(run, tmp_path)
     given = huggingface.check_architecture(folder, NETWORK, 400)
     assert (given["tied"], given["max_positions"]) == (False, 64)
+    assert huggingface.check_architecture(folder, NETWORK, 400, 64) == given
+    with pytest.raises(UserError, match=r"max_position_embeddings is 64, encode\.seq_length 65; lower"):
+        huggingface.check_architecture(folder, NETWORK, 400, 65)
     base = adapters.read(run / "base" / "model.safetensors")
     found = huggingface.check_tensors(
         folder, tensorfiles.locate(folder), huggingface.shapes(NETWORK), tied=False

@@ -106,6 +106,14 @@ def test_own_patterns_are_added():
     assert optionrefs.pins(question("un", "deux", "trois", "tout ci-dessus", language="fr"), table) == "D"
 
 
+def test_patterns_keep_their_own_groups_and_flags():
+    table = optionrefs.table(
+        {"en": {"rest": [r"(?i)^the lot$", r"(?P<x>foo|bar)", r"^(the) lot \1$", "(?P<x>baz)"]}}
+    )
+    for option in ("The lot", "foo", "the lot the", "baz"):
+        assert optionrefs.reference_kind(option, "en", table) == "rest", option
+
+
 def test_wrong_patterns_are_named():
     with pytest.raises(UserError, match="fr: 'places' is not one of letters, place, rest"):
         optionrefs.table({"fr": {"places": []}})

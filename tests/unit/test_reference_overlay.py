@@ -93,7 +93,7 @@ def at(values, path):
         ("greedy generation is the headline", "evaluate.protocol", "generation"),
         ("max_new_tokens", "evaluate.generation_max_new_tokens", 200),
         ("2,480 test rows are answered", "evaluate.generation_items", 2_480),
-        ("SQuAD's 2,067 first questions", "evaluate.squad_items", 2_067),
+        ("SQuAD's 2,067 first questions among all", "evaluate.squad_items", 10_570),
     ],
 )
 def test_the_configuration(made, field, path, expected):

@@ -26,6 +26,11 @@ def test_intervals_in_steps():
     assert named == plan_steps(138_020, 4, 4, 4, 0.03, 20, 10, 5, sink_size=2)
 
 
+def test_an_interval_in_steps_needs_no_parts():
+    plan = plan_steps(64, 1, 8, 1, 0.03, 2, 10, 5, checkpoint_interval=1)
+    assert plan.checkpoints == tuple(range(1, 9))
+
+
 @pytest.mark.parametrize(
     ("evaluation", "checkpoint", "said"),
     [

@@ -251,9 +251,17 @@ def test_assemble_with_one_copy_and_with_a_missing_record():
         list(splits.assemble(split, [without_train, only])["train"])
 
 
+def test_recipe_takes_as_many_as_it_is_told():
+    items = bank(9)
+    split = splits.choose("recipe", items, {}, 1, 2, 5)
+    categories = len({category(item) for item in items})
+    assert (len(split.valid), len(split.test)) == (2 * categories, 5 * categories)
+    assert set(split.valid).isdisjoint(split.test)
+
+
 def test_assemble_streams_train():
     items = bank(5)
-    split = splits.split_recipe(items, 1, per_category=2)
+    split = splits.split_recipe(items, 1, 2, 2)
     only = [alpaca.shuffled_record(item, "ABCD") for item in items]
     pulled = []
 

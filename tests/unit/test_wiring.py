@@ -53,6 +53,19 @@ def test_the_default_passes():
         (given(tokenizer__path=None), r"^tokenizer.path: not set"),
         (given(base__text="corpus"), r"^base.text: only the generated benchmark has a corpus"),
         (settings(model__hidden_size=130), r"^model.hidden_size: 130 is no multiple of num_heads 4"),
+        (settings(model__n_kv_heads=3), r"^model.n_kv_heads: 3 does not divide num_heads 4$"),
+        (
+            settings(evaluate__protocol="harness", evaluate__shots=[5]),
+            r"^evaluate.shots: harness, the headline, is asked without worked examples; add 0$",
+        ),
+        (
+            settings(train__target_modules="q_proj|v_proj"),
+            r"^train.target_modules: 'q_proj\|v_proj' matches none of the network's cells wq, wk, wv, wo, w1",
+        ),
+        (
+            settings(train__target_modules="(.*wq"),
+            r"^train.target_modules: '\(\.\*wq' is no regular expression \(missing \)",
+        ),
         (
             settings(train__workers=4, train__nodes=3),
             r"^train.workers: 4 cannot be spread evenly over train.nodes 3; make it a multiple$",

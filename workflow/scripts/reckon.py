@@ -9,7 +9,9 @@ with job(snakemake):
     params, source = snakemake.params, snakemake.input
     processor = tokenizer.load(source.tokenizer)
     for path in source.base:
-        huggingface.check_architecture(Path(path).parent, params.plan["network"], processor.vocab_size())
+        huggingface.check_architecture(
+            Path(path).parent, params.plan["network"], processor.vocab_size(), params.plan["seq_length"]
+        )
     made = plan.reckon(
         layouts=io.read_json(source.packing),
         test=io.read_json(source.leakage)["records"]["test"],
