@@ -3,7 +3,7 @@
     .venv/bin/python bench/prepare.py [--data ../shared/data] [--sides plain,datasets,padded,packed,limit]
 
 Needs the real MMLU and CMMLU files and InternLM's tokenizer. Every side starts at the same CSV files, ends at
-138,020 training questions in rows of 1,025 ids on disk, and runs in a process of its own:
+138,020 training records (27,604 questions) in rows of 1,025 ids on disk, and runs in a process of its own:
 
 * plain: pandas, the json module, one SentencePiece call a part of a record, one MindRecord call a record,
   padded rows, as the report's scripts work;
