@@ -83,6 +83,7 @@ def data_half(data: Path, times: int, place: Path) -> tuple[int, Cost]:
         "data": str(place / "data"),
         "benchmarks": multiply(data, times, place / "data"),
         "tokenizer": {"path": str(data / "tokenizer" / "internlm_7b_tokenizer.model")},
+        "base": {"text": "train"},  # the embedded benchmark alone has a text of its own
         "encode": {"seq_length": 1024, "shards": 4 * times, "layout": "packed"},
     }
     (place / "scale.yaml").write_text(json.dumps(config))
