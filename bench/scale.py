@@ -84,6 +84,7 @@ def data_half(data: Path, times: int, place: Path) -> tuple[int, Cost]:
         "benchmarks": multiply(data, times, place / "data"),
         "tokenizer": {"path": str(data / "tokenizer" / "internlm_7b_tokenizer.model")},
         "base": {"text": "train"},  # the embedded benchmark alone has a text of its own
+        "evaluate": {"squad": str(data / "squad" / "dev-v1.1.json")},
         "encode": {"seq_length": 1024, "shards": 4 * times, "layout": "packed"},
     }
     (place / "scale.yaml").write_text(json.dumps(config))
