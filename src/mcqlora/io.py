@@ -127,8 +127,10 @@ def end_last_line(path: PathLike) -> None:
     if not Path(path).exists():
         return
     with open(path, "r+b") as file:
-        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) is not None and file.read() != b"\n":
-            file.write(b"\n")
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.write(b"\n")
 
 
 def read_appended_jsonl(path: PathLike) -> Iterator[Any]:
