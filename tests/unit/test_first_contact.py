@@ -145,3 +145,16 @@ def test_the_picture_of_the_report_is_small():
     picture = ROOT / "docs" / "report.png"
     assert picture.read_bytes()[:4] == b"\x89PNG" and picture.stat().st_size < 300_000
     assert "(docs/report.png)" in README
+
+
+def test_the_lock_of_a_snakemake_that_is_at_work_is_left_alone(tmp_path):
+    locks = tmp_path / ".snakemake" / "locks"
+    locks.mkdir(parents=True)
+    (locks / "0.input.lock").touch()
+    asleep = [sys.executable, "-c", "import time; time.sleep(60)", "snakemake", "--cores"]  # by name
+    with subprocess.Popen(asleep, cwd=tmp_path) as other:
+        run = [ROOT / "scripts" / "run", "--dry-run", "--quiet"]
+        refused = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
+        other.kill()
+    assert refused.returncode == 1 and (locks / "0.input.lock").exists()
+    assert refused.stderr == f"mcqlora: another Snakemake is at work in {tmp_path}; wait for it or stop it\n"
