@@ -5,8 +5,10 @@
 A size of k is k copies of MMLU and CMMLU, in each of which every question's words stand in another order:
 about the same lengths and vocabulary, and no duplicates that the first copy hasn't. The run is the default
 recipe, near duplicates included, up to packed shards, by Snakemake on two cores. CPU seconds are of all
-processes, peak memory of the largest one. A DAG of n jobs is the demo with so many shards that it has n: its
-dry run is timed.
+processes, peak memory of the largest one. Below them stand the stages, by Snakemake's own records (seconds of
+all jobs, resident memory of the largest), and what lies on the disk.
+
+A DAG of n jobs is the demo with so many shards that it has n: its dry run is timed.
 """
 
 from __future__ import annotations
@@ -94,6 +96,23 @@ def data_half(data: Path, times: int, place: Path) -> tuple[int, Cost]:
         return sum(1 for _ in file), cost
 
 
+def stages(place: Path) -> None:
+    """Print what each rule took, and the bytes of what it left."""
+    taken: dict[str, list[dict[str, str]]] = {}
+    for file in sorted((place / "benchmarks/scale").rglob("*.tsv")):
+        name = file.parent.name if file.parent.name != "scale" else file.stem
+        with open(file, newline="") as records:
+            taken.setdefault(name, []).extend(csv.DictReader(records, delimiter="\t"))
+    for name, jobs in sorted(taken.items(), key=lambda rule: -sum(float(job["s"]) for job in rule[1])):
+        seconds = sum(float(job["s"]) for job in jobs)
+        peak = max((float(job["max_rss"]) for job in jobs if job["max_rss"] != "NA"), default=0)
+        print(f"    {name:<10}{len(jobs):>4} jobs {seconds:>8.1f} s {peak:>7.0f} MB")
+    for path in sorted((place / "results/scale").iterdir()):
+        size = sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
+        if size > 1e7:
+            print(f"    {path.name:<16}{size / 1e6:>10.0f} MB", flush=True)
+
+
 def dag(jobs: int, place: Path) -> tuple[int, Cost]:
     """The jobs of a dry run of the demo that has about `jobs`, and its cost."""
     shards = max(1, jobs - 25)
@@ -114,11 +133,10 @@ def main() -> None:
     for times in filter(None, given.sizes.split(",")):
         with tempfile.TemporaryDirectory(prefix="bench-scale-") as folder:
             questions, cost = data_half(given.data.resolve(), int(times), Path(folder))
-        each = 1000 * cost.cpu / questions
-        print(
-            f"{times + ' x':>9}{questions:>11,}{cost.wall:>9.1f}{cost.cpu:>9.1f}{cost.mb:>9.0f}{each:>19.2f}",
-            flush=True,
-        )
+            each = 1000 * cost.cpu / questions
+            spent = f"{cost.wall:>9.1f}{cost.cpu:>9.1f}{cost.mb:>9.0f}{each:>19.2f}"
+            print(f"{times + ' x':>9}{questions:>11,}{spent}")
+            stages(Path(folder))
     print(f"\n{'jobs':>9}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}{'ms a job':>11}")
     for wanted in filter(None, given.jobs.split(",")):
         with tempfile.TemporaryDirectory(prefix="bench-scale-") as folder:
