@@ -2,8 +2,8 @@
 
 Each node has a host name of its own (a UTS namespace) and a hosts file that knows both (a mount namespace).
 Both share the machine's addresses, by which msrun tells whether it is on the master's node; so the second
-node has an `ip` that lists none. The NPUs are numbers in slurm.conf, and so are CPUs and memory. slurmdbd is
-there since the executor plugin reads the state of its jobs from sacct.
+node has an `ip` that lists none to a job of several nodes. The NPUs are numbers in slurm.conf, and so are
+CPUs and memory. slurmdbd is there since the executor plugin reads the state of its jobs from sacct.
 """
 
 from __future__ import annotations
@@ -72,6 +72,12 @@ AccountingStoreFlags=job_comment
 NodeName=n1 NodeAddr=127.0.0.1 Port={n1} CPUs=8 RealMemory=64000 Gres=npu:{npus}
 NodeName=n2 NodeAddr=127.0.0.1 Port={n2} CPUs=8 RealMemory=64000 Gres=npu:{npus}
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE
+"""
+IP = """\
+#!/bin/sh
+own='{"addr_info": [{"local": "127.0.0.1"}]}'
+[ "${SLURM_JOB_NUM_NODES:-1}" = 1 ] || own=
+echo "[$own]"
 """
 
 
@@ -149,7 +155,7 @@ def running(folder: Path) -> Iterator[Cluster]:
         (folder / name).chmod(0o600)
     (folder / "gres.conf").write_text(f"Name=npu Count={NPUS}\n", encoding="ascii")
     (folder / "hosts").write_text(f"127.0.0.1 localhost {CONTROLLER} {' '.join(NODES)}\n", encoding="ascii")
-    (folder / "ip").write_text("#!/bin/sh\necho '[]'\n", encoding="ascii")
+    (folder / "ip").write_text(IP, encoding="ascii")
     (folder / "ip").chmod(0o755)
     (folder / "munge.key").write_bytes(secrets.token_bytes(128))
     (folder / "munge.key").chmod(0o400)
