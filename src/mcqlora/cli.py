@@ -91,7 +91,8 @@ def progress_on(terminal: Terminal) -> Callable[[int, str], Callable[[int], Any]
 
 def _say(terminal: int, message: str) -> None:
     line = f"mcqlora: {' '.join(message.splitlines())}\n"
-    os.write(terminal, line.encode(errors="backslashreplace"))  # a file's name may be no UTF-8
+    with contextlib.suppress(OSError):  # whoever read it may be gone; the log has the line, too
+        os.write(terminal, line.encode(errors="backslashreplace"))  # a file's name may be no UTF-8
     with contextlib.suppress(OSError):
         sys.stderr.write(line)
         sys.stderr.flush()
