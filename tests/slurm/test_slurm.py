@@ -145,6 +145,7 @@ def test_a_training_over_two_nodes_that_was_cancelled_makes_the_same_adapters(cl
     with start(cluster, folder, TARGET, nodes=2) as first:
         assert wait_until(lambda: len(running(folder, "worker.py")) >= 3 or first.poll() is not None, 600)
         assert first.poll() is None, first.stdout.read()[-5000:]
+        running(folder, "worker.py")[-1].suspend()  # so that the training cannot end before it is cancelled
         os.kill(first.pid, signal.SIGINT)
         first.communicate()
     assert first.returncode != 0
