@@ -100,6 +100,7 @@ def reckon(
         sink_size(device),
         evaluation_interval,
         checkpoint_interval,
+        whole=used == train.rows,
     )
     unpacked = train.padded * used // train.rows // steps.global_batch  # steps of an epoch, a row a record
     architecture = dict(network) | {"vocab_size": network["vocab_size"] or vocabulary}
@@ -107,7 +108,6 @@ def reckon(
     tokens = steps.steps * steps.global_batch * seq_length
     useful_fraction = train.ids / (train.rows * train.size)
     width = 2 if DEVICES[device]["model"]["param_init_type"] == "float16" else 4
-    validated = (*steps.evaluations, *(() if steps.steps in steps.evaluations else (steps.steps,)))
     plan = {
         "run": run,
         "recipe": recipe,
@@ -125,7 +125,8 @@ def reckon(
         "warmup_steps": steps.warmup,
         "evaluation_interval": steps.evaluation_interval,
         "evaluations": list(steps.evaluations),
-        "evaluation_at_end": validated[-1],
+        "evaluation_at_end": steps.evaluated[-1],
+        "evaluated": list(steps.evaluated),
         "evaluation_batch": evaluation_batch(valid.rows, workers, batch_size, evaluation_batch_size),
         "checkpoint_interval": steps.checkpoint_interval,
         "checkpoints": list(steps.checkpoints),
@@ -139,7 +140,7 @@ def reckon(
         },
         "epoch_speedup_over_padding": unpacked / steps.steps_per_epoch,
         "hours": hours(
-            tokens, len(validated) * valid.rows * seq_length, workers, machine["tokens_per_second"]
+            tokens, len(steps.evaluated) * valid.rows * seq_length, workers, machine["tokens_per_second"]
         )
         | {key: machine[key] for key in ("tokens_per_second", "source")},
         "disk_bytes": disk_bytes(
@@ -312,8 +313,8 @@ def table(plan: Mapping[str, Any]) -> str:
     parts = [f"{rows[part]:,} {part}" for part in ("train", "valid", "test")]
     parameters, tokens = plan["parameters"], plan["tokens"]
     every = f"every {plan['evaluation_interval']:,} steps"
-    if plan["evaluation_at_end"] not in plan["evaluations"]:
-        every += f", and one more at the end ({plan['evaluation_at_end']:,})"
+    if more := sorted({*plan["evaluated"]} - {*plan["evaluations"]}):
+        every += f", and {len(more)} more at checkpoints ({', '.join(f'{step:,}' for step in more)})"
     lines = {
         "run": f"{plan['run']} ({plan['recipe']}) on {plan['workers']} x {plan['device']}",
         "rows": ", ".join(parts) + f"; {plan['layout']}",

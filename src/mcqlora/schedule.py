@@ -23,6 +23,11 @@ class Schedule(NamedTuple):
     checkpoints: tuple[int, ...]
     delivered: tuple[int, ...]
 
+    @property
+    def evaluated(self) -> tuple[int, ...]:
+        """All steps with a validation loss: every checkpoint has one, since the best is chosen by it."""
+        return tuple(sorted({*self.evaluations, *self.checkpoints}))
+
 
 def plan_steps(
     rows: int,
@@ -36,13 +41,18 @@ def plan_steps(
     sink_size: int = 1,
     evaluation_interval: int | None = None,
     checkpoint_interval: int | None = None,
+    whole: bool = True,
 ) -> Schedule:
     """Steps of a training over `rows` rows, `batch_size` a worker; an epoch's last, partial batch is dropped.
+
+    The rows are all that the shards have (`whole`) or a part of them. MindDataset gives each worker as many of
+    all rows, up to `workers` - 1 of them twice; of a part MindFormers leaves out what cannot be divided.
 
     With `sink_size` above 1 the network takes so many steps a call: steps left over at the end are not taken.
     `evaluations` and `checkpoints` say into how many equal parts they divide the training. Intervals are
     rounded up to a multiple of `sink_size`, since callbacks see only every `sink_size`-th step; the last step
     always leaves a checkpoint. A training too short for that has its checkpoints' interval rounded down.
+    Where `evaluations` is a multiple of `checkpoints`, so is the interval of these a multiple of the other.
     An interval given in steps is taken as it is, and the parts don't count.
     `delivered` are so many of the checkpoints, evenly chosen, the last one among them.
 
@@ -51,7 +61,7 @@ def plan_steps(
             which nothing would ever happen.
     """
     global_batch = workers * batch_size
-    steps_per_epoch = rows // global_batch
+    steps_per_epoch = (math.ceil(rows / workers) if whole else rows // workers) // batch_size
     steps = steps_per_epoch * epochs // sink_size * sink_size
     too_few = UserError(
         f"train: {rows} rows in batches of {workers} x {batch_size} give {steps} steps in {epochs} epochs, "
@@ -59,12 +69,15 @@ def plan_steps(
     )
     if steps < (1 if checkpoint_interval else max(1, checkpoints)):
         raise too_few
+    together = evaluation_interval is None and evaluations % checkpoints == 0
     if evaluation_interval is None:
         evaluation_interval = math.ceil(steps / evaluations / sink_size) * sink_size
     else:
         check_interval("train.evaluation_interval", evaluation_interval, steps, sink_size)
     if checkpoint_interval is None:
         checkpoint_interval = math.ceil(steps / checkpoints / sink_size) * sink_size
+        if together:
+            checkpoint_interval = evaluation_interval * (evaluations // checkpoints)
         if math.ceil(steps / checkpoint_interval) < delivered:
             checkpoint_interval = max(1, steps // checkpoints // sink_size) * sink_size
     else:

@@ -213,7 +213,7 @@ def render(
             {
                 "type": "ScheduleCallback",
                 "directory": output,
-                "evaluations": sorted({*schedule.evaluations, schedule.steps}) if valid_files else [],
+                "evaluations": list(schedule.evaluated) if valid_files else [],
                 "checkpoints": list(schedule.checkpoints),
                 "delivered": len(schedule.delivered),
                 "patience": patience,
@@ -331,6 +331,7 @@ def finetune(
         sink_size(device),
         evaluation_interval,
         checkpoint_interval,
+        whole=used == available,
     )
     model = model_config(network, seq_length, batch_size, device, template.pad, template.eos, lora)
     encoded, checked = ([io.read_json(path) for path in stats] for stats in (train_stats, valid_stats))

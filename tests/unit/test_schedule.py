@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from mcqlora import records
 from mcqlora.errors import UserError
 from mcqlora.schedule import evenly, exhausted, plan_steps
 
@@ -58,6 +60,36 @@ def test_the_last_partial_batch_of_an_epoch_is_dropped():
     assert plan_steps(31, 2, 5, 3, 0, 1, 1, 1).steps == 9
 
 
+def test_a_checkpoint_falls_on_an_evaluation():
+    """Of the corrected recipe's packed rows: rounded apart, 222 and 442 would meet at no delivered step."""
+    plan = plan_steps(17_627, 4, 4, 4, 0.03, 20, 10, 5, sink_size=2)
+    assert (plan.evaluation_interval, plan.checkpoint_interval) == (222, 444)
+    assert plan.delivered == (888, 1_776, 2_664, 3_552, 4_404)
+    assert plan.evaluated == (*plan.evaluations, 4_404)
+
+
+def test_checkpoints_between_evaluations_are_evaluated():
+    plan = plan_steps(64, 1, 8, 1, 0, 2, 5, 5, evaluation_interval=3)
+    assert plan.evaluations == (3, 6)
+    assert plan.evaluated == (1, 2, 3, 4, 5, 6, 7, 8)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("rows", [28, 29, 31, 32])
+@pytest.mark.parametrize("part", [None, 27])
+def test_the_library_takes_as_many_steps(tmp_path, rows, workers, part):
+    """MindDataset pads the shares of all rows to one length; 31 rows are two batches of 4 for 4 workers."""
+    from mindspore.dataset import MindDataset
+
+    file = tmp_path / "x.mindrecord"
+    records.write_shard(({"input_ids": np.full(4, n, np.int32)} for n in range(rows)), file, ["input_ids"])
+    some = {} if part is None else {"num_samples": part // workers}  # what MindFormers makes of it
+    plan = plan_steps(part or rows, workers, 4, 1, 0, 1, 1, 1, whole=part is None)
+    for worker in range(workers):
+        data = MindDataset([str(file)], num_shards=workers, shard_id=worker, shuffle=False, **some)
+        assert data.batch(4, drop_remainder=True).get_dataset_size() == plan.steps_per_epoch
+
+
 def test_an_odd_step_is_not_taken_in_pairs():
     """MindFormers rounds the number of calls down: 9 steps in pairs are 4 calls, and the last step is 8."""
     plan = plan_steps(30, 2, 5, 3, 0, 1, 1, 1, sink_size=2)
@@ -65,7 +97,7 @@ def test_an_odd_step_is_not_taken_in_pairs():
     assert plan.steps == plan.checkpoints[-1] == 8
 
 
-@pytest.mark.parametrize(("rows", "checkpoints"), [(0, 1), (15, 1), (16 * 4, 5)])
+@pytest.mark.parametrize(("rows", "checkpoints"), [(0, 1), (12, 1), (16 * 4, 5)])
 def test_too_few_steps(rows, checkpoints):
     with pytest.raises(
         UserError, match=rf"^train: {rows} rows in batches of 4 x 4 .* {checkpoints} checkpoints; lower"
@@ -86,7 +118,7 @@ def test_too_few_steps(rows, checkpoints):
 def test_properties(rows, workers, batch, epochs, ratio, evaluations, checkpoints, sink):
     assume(rows // (workers * batch) * epochs >= 2 * checkpoints + 1)  # fewer may be refused
     plan = plan_steps(rows, workers, batch, epochs, ratio, evaluations, checkpoints, 5, sink)
-    assert plan.steps * plan.global_batch <= rows * epochs
+    assert plan.steps * plan.global_batch <= (rows + workers - 1) * epochs
     assert 0 <= plan.warmup <= plan.steps
     for steps in (plan.evaluations, plan.checkpoints):
         assert list(steps) == sorted(set(steps))
@@ -94,7 +126,7 @@ def test_properties(rows, workers, batch, epochs, ratio, evaluations, checkpoint
     assert len(plan.evaluations) <= evaluations
     assert 5 <= len(plan.checkpoints) <= checkpoints or plan.steps < sink * checkpoints**2
     assert plan.checkpoints[-1] == plan.delivered[-1] == plan.steps
-    assert set(plan.delivered) <= set(plan.checkpoints)
+    assert set(plan.delivered) <= set(plan.checkpoints) <= set(plan.evaluated)
     assert list(plan.delivered) == sorted(set(plan.delivered))
     spacing = plan.steps / 5
     for number, step in enumerate(plan.delivered, 1):

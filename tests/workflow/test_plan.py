@@ -89,7 +89,7 @@ def test_the_training_is_as_planned(finished):
     assert plan["tokens"]["total"] == facts["training"]["tokens"]
     assert plan["tokens"]["useful_fraction"] == pytest.approx(facts["training"]["useful_token_fraction"])
     evaluated = [row["step"] for row in facts["training"]["history"] if row.get("valid_loss") is not None]
-    assert sorted({*plan["evaluations"], plan["evaluation_at_end"]}) == evaluated
+    assert plan["evaluated"] == evaluated and plan["steps"] == facts["training"]["history"][-1]["step"]
     shards = sum(
         path.stat().st_size for path in (finished / "results/tiny/mindrecord").rglob("*.mindrecord*")
     )
