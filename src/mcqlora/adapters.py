@@ -126,6 +126,9 @@ def count(network: Mapping[str, Any], lora: Mapping[str, Any] | None) -> dict[st
     return {"trainable": trainable, "total": total, "ratio": trainable / total}
 
 
+ATTENTION = ("wq", "wk", "wv", "wo")
+
+
 def projections(network: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     """(inputs, outputs) of a layer's matrices, by the names of their MindFormers cells."""
     hidden, kv, inner = network["hidden_size"], kv_width(network), network["intermediate_size"]
@@ -141,8 +144,21 @@ def projections(network: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
 
 
 def tuned(network: Mapping[str, Any], lora: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """(inputs, outputs) of the matrices of a layer that LoRA tunes: MindFormers matches the cells' names."""
-    return [shape for name, shape in projections(network).items() if re.match(lora["target_modules"], name)]
+    """(inputs, outputs) of the matrices of a layer that LoRA tunes.
+
+    MindFormers matches the names of cells on its way down, and passes over a container that matches, with all
+    that is in it.
+    """
+    matches = re.compile(lora["target_modules"]).match
+
+    def path(name: str) -> tuple[str, ...]:
+        return "model", "layers", "0", "attention" if name in ATTENTION else "feed_forward"
+
+    return [
+        shape
+        for name, shape in projections(network).items()
+        if matches(name) and not any(map(matches, path(name)))
+    ]
 
 
 def kv_width(network: Mapping[str, Any]) -> int:

@@ -45,9 +45,11 @@ def _filled(value: Any, schema: Mapping[str, Any]) -> Any:
     if isinstance(value, list):
         return [_filled(item, schema.get("items", {})) for item in value]
     if isinstance(value, str) and _types(schema) and "string" not in _types(schema):
-        return _parsed(value)
+        value = _parsed(value)
     if value == "null" and "null" in _types(schema):
         return None
+    if isinstance(value, float) and value.is_integer() and _integer(schema):
+        return int(value)  # 1e3 and 2.0, which are integers to JSON Schema
     return value
 
 
@@ -66,6 +68,10 @@ def _types(schema: Mapping[str, Any]) -> tuple[str, ...]:
     return (found,) if isinstance(found, str) else tuple(found)
 
 
+def _integer(schema: Mapping[str, Any]) -> bool:
+    return "integer" in _types(schema) and "number" not in _types(schema)
+
+
 def _explained(error: Any, schema: Mapping[str, Any]) -> str:
     place = ".".join(map(str, error.path))
     if error.validator == "additionalProperties":
@@ -78,6 +84,8 @@ def _explained(error: Any, schema: Mapping[str, Any]) -> str:
         )
         hint = f"; did you mean {place + '.' if place and near[0] in known else ''}{near[0]}?" if near else ""
         return f"unknown key {name}{hint or '; config.yaml lists every key'}"
+    if error.validator == "pattern":  # without the value, which may have a password in it
+        return f"{place}: does not match {error.validator_value}"
     return f"{place or 'the file'}: {error.message}"
 
 

@@ -70,7 +70,7 @@ def _download(url: str, shown: str, file: IO[bytes], sha256: str | None, limit: 
                 if limit is not None and size > limit:
                     raise UserError(f"{shown}: more than the {limit} bytes that it should have at most")
                 file.write(piece)
-            if told and size != int(told):
+            if told and str(size) != told.strip():
                 raise UserError(f"{shown}: cut off after {size} of {told} bytes; run again")
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise UserError(

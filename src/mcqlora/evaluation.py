@@ -155,7 +155,7 @@ def ready(
     """
     processor = tokenizer.load(tokenizer_path)
     template = prompt.template(processor, reference_template)
-    network = training.network_of(Path(base), network)
+    network = training.network_of(Path(base), network, seq_length)
     config = training.model_config(network, seq_length, batch_size, device, template.pad, template.eos, None)
 
     @functools.cache

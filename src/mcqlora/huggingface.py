@@ -86,7 +86,12 @@ def architecture(folder: Path) -> dict[str, Any]:
         said = io.read_json(path)
     except OSError as error:
         raise UserError(f"{path}: cannot read it ({error.strerror}); give a Hugging Face folder") from error
+    if not isinstance(said, dict):
+        raise UserError(f"{path}: holds no keys; give a Hugging Face folder")
     rope, rotary = said.get("rope_parameters") or {}, said.get("rotary") or {}
+    for key, value in (("rope_parameters", rope), ("rotary", rotary)):
+        if not isinstance(value, dict) or any(isinstance(item, dict) for item in value.values()):
+            raise UserError(f"{path}: {key} is {value}; only one plain rotation can be converted")
     numbers = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
     unlike = {
         "model_type": said.get("model_type") not in ("llama", "internlm"),
@@ -97,7 +102,7 @@ def architecture(folder: Path) -> dict[str, Any]:
         # InternLM's "dynamic" is the plain rotation up to max_position_embeddings.
         "rotary": rotary.get("type", "origin") not in ("origin", "dynamic"),
         "quantization_config": bool(said.get("quantization_config")),
-    } | {key: not isinstance(said.get(key), int) for key in numbers}
+    } | {key: not isinstance(said.get(key), int) or said[key] < 1 for key in numbers}
     hidden, heads = said.get("hidden_size"), said.get("num_attention_heads")
     if not any(unlike.values()):
         unlike["head_dim"] = (said.get("head_dim") or hidden // heads) * heads != hidden

@@ -49,6 +49,7 @@ PATTERNS: dict[str, dict[str, Sequence[str]]] = {
             rf"^\W*(?:only|just|all (?:but|except)|same as)\s+{_SINGLE}\W*$",
             rf"^\W*{_SINGLE}\s+only\W*$",
             rf"\b{_NAMES}\s+{_SINGLE}(?!\w)",
+            rf"\b(?:except|but(?:\s+not)?|not)\s+{_SINGLE}(?![\w'+#])",
         ],
         "place": [
             rf"\b{_MANY}\s+of\s+(?:the\s+)?(?:above|below|preceding|foregoing|previous)\b",
@@ -69,6 +70,7 @@ PATTERNS: dict[str, dict[str, Sequence[str]]] = {
             r"^\W*(?:选项)?(?-i:[A-D](?:\s*(?:,|、|和|与|或|及|以及|\+)\s*(?:选项)?[A-D])+)\W*(?:(?:两|二|三)[者项个].{0,8}|[都均皆全].*)?$",
             r"^\W*(?:选项)?(?-i:[A-D]{2,4})\W*(?:(?:(?:两|二|三)[者项个])?[都均皆全].*)?$",
             r"选项\s*(?-i:[A-D])",
+            r"除(?:了|去)?\s*(?-i:[A-D])(?![A-Za-z])",
         ],
         "place": [
             r"^\W*(?:以上|上述|以下|下述|上面|前述).{0,8}?(?:[都均皆全]|所有|各项)",

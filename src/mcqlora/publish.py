@@ -190,9 +190,13 @@ def read_manifest(path: Path, shown: str) -> dict[str, Json]:
         raise UserError(f"{shown}: no manifest of a published run; give the address of a {NAME}")
     for name, entry in listed.items():
         parts = name.split("/")  # an absolute path begins with an empty one
-        if any(not part or part.startswith(".") or "\\" in part for part in parts) or name == NAME:
+        if name == NAME or not name.isprintable() or not all(map(_is_file_name, parts)):
             raise UserError(f"{shown}: lists {name[:80]!r}, which is no path below it; do not trust it")
         size, sha256 = (entry.get("size"), entry.get("sha256")) if isinstance(entry, dict) else (None, None)
         if not isinstance(size, int) or not isinstance(sha256, str) or not _HASH.fullmatch(sha256):
             raise UserError(f"{shown}: {name[:80]!r} has no size and sha256; do not trust it")
     return listed
+
+
+def _is_file_name(part: str) -> bool:
+    return 0 < len(part.encode()) < 256 and not part.startswith(".") and "\\" not in part

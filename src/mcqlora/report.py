@@ -29,6 +29,7 @@ _TASKS = {
     "recipe": "{}, training questions again",
     "gap": "{}, leak gap",
 }
+_NEITHER = "evaluate.protocols without answer and letter"
 _RULES = {"valid_loss": "validation loss", "valid_accuracy": "validation accuracy"}
 _SCORERS = {"official": "official", "mindformers": "MindFormers"}
 _METRICS = {"em": "EM", "f1": "F1"}
@@ -83,7 +84,7 @@ def no_gap(summary: Summary) -> str:
     """Why there is no leak gap."""
     if summary["leaked"]:
         return "The split itself leaks: no unseen questions were held out to compare with."
-    return "Not run: no training questions were asked again (evaluate.leak_items)."
+    return f"Not run: no training questions were asked again (evaluate.leak_items 0, or {_NEITHER})."
 
 
 def verdicts(summary: Summary) -> list[str]:
@@ -256,7 +257,7 @@ def _robust(summary: Summary) -> str:
             f"n = {whole[TUNED]['n']:,}"
         )
     else:
-        words.append("rotations not run (evaluate.rotations)")
+        words.append("rotations not run")
     return f"**Robustness**: {'; '.join(words)}."
 
 
@@ -351,9 +352,10 @@ def _task_table(summary: Summary) -> list[str]:
             marks[summary[key]].append(key)
     heads = [model + (f" ({', '.join(marks[model])})" if marks[model] else "") for model in models]
     n = f"{summary['splits']['valid']:,}"
+    rows_measured = f"{summary['training']['valid_rows']:,}"
     losses = {row["name"]: row["valid_loss"] for row in summary["checkpoints"]}
     words = {model: "-" if losses.get(model) is None else f"{losses[model]:.4f}" for model in models}
-    rows = [["validation loss (nats a token)", n, *words.values()]]
+    rows = [["validation loss (nats a token)", rows_measured, *words.values()]]
     valid = {row["name"]: _span(_valued(row["valid"])) for row in summary["checkpoints"] if row["valid"]}
     if valid:
         rows.append(["full answer, validation questions", n, *(valid.get(model, "-") for model in models)])
@@ -412,7 +414,8 @@ def _robustness_table(summary: Summary) -> list[str]:
         rows.append([f"{label}: right in all four (%)", f"{turned['questions']:,}", *whole])
     lines = table(["measure[^mcq]", "n", "base", "tuned"], rows)
     if not circular:
-        return [*lines, "", "Rotated options: not run (evaluate.rotations)."]
+        why = f"evaluate.rotations 1, {_NEITHER}, or an option that refers to others in every question"
+        return [*lines, "", f"Rotated options: not run ({why})."]
     if circular["pinned"]:
         lines += ["", f"Left out of the rotations, as an option refers to others: {circular['pinned']:,}."]
     return lines

@@ -45,8 +45,8 @@ def plan_steps(
 ) -> Schedule:
     """Steps of a training over `rows` rows, `batch_size` a worker; an epoch's last, partial batch is dropped.
 
-    The rows are all that the shards have (`whole`) or a part of them. MindDataset gives each worker as many of
-    all rows, up to `workers` - 1 of them twice; of a part MindFormers leaves out what cannot be divided.
+    The rows are all that the shards have (`whole`) or a part of them. Of all rows MindDataset gives every
+    worker as many, up to `workers` - 1 of them twice; of a part MindFormers leaves out what it cannot divide.
 
     With `sink_size` above 1 the network takes so many steps a call: steps left over at the end are not taken.
     `evaluations` and `checkpoints` say into how many equal parts they divide the training. Intervals are

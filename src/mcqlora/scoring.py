@@ -166,11 +166,13 @@ def score(
     asked = [fit(tree, limit)[0] for tree in trees]
     of = [io.digest("score", *tree)[:24] for tree in asked]
     different = dict(zip(of, asked, strict=True))
-    keys, layouts = list(different), [_layout(tree) for tree in different.values()]
+    layouts = [_layout(tree) for tree in different.values()]
     shapes = [(_padded(len(x.ids), LENGTHS), _padded(len(x.targets), WIDTHS)) for x in layouts]
-    step, turns = progress(len(keys), what), itertools.count()
+    step, turns, keys = progress(len(layouts), what), itertools.count(), list(different)
     for shape, indices in _groups(shapes, batch_size, head):
         size = max(1, batch_size * WIDE // max(WIDE, shape[1]))
+        for i in indices:  # float32 rounds otherwise in another shape, which other trees beside it would give
+            keys[i] = f"{keys[i]}-{size}x{shape[0]}x{shape[1]}"
         for chunk in _chunks(indices, size):
             if cache.takes(next(turns)) and any(cache.get(keys[i]) is None for i in chunk):
                 logprobs, choices = forward(_rows([layouts[i] for i in chunk], size, *shape))
@@ -184,7 +186,8 @@ def score(
                 )
             step(len(chunk))
     cache.meet()
-    return [_split(tree, *cache.get(key)) for tree, key in zip(asked, of, strict=True)]
+    found = dict(zip(different, keys, strict=True))
+    return [_split(tree, *cache.get(found[key])) for tree, key in zip(asked, of, strict=True)]
 
 
 class _Layout(NamedTuple):

@@ -145,8 +145,8 @@ def split_question(
 ) -> Split:
     """Draw test and validation questions from each category by whole duplicate groups; the rest trains.
 
-    A group is drawn by a hash of the seed and its name, so that a question added later moves no other group.
-    It goes to test if it fits in what test still lacks, else to validation if it fits there, else to train. A
+    A group is drawn by a hash of the seed and its name, so that a question added later moves few others. It
+    goes to test if it fits in what test still lacks, else to validation if it fits there, else to train. A
     group that spans categories trains: it could not be counted for one of them. A category thus has exactly
     so many test and validation questions unless it runs out of groups that fit.
 

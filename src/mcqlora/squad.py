@@ -44,8 +44,9 @@ def read(path: str | Path) -> Iterator[dict[str, Any]]:
     those alone, against the first answer); `paragraph` and `article` count from 0 over the whole file.
 
     Raises:
-        UserError: the file is missing, not JSON, or not in the SQuAD v1.1 layout.
+        UserError: the file is missing, not JSON, not in the SQuAD v1.1 layout, or has an id twice.
     """
+    seen: set[str] = set()
     try:
         articles = orjson.loads(Path(path).read_bytes())["data"]
     except FileNotFoundError as error:
@@ -66,8 +67,12 @@ def read(path: str | Path) -> Iterator[dict[str, Any]]:
                 answers = _list(path, _get(path, item, "answers", spot), f"{spot}: 'answers'")
                 if not answers:
                     raise _malformed(path, f"{spot}: no answer")
+                identity = _text(path, item, "id", spot)
+                if identity in seen:
+                    raise _malformed(path, f"{spot}: a second question with the id {identity[:40]!r}")
+                seen.add(identity)
                 yield {
-                    "id": _text(path, item, "id", spot),
+                    "id": identity,
                     "context": context,
                     "question": _text(path, item, "question", spot),
                     "answers": [_text(path, answer, "text", spot) for answer in answers],

@@ -17,6 +17,7 @@ BASE, TUNED = SIDES = ("base", "tuned")
 SCORERS = ("official", "mindformers")
 METRICS = ("f1", "em")
 ALPHA = 0.05
+TRAINING = ("steps", "workers", "tokens", "useful_token_fraction", "valid_rows")
 KEPT = 0.9  # share of the base's reading score that a tuned model should keep
 
 Json = dict[str, Any]
@@ -50,8 +51,9 @@ def build(
         questions: `{"read", "kept": int, "dropped": {reason: count}}`.
         splits: number of records of "train", "valid" and "test".
         parameters: `{"trainable", "total": int, "ratio": float}`.
-        training: `{"steps", "workers", "tokens", "useful_token_fraction", "history", "checkpoints"}`; history
-            holds `{"step", "train_loss"?, "valid_loss"?}`, checkpoints one or more `{"name", "step"}`.
+        training: `{"steps", "workers", "tokens", "useful_token_fraction", "valid_rows" (of the validation
+            loss), "history", "checkpoints"}`; history holds `{"step", "train_loss"?, "valid_loss"?}`,
+            checkpoints one or more `{"name", "step"}`.
         mcq: mcq.json by model name, "base" first, then the checkpoints in the order of training.
         squad: squad.json by model name; may lack any model.
         seconds: wall-clock seconds by stage, see `seconds_by_stage`.
@@ -100,7 +102,7 @@ def build(
         "questions": {key: questions[key] for key in ("read", "kept", "dropped")},
         "splits": {key: splits[key] for key in ("train", "valid", "test")},
         "parameters": {key: parameters[key] for key in ("trainable", "total", "ratio")},
-        "training": {key: training[key] for key in ("steps", "workers", "tokens", "useful_token_fraction")}
+        "training": {key: training[key] for key in TRAINING}
         | {"valid_loss": losses(training["history"], "valid_loss")},
         "checkpoints": checkpoints,
         "mcq": {"protocol": protocol}

@@ -316,7 +316,7 @@ def finetune(
 
     processor = tokenizer.load(tokenizer_path)
     template = prompt.template(processor, reference_template)
-    network = network_of(base, network)
+    network = network_of(base, network, seq_length)
     available = records.count_rows(train_files)
     used = min(rows or available, available)
     schedule = plan_steps(
@@ -340,7 +340,8 @@ def finetune(
         *records.verified(train_files, [part["sha256"] for part in encoded]),
         *records.verified(valid_files, [part["sha256"] for part in checked]),
     ]
-    batch = evaluation_batch(records.count_rows(valid_files), workers, batch_size, evaluation_batch_size)
+    validated = records.count_rows(valid_files)
+    batch = evaluation_batch(validated, workers, batch_size, evaluation_batch_size)
     settings = (model, optimization, workers, epochs, list(schedule), patience, batch, device)
     key = io.digest(settings, sorted(inputs), code(worker))[:16]
     with workplace(runs / key, "lora") as place:
@@ -367,8 +368,16 @@ def finetune(
         losses = place.history()
         taken = place.taken(schedule)
         steps = evenly(taken, len(delivered))
+        parameters = adapters.count(network, lora)
         for path, step in zip(delivered, steps, strict=True):
-            adapters.save(adapters.only_lora(place.checkpoint(step)), path)
+            weights = adapters.only_lora(place.checkpoint(step))
+            trained = sum(value.size for value in weights.values())
+            if trained != parameters["trainable"]:
+                raise UserError(
+                    f"train.target_modules: {trained:,} parameters were trained, not the "
+                    f"{parameters['trainable']:,} counted; name the matrices (.*wq|.*wv)"
+                )
+            adapters.save(weights, path)
         history.write_csv(losses, csv)
         history.write_tensorboard(losses, tensorboard)
         io.write_bytes(config, place.config.read_bytes())
@@ -376,12 +385,13 @@ def finetune(
     io.write_json(
         facts,
         {
-            "parameters": adapters.count(network, lora),
+            "parameters": parameters,
             "training": {
                 "steps": taken[-1],
                 "workers": workers,
                 "tokens": taken[-1] * schedule.global_batch * seq_length,
                 "useful_token_fraction": useful / sum(part["rows"] * part["size"] for part in encoded),
+                "valid_rows": validated,
                 "history": losses,
                 "checkpoints": [
                     {"name": path.stem, "step": step} for path, step in zip(delivered, steps, strict=True)
@@ -402,16 +412,20 @@ def code(worker: Path, *others: Path) -> list[str]:
     return [fingerprint.fingerprint(worker, Path(__file__), *others), *versions]
 
 
-def network_of(base: Path, network: dict) -> dict:
+def network_of(base: Path, network: dict, seq_length: int) -> dict:
     """The architecture that `base` was made with.
 
     Raises:
-        UserError: the configuration asks for another one.
+        UserError: the configuration asks for another one, or for rows longer than it has positions for.
     """
     made = io.read_json(base / "config.json")
     for key, value in network.items():
         if key != "vocab_size" and made[key] != value:
             raise UserError(f"model.{key} is {value}, but {base} has {made[key]}; make them the same")
+    if seq_length > made.get("max_positions", seq_length):
+        raise UserError(
+            f"encode.seq_length is {seq_length}, but {base} has {made['max_positions']} positions; lower it"
+        )
     return made
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 from mcqlora import adapters, archives, buckets, downloads, optionrefs, protocols, tensorfiles
 from mcqlora import config as settings
@@ -30,6 +32,7 @@ REFERENCE: dict[str, Any] = {
 }
 
 TOKENIZER = "tokenizer.model"
+WRITTEN = ("results", "logs", "benchmarks", "runs")  # folders of the working directory
 # Names of downloads; a benchmark's ends as its archive does.
 READING, BASE_CONFIG = "reading.json", "base-config/config.json"
 
@@ -63,8 +66,16 @@ def check(config: dict[str, Any], named: Config = MappingProxyType({})) -> None:
         config["tokenizer"]["sha256"] = config["tokenizer"]["sha256"] or config["base"]["sha256"].get(
             TOKENIZER
         )
+    elif TOKENIZER in config["base"]["sha256"]:
+        raise UserError(
+            f"base.sha256: {TOKENIZER} is not of the base where tokenizer.path is set; set tokenizer.sha256"
+        )
     _check_addresses(config)
     generated = config["data"] == settings.GENERATED
+    if os.path.normpath(config["data"]).split("/")[0] in WRITTEN:
+        raise UserError(
+            f"data: {config['data']} is where runs are written, and make clean removes it; move it elsewhere"
+        )
     if config["tokenizer"]["path"] is None and not generated:
         raise UserError("tokenizer.path: not set; only the generated benchmark has a text to train one on")
     if config["base"]["text"] == "corpus" and not generated and not given:
@@ -138,10 +149,15 @@ def _check_addresses(config: Config) -> None:
     for key, path, hash_key, sha256 in hashed:
         if sha256 and not archives.is_address(path or ""):
             raise UserError(f"{hash_key}: {key} is no address whose file could be compared; remove it")
-    given = [path for _, path, _, _ in hashed] + [benchmark["path"] for benchmark in config["benchmarks"]]
-    for path in filter(None, given):
-        if path.lower().startswith("s3:"):
+    given = [(key, path) for key, path, _, _ in hashed]
+    given += [("benchmarks", benchmark["path"]) for benchmark in config["benchmarks"]]
+    for key, path in given:
+        if (path or "").lower().startswith("s3:"):
             buckets.place(path)
+        try:
+            urlsplit(path or "")
+        except ValueError as error:
+            raise UserError(f"{key}: no address can be read in it ({error}); mend it") from error
 
 
 def apply_reference(config: dict[str, Any], named: Config) -> None:

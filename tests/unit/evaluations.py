@@ -84,6 +84,7 @@ def inputs(**changes):
             "workers": 2,
             "tokens": 123_456,
             "useful_token_fraction": 0.979,
+            "valid_rows": 9,
             "history": history,
             "checkpoints": [{"name": "checkpoint_1", "step": 50}, {"name": "checkpoint_2", "step": 100}],
         },

@@ -167,6 +167,8 @@ def test_the_bias_is_one_on_q_k_v_and_o():
         (".*wq|.*wv", 4 * 4096),
         (".*w1", 4096 + 11008),
         (".*w2|wk", 3 * 4096 + 11008),
+        (".*w.*", 8 * 4096),  # feed_forward has a w, and is passed over whole
+        (".*", 0),
         ("q", 0),
     ],
 )

@@ -384,13 +384,16 @@ def test_mangled_files_give_a_user_error_or_a_full_account(tmp_path, rows, edits
     assert rule == "drop" or not result["rows"]
 
 
+@pytest.mark.parametrize("rows", [2, 3])
+@pytest.mark.parametrize("cell", range(5))
 @pytest.mark.parametrize("layout", ["mmlu", "cmmlu"])
-def test_two_stray_quotes_do_not_make_one_row_of_three(tmp_path, layout):
-    """Valid CSV, and still two questions would be gone without a word."""
+def test_two_stray_quotes_do_not_make_one_row_of_several(tmp_path, layout, cell, rows):
+    """Valid CSV, and still one or two questions would be gone without a word."""
     index = "0," if layout == "cmmlu" else ""
-    lines = [f"{index}Q{n},a,b,c,d,A" for n in range(3)]
-    lines[0] = f'{index}"Q0,a,b,c,d,A'
-    lines[2] = f'{index}Q2",a,b,c,d,A'
+    cells = [[f"Q{n}", "a", "b", "c", "d", "A"] for n in range(rows)]
+    cells[0][cell] = '"' + cells[0][cell]
+    cells[-1][cell] += '"'
+    lines = [index + ",".join(row) for row in cells]
     head = ",".join(HEADER) + "\n" if layout == "cmmlu" else ""
     (mmlu if layout == "mmlu" else cmmlu)(tmp_path, head + "\n".join(lines) + "\n")
     with pytest.raises(UserError, match=r"row 0 \(line \d\): a cell holds a line that ends as a row does"):

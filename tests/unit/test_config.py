@@ -119,6 +119,8 @@ def test_an_unknown_key_names_the_nearest_known_one(changes, message):
         ({"train": {"epochs": 0}}, "train.epochs: 0 is less than the minimum"),
         ({"model": {"num_heads": 0}}, "model.num_heads: 0 is less than the minimum"),
         ({"train": 3}, "train: 3 is not of type 'object'"),
+        ({"train": {"seed": -1}}, "train.seed: -1 is less than the minimum"),
+        ({"shuffle": {"seed": 2**32}}, "shuffle.seed: 4294967296 is greater than the maximum"),
         ({"device": "TPU"}, "device: 'TPU' is not one of"),
         ({"run": "../elsewhere"}, "run: "),
         ({"run": ""}, "run: "),
@@ -134,6 +136,18 @@ def test_a_wrong_value_names_its_key(changes, place):
     message = str(error.value)
     assert message.startswith("config: " + place)
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("said", ["1e3", 1e3, "1000.0"])
+def test_a_whole_number_is_an_integer_however_it_is_written(said):
+    number = changed(evaluate={"generation_items": said})["evaluate"]["generation_items"]
+    assert number == 1000 and isinstance(number, int)
+
+
+def test_a_wrong_value_that_may_have_a_password_is_not_repeated():
+    with pytest.raises(UserError, match=r"^config: s3\.endpoint: does not match ") as error:
+        changed(s3={"endpoint": "https://user:secret@host"})
+    assert "secret" not in str(error.value)
 
 
 def test_texts_of_the_command_line_become_values():

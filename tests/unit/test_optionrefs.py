@@ -15,7 +15,7 @@ ENGLISH = {
         both A and B|Both A and B.|A and C|B and C only|neither A nor B|either (a) or (b)|Both a and c
         A, B, and C|(A), (B), and (C)|(B) (C) and (D).|A B and C|All of (a), (b) and (c) hold|a. and c. above
         Options A and B|A & D|only B|C only|all but D|Both Ａ and Ｂ|both A and B are true|A or B is correct
-        (A) and (B) alike|The answer A""",
+        (A) and (B) alike|The answer A|All of the above except B|A and C but not B|None of these but (D)""",
     "place": """
         all of the above|None of the above.|ALL of the above|none of above|both of the above|all the above
         neither of the above|All of the options above|Any two of the above|none of the above; nothing helps
@@ -27,18 +27,20 @@ ENGLISH = {
     None: """
         A|B|Vitamin A and D|Events A and B are disjoint|P(A and B) = P(A)|30 or above|Below sea level|I and II
         one standard deviation above the mean|the demand curve lies above the cost curve|1 and 2 only|C, C++
+        not C++|but a few|not a prime|not D'Alembert
         C and C#|a llama and a fox|a, b in H|Valid when A and B are true|all prices rise above cost level
         answer a question|some of the llamas|He gave away two of them|all of the area under the curve""",
 }
 CHINESE = {
     "letters": """
-        A和C|A，B均不是|A、B和C都对|B与D|AB|ACD|AB都是|$\\mathrm{A}，\\mathrm{B}$均是|Ａ和Ｂ|选项A和选项B|A和B两者的总和""",
+        A和C|A，B均不是|A、B和C都对|B与D|AB|ACD|AB都是|$\\mathrm{A}，\\mathrm{B}$均是|Ａ和Ｂ|选项A和选项B|A和B两者的总和
+        除A外都对|以上除了B都对""",
     "place": """
         以上两者都对|上述三个平面垂直|以上都对|以上都不是|以上全部|以上皆非|以上说法均错误|所有以上|上述选项都不对|前两项都是|以下都不对""",
     "rest": """
         其他选项均可|其它选项都不是|都不是|全对|没有正确答案|均可|两者都是|其余答案都错""",
     None: """
-        60岁以上|三层以上|以上|维生素A和C|A型|A与B相互独立|37°C|a+b|所有羊都吃草|前两年|上面有一只羊|A""",
+        60岁以上|三层以上|以上|维生素A和C|A型|A与B相互独立|37°C|a+b|所有羊都吃草|前两年|上面有一只羊|A|除ATP外""",
 }
 CASES = [
     (language, kind, option.strip())

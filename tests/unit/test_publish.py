@@ -244,6 +244,8 @@ def test_a_partial_download_never_counts(run, tmp_path, s3, prefix):
         ({"manifest.json": {}}, "which is no path below it"),
         ({".manifest.json": {}}, "which is no path below it"),
         ({"": {}}, "which is no path below it"),
+        ({"a\0b": {}}, "which is no path below it"),
+        ({"a" * 256: {}}, "which is no path below it"),
         ({"a": {"size": 1}}, "has no size and sha256"),
         ({"a": {"size": "1", "sha256": "0" * 64}}, "has no size and sha256"),
         ({"a": {"size": 1, "sha256": "../x"}}, "has no size and sha256"),

@@ -80,6 +80,10 @@ def damaged(change):
         (damaged(lambda block: block.update(context=3)), "paragraph 1: 'context' is not text"),
         (damaged(lambda block: block["qas"][0].update(answers=[])), "paragraph 1, question 0: no answer"),
         (
+            damaged(lambda block: block["qas"].append(block["qas"][0])),
+            "paragraph 1, question 1: a second question with the id 'q2'",
+        ),
+        (
             damaged(lambda block: block["qas"][0].update(answers=["green"])),
             "paragraph 1, question 0: no 'text'",
         ),

@@ -205,9 +205,13 @@ def test_write_history(tmp_path):
 def test_the_architecture_is_the_bases(tmp_path):
     io.write_json(tmp_path / "config.json", TINY)
     asked = TINY | {"vocab_size": 0}
-    assert training.network_of(tmp_path, asked) == TINY
+    assert training.network_of(tmp_path, asked, 64) == TINY
     with pytest.raises(UserError, match=r"^model.hidden_size is 64, but .* has 32; make them the same"):
-        training.network_of(tmp_path, asked | {"hidden_size": 64})
+        training.network_of(tmp_path, asked | {"hidden_size": 64}, 64)
+    io.write_json(tmp_path / "config.json", TINY | {"max_positions": 64})
+    assert training.network_of(tmp_path, asked, 64)["max_positions"] == 64
+    with pytest.raises(UserError, match=r"^encode.seq_length is 65, but .* has 64 positions; lower it"):
+        training.network_of(tmp_path, asked, 65)
 
 
 def test_one_training_a_directory(tmp_path):

@@ -51,6 +51,13 @@ def test_the_default_passes():
     ("changed", "message"),
     [
         (given(tokenizer__path=None), r"^tokenizer.path: not set"),
+        (given(data="benchmarks"), r"^data: benchmarks is where runs are written"),
+        (given(data="./results/x"), r"^data: ./results/x is where runs are written"),
+        (given(tokenizer__path="https://[x/t.model"), r"^tokenizer.path: no address can be read in it"),
+        (
+            given(base__path="https://h/net", base__sha256={"tokenizer.model": "0" * 64}),
+            r"^base.sha256: tokenizer.model is not of the base where tokenizer.path is set",
+        ),
         (given(base__text="corpus"), r"^base.text: only the generated benchmark has a corpus"),
         (settings(model__hidden_size=130), r"^model.hidden_size: 130 is no multiple of num_heads 4"),
         (settings(model__n_kv_heads=3), r"^model.n_kv_heads: 3 does not divide num_heads 4$"),
@@ -61,6 +68,10 @@ def test_the_default_passes():
         (
             settings(train__target_modules="q_proj|v_proj"),
             r"^train.target_modules: 'q_proj\|v_proj' matches none of the network's cells wq, wk, wv, wo, w1",
+        ),
+        (
+            settings(train__target_modules=".*"),
+            r"^train.target_modules: '.\*' matches none of the network's cells wq",
         ),
         (
             settings(train__target_modules="(.*wq"),
