@@ -16,6 +16,7 @@ CHECKPOINTS = [f"checkpoint_{k}" for k in range(1, 6)]
 STAND_INS = [
     *(f"adapters/{name}.safetensors" for name in CHECKPOINTS),
     *(f"training/{name}" for name in ("history.csv", "config.yaml", "training.json")),
+    *(f"training/predict_{name}.yaml" for name in ("squad", "mcq")),
     "training/tensorboard/events.out.tfevents.history",
     *(f"export/peft/{name}/adapter_model.safetensors" for name in CHECKPOINTS),
     *(f"export/peft/{name}/adapter_config.json" for name in CHECKPOINTS),

@@ -1,9 +1,10 @@
 PUBLISHED = {
-    "adapters": [rules.train.output, rules.peft.output],
+    "adapters": [rules.train.output, rules.configs.output, rules.peft.output],
     "reports": [
         rules.report.output,
         rules.data_card.output,
         expand(rules.evaluate.output, model=MODELS),
+        VALIDATED,
     ],
     "data": [
         rules.read.output,
