@@ -1,6 +1,6 @@
 """From CSV files to rows of token ids: a plain implementation, Hugging Face `datasets`, and this project.
 
-    .venv/bin/python bench/prepare.py [--data ../shared/data] [--sides plain,datasets,padded,packed,limit]
+    .venv/bin/python bench/prepare.py [--data ../shared/data] [--sides plain,packed,...]
 
 Needs the real MMLU and CMMLU files and InternLM's tokenizer. Every side starts at the same CSV files, ends at
 138,020 training records (27,604 questions) in rows of 1,025 ids on disk, and runs in a process of its own:
@@ -11,6 +11,7 @@ Needs the real MMLU and CMMLU files and InternLM's tokenizer. Every side starts 
   padded rows, saved as Arrow. It needs datasets and transformers, which come with mindformers;
 * padded, packed: this project's rules, by Snakemake on two cores, in 4 shards. They do more than the others:
   an account of every row, duplicate groups, the leakage gate, the validation part;
+* empty: Snakemake with the same jobs in the same order, none of which does anything: what a DAG costs;
 * limit: SentencePiece alone on each distinct piece of text, which no cache can save.
 
 CPU seconds are user and system time of all processes of a side. "All" has everything in it: interpreters,
@@ -35,9 +36,45 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SIZE, IGNORE, SEED, COPIES = 1025, -100, 42, 6
-SIDES = ("plain", "datasets", "padded", "packed", "limit")
+SIDES = ("plain", "datasets", "padded", "packed", "empty", "limit")
 TARGETS = {"padded": 8, "packed": 20}  # times faster than plain
 CPU_LIMIT, MEMORY_LIMIT, USEFUL_LIMIT = 15, 600, 0.975  # seconds, MB, fraction
+
+EMPTY = """
+rule all:
+    input: expand("shard{n}", n=range(5))
+rule tokenizer:
+    output: "tokenizer"
+    script: "touch.py"
+rule read:
+    output: "read"
+    script: "touch.py"
+rule groups:
+    input: "read"
+    output: "groups"
+    script: "touch.py"
+rule shuffle:
+    input: "read"
+    output: "shuffle"
+    script: "touch.py"
+rule split:
+    input: "groups", "shuffle"
+    output: "split"
+    script: "touch.py"
+rule encode:
+    input: "split", "tokenizer"
+    output: "encode-{part}"
+    threads: 2
+    script: "touch.py"
+rule pack:
+    input: "encode-train", "encode-valid"
+    output: "pack"
+    script: "touch.py"
+rule shard:
+    input: "pack"
+    output: "shard{n}"
+    script: "touch.py"
+"""
 
 # Left in a file of its own by every Python process below it: what it ran, and what it and its workers used.
 RECORDER = """
@@ -206,6 +243,17 @@ def packed(data: Path, work: Path) -> int:
     return ours(data, work, "packed")
 
 
+def empty(data: Path, work: Path) -> int:
+    """Jobs that are started, and make an empty file each."""
+    (work / "Snakefile").write_text(EMPTY)
+    (work / "touch.py").write_text("open(snakemake.output[0], 'w').close()\n")
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--directory", str(work)]
+    result = subprocess.run(command, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if result.returncode:
+        sys.exit(result.stdout[-3000:])
+    return 0
+
+
 def limit(data: Path, work: Path) -> int:
     """Ask SentencePiece again for all that the encoder of the packed side asked for."""
     sys.path.insert(0, str(ROOT / "src"))
@@ -344,6 +392,9 @@ def compare(sides: list[str], data: Path, folder: Path) -> None:
         one = found["packed"]
         print(f"CSV to packed rows: {one['work']:.1f} CPU s (target {CPU_LIMIT}), {one['cpu']:.1f} in all")
         print(f"peak of any process: {one['mb']:.0f} MB (target {MEMORY_LIMIT})")
+    if {"packed", "empty"} <= found.keys():
+        wall, cpu = (found["empty"][key] for key in ("wall", "cpu"))
+        print(f"the same jobs without work: {wall:.1f} s by the clock, {cpu:.1f} CPU s")
     if {"packed", "limit"} <= found.keys():
         share = found["limit"]["work"] / found["packed"]["work"]
         print(f"SentencePiece on {found['limit']['rows']:,} distinct texts: {share:.0%} of the work")
