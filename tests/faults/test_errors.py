@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import threading
 
@@ -85,11 +84,14 @@ def test_a_base_with_a_number_that_is_none(folder):
 def test_a_worker_that_never_joins(folder):
     """It is stopped before it can look for the others, who wait for it as long as the configuration says."""
 
+    def second_worker():
+        said = "".join(log.read_text() for log in folder.glob("runs/*/attempt-1/worker_1.log"))
+        found = running(folder, "scripts/worker.py")
+        return next((process for process in found if f"mcqlora: process {process.pid}\n" in said), None)
+
     def stop():
-        assert wait_until(
-            lambda: len(running(folder, "scripts/worker.py")) == 3, 300
-        )  # scheduler, two workers
-        os.kill(running(folder, "scripts/worker.py")[-1].pid, signal.SIGSTOP)
+        assert wait_until(second_worker, 300)
+        second_worker().suspend()
 
     stopper = threading.Thread(target=stop)
     stopper.start()

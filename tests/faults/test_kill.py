@@ -21,9 +21,13 @@ LONGEST = 8  # seconds waited after a file; a run that goes on has less to do th
 
 @pytest.fixture(scope="module")
 def timeline(finished):
-    """(seconds after the first, path) of every file that the uninterrupted run wrote, in their order."""
+    """(seconds after the first, path) of every file that the uninterrupted run wrote, in their order.
+
+    Not of those of one attempt at a training: the next attempt does not write them.
+    """
     kept = ("results", "benchmarks", "runs")
     files = [path for name in kept for path in (finished / name).rglob("*") if path.is_file()]
+    files = [path for path in files if not any(part.startswith("attempt-") for part in path.parts)]
     first = min(path.stat().st_mtime for path in files)
     return sorted((path.stat().st_mtime - first, str(path.relative_to(finished))) for path in files)
 
