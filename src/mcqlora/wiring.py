@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from mcqlora import adapters, archives, buckets, downloads, optionrefs, protocols, tensorfiles
+from mcqlora import adapters, archives, buckets, downloads, optionrefs, protocols, provenance, tensorfiles
 from mcqlora import config as settings
 from mcqlora.errors import UserError
 
@@ -32,7 +32,6 @@ REFERENCE: dict[str, Any] = {
 }
 
 TOKENIZER = "tokenizer.model"
-WRITTEN = ("results", "logs", "benchmarks", "runs")  # folders of the working directory
 # Names of downloads; a benchmark's ends as its archive does.
 READING, BASE_CONFIG = "reading.json", "base-config/config.json"
 
@@ -72,9 +71,9 @@ def check(config: dict[str, Any], named: Config = MappingProxyType({})) -> None:
         )
     _check_addresses(config)
     generated = config["data"] == settings.GENERATED
-    if os.path.normpath(config["data"]).split("/")[0] in WRITTEN:
+    if os.path.normpath(config["data"]).split("/")[0] == provenance.TIMES:
         raise UserError(
-            f"data: {config['data']} is where runs are written, and make clean removes it; move it elsewhere"
+            f"data: {config['data']} is where the jobs' times are written; call the folder something else"
         )
     if config["tokenizer"]["path"] is None and not generated:
         raise UserError("tokenizer.path: not set; only the generated benchmark has a text to train one on")

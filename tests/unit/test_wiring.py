@@ -51,8 +51,7 @@ def test_the_default_passes():
     ("changed", "message"),
     [
         (given(tokenizer__path=None), r"^tokenizer.path: not set"),
-        (given(data="benchmarks"), r"^data: benchmarks is where runs are written"),
-        (given(data="./results/x"), r"^data: ./results/x is where runs are written"),
+        (given(data="./benchmarks/x"), r"^data: ./benchmarks/x is where the jobs' times are written"),
         (given(tokenizer__path="https://[x/t.model"), r"^tokenizer.path: no address can be read in it"),
         (
             given(base__path="https://h/net", base__sha256={"tokenizer.model": "0" * 64}),
