@@ -21,7 +21,7 @@ import orjson
 from mcqlora import io
 from mcqlora.errors import UserError
 
-BATCH = 256  # rows that are compressed together
+BATCH = 128  # rows that are compressed together
 PAGE = 1 << 18  # bytes; the library's 32 MiB make any small shard 50 MB
 HEADER = 1 << 22  # bytes; room for about 18,000 pages, some 4 GiB of compressed rows
 
@@ -178,17 +178,19 @@ def _compressed(values: np.ndarray) -> list[bytes]:
     """
     count, n = values.shape
     size = -(-n // 4) * 4  # four codes a byte
-    filled = np.zeros((count, size), "<i4")
-    filled[:, :n] = values
+    tail = values.astype(np.int8)
+    last = int(np.flatnonzero((values != tail).any(0)).max(initial=0))
+    width = last // 4 * 4 + 4  # what follows is padding in every row
+    filled = np.zeros((count, width), "<i4")
+    filled[:, :n] = values[:, :width]
     wide, wider = filled != filled.astype(np.int8), filled != filled.astype(np.int16)
-    used = np.where(wide.any(1), -(-(size - wide[:, ::-1].argmax(1)) // 4) * 4, 0)
+    used = np.where(wide.any(1), -(-(width - wide[:, ::-1].argmax(1)) // 4) * 4, 0)
     lengths = used + np.count_nonzero(wide, axis=1) + 2 * np.count_nonzero(wider, axis=1)
-    within = np.arange(size) < used[:, None]
+    within = np.arange(width) < used[:, None]
     codes = (wide.view(np.uint8) + wider.view(np.uint8))[within]
     codes_packed = (codes[0::4] << 6 | codes[1::4] << 4 | codes[2::4] << 2 | codes[3::4]).tobytes()
     head = np.compress(TAKEN.take(codes).view(bool), filled[within].view(np.uint8)).tobytes()
-    tail, head_row = values.astype(np.int8), n.to_bytes(4, "big")
-    found, code, start = [], 0, 0
+    head_row, found, code, start = n.to_bytes(4, "big"), [], 0, 0
     for row, (ids, length) in enumerate(zip(used.tolist(), lengths.tolist(), strict=True)):
         code_end, end = code + ids // 4, start + length
         parts = (
