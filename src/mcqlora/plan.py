@@ -314,7 +314,7 @@ def table(plan: Mapping[str, Any]) -> str:
     parameters, tokens = plan["parameters"], plan["tokens"]
     every = f"every {plan['evaluation_interval']:,} steps"
     if more := sorted({*plan["evaluated"]} - {*plan["evaluations"]}):
-        every += f", and {len(more)} more at checkpoints ({', '.join(f'{step:,}' for step in more)})"
+        every += f", and with checkpoints at {' / '.join(f'{step:,}' for step in more)}"
     lines = {
         "run": f"{plan['run']} ({plan['recipe']}) on {plan['workers']} x {plan['device']}",
         "rows": ", ".join(parts) + f"; {plan['layout']}",
