@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -23,11 +24,13 @@ LONGEST = 8  # seconds waited after a file; a run that goes on has less to do th
 def timeline(finished):
     """(seconds after the first, path) of every file that the uninterrupted run wrote, in their order.
 
-    Not of those of one attempt at a training: the next attempt does not write them.
+    Not of those that a killed run may never write: of one attempt at a training, which the next attempt leaves
+    alone, and of the plan, which is no part of `all`.
     """
     kept = ("results", "benchmarks", "runs")
     files = [path for name in kept for path in (finished / name).rglob("*") if path.is_file()]
-    files = [path for path in files if not any(part.startswith("attempt-") for part in path.parts)]
+    others = re.compile(r"/attempt-|/plan\.json|/reckon\.tsv")
+    files = [path for path in files if not others.search(str(path))]
     first = min(path.stat().st_mtime for path in files)
     return sorted((path.stat().st_mtime - first, str(path.relative_to(finished))) for path in files)
 
