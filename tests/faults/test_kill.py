@@ -24,7 +24,7 @@ LONGEST = 8  # seconds waited after a file; a run that goes on has less to do th
 def timeline(finished):
     """(seconds after the first, path) of every file that the uninterrupted run wrote, in their order.
 
-    Not of those that a killed run may never write: of one attempt at a training, which the next attempt leaves
+    Not of those that a killed run may never write: of one attempt at a training, which the next one leaves
     alone, and of the plan, which is no part of `all`.
     """
     kept = ("results", "benchmarks", "runs")
