@@ -75,9 +75,10 @@ def plan_steps(
     else:
         check_interval("train.evaluation_interval", evaluation_interval, steps, sink_size)
     if checkpoint_interval is None:
-        checkpoint_interval = math.ceil(steps / checkpoints / sink_size) * sink_size
         if together:
             checkpoint_interval = evaluation_interval * (evaluations // checkpoints)
+        else:
+            checkpoint_interval = math.ceil(steps / checkpoints / sink_size) * sink_size
         if math.ceil(steps / checkpoint_interval) < delivered:
             checkpoint_interval = max(1, steps // checkpoints // sink_size) * sink_size
     else:
