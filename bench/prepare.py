@@ -9,8 +9,9 @@ Needs the real MMLU and CMMLU files and InternLM's tokenizer. Every side starts 
   padded rows, as the report's scripts work;
 * datasets: the same up to the training records; then `datasets.map` with the fast tokenizer, in batches,
   padded rows, saved as Arrow. It needs datasets and transformers, which come with mindformers;
-* padded, packed: this project's rules, by Snakemake on two cores, in 4 shards. They do more than the others:
-  an account of every row, duplicate groups, the leakage gate, the validation part;
+* dag-padded, dag-packed: this project's rules, by Snakemake on two cores, in 4 shards. They do more than the
+  others: an account of every row, duplicate groups, the leakage gate, the validation part;
+* padded, packed: the very jobs of these two, run by one program as the first two sides are, two at a time;
 * empty: Snakemake with the same jobs in the same order, none of which does anything: what a DAG costs;
 * limit: SentencePiece alone on each distinct piece of text, which no cache can save.
 
@@ -26,17 +27,20 @@ import importlib.util
 import itertools
 import json
 import os
+import pickle
 import platform
 import random
+import runpy
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
-SIZE, IGNORE, SEED, COPIES = 1025, -100, 42, 6
-SIDES = ("plain", "datasets", "padded", "packed", "empty", "limit")
+SIZE, IGNORE, SEED, COPIES, CORES = 1025, -100, 42, 6, 2
+SIDES = ("plain", "datasets", "dag-padded", "padded", "dag-packed", "packed", "empty", "limit")
 TARGETS = {"padded": 8, "packed": 20}  # times faster than plain
 CPU_LIMIT, MEMORY_LIMIT, USEFUL_LIMIT = 15, 600, 0.975  # seconds, MB, fraction
 
@@ -63,28 +67,29 @@ rule split:
     script: "touch.py"
 rule encode:
     input: "split", "tokenizer"
-    output: "encode-{part}"
+    output: "encode"
     threads: 2
     script: "touch.py"
-rule pack:
-    input: "encode-train", "encode-valid"
-    output: "pack"
-    script: "touch.py"
 rule shard:
-    input: "pack"
+    input: "encode"
     output: "shard{n}"
     script: "touch.py"
 """
 
-# Left in a file of its own by every Python process below it: what it ran, and what it and its workers used.
+# Left in files of its own by every Python process below it: what it ran, what it and its workers used, and,
+# if it was a job of ours, what Snakemake told it.
 RECORDER = """
-import atexit, json, os, resource, sys, time
+import atexit, json, os, pickle, resource, sys, time
+began = time.time()
 def leave():
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu, mb = sum(u.ru_utime + u.ru_stime for u in used), max(u.ru_maxrss for u in used) / 1024
-    found = {{"argv": sys.argv, "cpu": cpu, "mb": mb}}
-    with open(os.path.join({folder!r}, f"{{os.getpid()}}.json"), "w") as file:
-        json.dump(found, file)
+    told = getattr(sys.modules["__main__"], "snakemake", None)
+    if hasattr(told, "rule"):
+        with open(os.path.join({folder!r}, f"{{began:.6f}}.json"), "w") as file:
+            json.dump({{"rule": told.rule, "cpu": cpu, "mb": mb}}, file)
+        with open(os.path.join({folder!r}, f"{{began:.6f}}.job"), "wb") as file:
+            pickle.dump(told, file)
 atexit.register(leave)
 """
 
@@ -224,7 +229,7 @@ def ours(data: Path, work: Path, layout: str) -> int:
     shards = [f"results/reference/mindrecord/train/shard-{i}-of-4.mindrecord" for i in range(4)]
     shards.append("results/reference/mindrecord/valid/shard-0-of-1.mindrecord")
     command = [
-        *(sys.executable, "-m", "snakemake", *shards, "--cores", "2", "--resources", "npu=4"),
+        *(sys.executable, "-m", "snakemake", *shards, "--cores", str(CORES), "--resources", "npu=4"),
         *("--snakefile", str(ROOT / "Snakefile"), "--directory", str(work)),
         *("--configfile", str(ROOT / "config" / "reference-4npu.yaml")),
         *("--config", f"data={data}", f"encode={{layout: {layout}, on_long: drop}}"),
@@ -235,19 +240,69 @@ def ours(data: Path, work: Path, layout: str) -> int:
     return json.loads((work / "results/reference/packing.json").read_text())["train"][layout]["rows"]
 
 
-def padded(data: Path, work: Path) -> int:
+def one_program(work: Path, layout: str) -> int:
+    """The jobs that Snakemake ran, as soon as what they read is there and a core is free."""
+    sys.path.insert(0, str(ROOT / "src"))
+    from mcqlora import encode, packing, records, splits  # noqa: F401  (once for all jobs)
+
+    imported()
+    waiting = [
+        pickle.loads(file.read_bytes())
+        for file in sorted((work.parent / f"dag-{layout}" / "recorder").glob("*.job"))
+    ]
+    os.chdir(work)
+    unmade = {str(path) for job in waiting for path in job.output}
+    running: dict[int, Any] = {}
+    while waiting or running:
+        for job in list(waiting):
+            busy = sum(min(other.threads, CORES) for other in running.values())
+            if unmade.isdisjoint(job.input) and busy + min(job.threads, CORES) <= CORES:
+                waiting.remove(job)
+                running[start(job)] = job
+        process, status, used = os.wait4(-1, 0)
+        job = running.pop(process)
+        if status:
+            sys.exit(f"bench: {job.rule} failed; see {work / job.log[0]}")
+        unmade -= set(job.output)
+        found = {"rule": job.rule, "cpu": used.ru_utime + used.ru_stime, "mb": used.ru_maxrss / 1024}
+        (work / "recorder" / f"{time.time():.6f}.json").write_text(json.dumps(found))
+    return json.loads((work / "results/reference/packing.json").read_text())["train"][layout]["rows"]
+
+
+def start(job: Any) -> int:
+    """A process that runs the script of a job."""
+    process = os.fork()
+    if process:
+        return process
+    status = 1
+    try:
+        runpy.run_path(str(Path(job.scriptdir, job.params.code.split()[0])), {"snakemake": job})
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def dag_padded(data: Path, work: Path) -> int:
     return ours(data, work, "padded")
 
 
-def packed(data: Path, work: Path) -> int:
+def dag_packed(data: Path, work: Path) -> int:
     return ours(data, work, "packed")
+
+
+def padded(data: Path, work: Path) -> int:
+    return one_program(work, "padded")
+
+
+def packed(data: Path, work: Path) -> int:
+    return one_program(work, "packed")
 
 
 def empty(data: Path, work: Path) -> int:
     """Jobs that are started, and make an empty file each."""
     (work / "Snakefile").write_text(EMPTY)
     (work / "touch.py").write_text("open(snakemake.output[0], 'w').close()\n")
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--directory", str(work)]
+    command = [sys.executable, "-m", "snakemake", "--cores", str(CORES), "--directory", str(work)]
     result = subprocess.run(command, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if result.returncode:
         sys.exit(result.stdout[-3000:])
@@ -271,8 +326,9 @@ def limit(data: Path, work: Path) -> int:
             return processor.encode(text)
 
     encoder, template = encode.SegmentEncoder(Asking()), prompt.reference(processor)
-    for record in io.read_json_array(work.parent / "packed/results/reference/splits/train.json"):
-        encode.encode_row(encoder.int32, template, record)
+    encoded = encode.row_encoder(encoder.int32, template)
+    for record in io.read_json_array(work.parent / "dag-packed/results/reference/splits/train.json"):
+        encoded(record)
     imported()
     for text in asked:
         processor.encode(text)
@@ -300,9 +356,11 @@ def measured(side: str, data: Path, work: Path) -> dict:
     if status:
         sys.exit(f"bench: {side} failed")
     wall, cpu = time.time() - start, used.ru_utime + used.ru_stime
-    jobs = [json.loads(file.read_text()) for file in recorder.glob("*.json")]
-    jobs = [job for job in jobs if ".snakemake/scripts" in job["argv"][0]]
-    started = len(jobs) * job_start() + cpu - sum(job["cpu"] for job in jobs) if jobs else float(said[-2])
+    jobs = [json.loads(file.read_text()) for file in sorted(recorder.glob("*.json"))]
+    if side.startswith("dag") or side == "empty":
+        started = len(jobs) * job_start() + cpu - sum(job["cpu"] for job in jobs)
+    else:
+        started = float(said[-2])
     return {
         "wall": wall,
         "cpu": cpu,
@@ -322,10 +380,10 @@ def job_start() -> float:
 
 
 def job_table(jobs: list[dict]) -> None:
-    """CPU seconds and the largest peak by rule; a script's copy is called tmpXXXX.rule.py."""
+    """CPU seconds and the largest peak by rule."""
     rules: dict[str, list[dict]] = {}
     for job in jobs:
-        rules.setdefault(Path(job["argv"][0]).stem.split(".")[-1], []).append(job)
+        rules.setdefault(job["rule"], []).append(job)
     for rule, runs in rules.items():
         cpu, peak = sum(run["cpu"] for run in runs), max(run["mb"] for run in runs)
         print(f"    {rule:<10} {len(runs)} job{'s' * (len(runs) > 1):<2} {cpu:6.2f} CPU s {peak:5.0f} MB")
@@ -353,7 +411,7 @@ def main() -> None:
     if not tokenizer_file(data).is_file():
         sys.exit(f"bench: {tokenizer_file(data)}: no such file; say --data FOLDER")
     if given.run:
-        print(globals()[given.run](data, given.work))
+        print(globals()[given.run.replace("-", "_")](data, given.work))
         return
     with tempfile.TemporaryDirectory(prefix="bench-prepare-") as folder:
         compare(given.sides.split(","), data, Path(folder))

@@ -260,7 +260,8 @@ def _checked(cells: list[str], shape: Layout, pandas_na: bool) -> tuple[str, lis
         raise _BadRow("answer", f"the answer is {answer[:20]!r}, not A, B, C or D")
     if not question.strip():
         raise _BadRow("empty_question", "the question is empty")
-    if any(_holds_a_row(cell, 5 - before) for before, cell in enumerate(cells[-6:])):
+    lines = [(cell, 5 - place) for place, cell in enumerate(cells[-6:]) if "\n" in cell or "\r" in cell]
+    if any(_holds_a_row(cell, after) for cell, after in lines):
         raise _BadRow("swallowed", "a cell holds a line that ends as a row does: a quote lacks its pair")
     for letter, option in zip(LETTERS, options, strict=True):
         if not option.strip():
@@ -273,7 +274,7 @@ def _holds_a_row(cell: str, after: int) -> bool:
 
     The first line is the rest of a row of which `after` cells follow; any other is a row of its own.
     """
-    inner = cell.splitlines()[:-1] if "\n" in cell or "\r" in cell else ()
+    inner = cell.splitlines()[:-1]
     commas = [max(1, after), *[5] * len(inner)]
     return any(
         line.count(",") >= least and _END_OF_ROW.search(line)

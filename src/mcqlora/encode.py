@@ -8,8 +8,7 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -19,7 +18,7 @@ from sentencepiece import SentencePieceProcessor
 
 from mcqlora import io, prompt, tokenizer
 from mcqlora.processes import each_in_its_own
-from mcqlora.prompt import Encode, Template
+from mcqlora.prompt import Encode, Part, Template
 
 SPACE = "\u2581"  # how a vocabulary piece spells a space
 NEWLINE = "\n"
@@ -70,35 +69,61 @@ def _by_lines(encode: Encode, pairs: Pairs) -> Int32:
 def _by_parts(encode: Encode, pairs: Pairs) -> Int32:
     """Cuts after newlines, and a line in two near its start.
 
-    The letter of an option stays in the first part ("A." or, if a merge can cross the period, "A.the"); the
-    rest is looked up whole, whatever the letter: shuffled copies of a question share nearly all of it. A rest
-    that is new is cut before its newline and before spaces.
+    The letter of an option stays in the first part: "A", or "A." and perhaps the first word where a merge can
+    cross the period. The rest is looked up whole, whatever the letter: shuffled copies of a question share
+    it. A rest that is new is cut before its spaces, and near its end, for with a newline and without only
+    its last characters differ.
     """
-    before_newline, after_newline = _before(pairs, NEWLINE), _after(pairs, NEWLINE)
-    before_space, after_period = _before(pairs, SPACE), _after(pairs, ".")
+    before_space, after_newline = _before(pairs, SPACE), _after(pairs, NEWLINE)
     joined = re.compile(rf"\n{_any_of(after_newline)}").search  # a newline after which there is no cut
     after_newlines = re.compile(rf"(?<=\n)(?={_none_of(after_newline)})").split
-    stuck = re.compile(rf"{_any_of(before_space)} ").search  # a space before which there is no cut
+    stuck = [character + " " for character in sorted(before_space)]  # a space before which there is no cut
     before_spaces = re.compile(rf"(?<={_none_of(before_space)})(?= )").split
-    after_period_or_word = rf"(?!{_any_of(after_period)})|[^ \n]*+(?<={_none_of(before_space)})(?= )"
-    lines = re.compile(rf"([^\n.]{{0,{HEAD}}}+\.(?:{after_period_or_word}))?+([^\n]*\n?)").findall
-    words, spaced = _Cache(_int32(encode)), _Cache(lambda word: to_bytes(encode(" " + word)))
-    newline = words[NEWLINE]
+    to_word = rf"[^ \n]*+(?<={_none_of(before_space)})(?= )"
+    before_period, after_period = _before(pairs, "."), _after(pairs, ".")
+    period = rf"(?<={_none_of(before_period)})(?=\.)|\.(?:(?!{_any_of(after_period)})|{to_word})"
+    heads_and_rests = re.compile(rf"\n([^\n.]{{0,{HEAD}}}+(?:{period}))?+").split
+    merging = {pair for first, second in pairs for pair in product(_spelt(first), _spelt(second))}
+    parts, spaced = _Cache(_int32(encode)), _Cache(lambda word: to_bytes(encode(" " + word)))
+
+    def body(text: str) -> bytes:
+        for space in stuck:
+            if space in text:
+                return b"".join(map(parts.__getitem__, before_spaces(text)))
+        first, *words = text.split(" ")
+        return parts[first] + b"".join(map(spaced.__getitem__, words))
+
+    def both(rest: str) -> tuple[bytes, bytes]:
+        """The ids of `rest`, without a newline and with one; cut at the last place that no merge crosses."""
+        place, after = len(rest), NEWLINE
+        while place and (rest[place - 1], after) in merging:
+            place -= 1
+            after = rest[place]
+        start, end = body(rest[:place]), rest[place:]
+        if len(rests) >= CACHED:  # each is filled by the other, too
+            rests.clear()
+            lines.clear()
+        return start + parts[end], start + parts[end + NEWLINE]
 
     def rest_ids(rest: str) -> bytes:
-        if rest[-1:] == NEWLINE and rest[-2:-1] not in before_newline:
-            return rests[rest[:-1]] + newline
-        if stuck(rest):
-            return b"".join(map(words.__getitem__, before_spaces(rest)))
-        first, *others = rest.split(" ")
-        return words[first] + b"".join(map(spaced.__getitem__, others))
+        ids, lines[rest] = both(rest)
+        return ids
 
-    rests = _Cache(rest_ids)
+    def line_ids(rest: str) -> bytes:
+        rests[rest], ids = both(rest)
+        return ids
+
+    rests, lines = _Cache(rest_ids), _Cache(line_ids)
 
     def encoded(text: str) -> bytes:
         if joined(text):
             return b"".join(map(rests.__getitem__, after_newlines(text)))
-        return b"".join([words[head] + rests[rest] for head, rest in lines(text)])
+        found = heads_and_rests(NEWLINE + text)  # nothing, then a head (or None) and a rest in turn
+        found[0] = b""
+        found[1::2] = [parts[head] if head else b"" for head in found[1::2]]
+        found[2:-1:2] = map(lines.__getitem__, found[2:-1:2])
+        found[-1] = rests[found[-1]]
+        return b"".join(found)
 
     return encoded
 
@@ -134,8 +159,8 @@ def _can_cut(settings: tokenizer.Settings) -> bool:
 
 def _pairs(processor: SentencePieceProcessor) -> Pairs:
     """All pairs of characters side by side in a piece, with `SPACE` for a space."""
-    pieces = (processor.id_to_piece(index).replace(" ", SPACE) for index in range(processor.vocab_size()))
-    return {pair for piece in pieces for pair in pairwise(piece)}
+    pieces = map(processor.id_to_piece, range(processor.vocab_size()))
+    return {pair for piece in pieces for pair in pairwise(piece.replace(" ", SPACE))}
 
 
 def _before(pairs: Pairs, after: str) -> frozenset[str]:
@@ -178,30 +203,38 @@ class Documents(Sequence[Document]):
     """
 
     def __init__(self, ids: np.ndarray, shapes: np.ndarray) -> None:
+        self.ids, self.shapes = ids, shapes
         self.lengths = shapes[:, 0]
-        self._ids, self._shapes = ids, shapes
 
     def __len__(self) -> int:
-        return len(self._shapes)
+        return len(self.shapes)
 
     def __getitem__(self, index: int) -> Document:
-        length, n_prompt, start = self._shapes[index].tolist()
-        return Document(self._ids[start : start + length], n_prompt)
+        length, n_prompt, start = self.shapes[index].tolist()
+        return Document(self.ids[start : start + length], n_prompt)
 
 
-def encode_row(int32: Int32, template: Template, record: Mapping[str, str]) -> tuple[bytes, int]:
-    """The ids of an Alpaca record, </s> included, as the bytes of int32[n], and how many are its prompt."""
-    parts = prompt.row_parts(template, record["instruction"], record["input"], record["output"])
-    start, answer = (
-        b"".join([int32(part) if isinstance(part, str) else _id_bytes(part) for part in side])
-        for side in parts
-    )
-    return start + answer, len(start) // 4
+def joined(documents: Sequence[Document]) -> Documents:
+    """Documents of any sequence."""
+    if isinstance(documents, Documents):
+        return documents
+    lengths = np.array([len(document.ids) for document in documents], np.int64)
+    n_prompt = np.array([document.n_prompt for document in documents], np.int64)
+    ids = np.concatenate([np.empty(0, np.int32), *(document.ids for document in documents)])
+    return Documents(ids, np.stack((lengths, n_prompt, np.cumsum(lengths) - lengths), axis=1))
 
 
-@cache
-def _id_bytes(number: int) -> bytes:
-    return number.to_bytes(4, sys.byteorder)
+def row_encoder(int32: Int32, template: Template) -> Callable[[Mapping[str, str]], tuple[bytes, int]]:
+    """A function of an Alpaca record: its ids as the bytes of int32[n], and how many of them are its prompt."""
+    fixed: dict[Part, bytes] = {id: id.to_bytes(4, sys.byteorder) for id in template}
+    fixed[prompt.BOT] = int32(prompt.BOT)
+
+    def encoded(record: Mapping[str, str]) -> tuple[bytes, int]:
+        start, answer = prompt.row_parts(template, record["instruction"], record["input"], record["output"])
+        ids = b"".join([fixed.get(part) or int32(part) for part in start])
+        return ids + b"".join([fixed.get(part) or int32(part) for part in answer]), len(ids) // 4
+
+    return encoded
 
 
 def write_documents(
@@ -212,15 +245,16 @@ def write_documents(
     ids: io.PathLike,
     shapes: io.PathLike,
     workers: int = 1,
-) -> list[dict[str, Any]]:
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Encode the records of a JSON array into the two files of `read_documents`, streaming.
 
     Every worker is a process and takes the records of its own questions, so that none encodes what another
     one has in its cache.
 
     Returns:
-        What a row of `size` ids has no room for, or no room to spare: [{"index", "id", "order", "length"}] of
-        the records with `size` ids or more; `index` counts records from 0.
+        The documents' lengths, int64[documents]; and what a row of `size` ids has no room for, or no room to
+        spare: [{"index", "id", "order", "length"}] of the records with `size` ids or more; `index` counts
+        records from 0.
     """
     with io.atomic(ids) as file, tempfile.TemporaryDirectory(dir=Path(ids).parent, prefix=".") as folder:
         shares = [
@@ -236,8 +270,9 @@ def write_documents(
             with open(share.ids, "rb") as part:
                 shutil.copyfileobj(part, file)
     everything = np.concatenate(found)
-    io.write_array(shapes, everything[np.argsort(everything[:, 0]), 1:])
-    return sorted(long, key=lambda name: name["index"])
+    in_order = everything[np.argsort(everything[:, 0]), 1:]
+    io.write_array(shapes, in_order)
+    return in_order[:, 0], sorted(long, key=lambda name: name["index"])
 
 
 class _Share(NamedTuple):
@@ -254,14 +289,14 @@ class _Share(NamedTuple):
 
 def _write_share(share: _Share) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Write a worker's documents; returns int64[n, 3] of (index, length, prompt), and the long ones."""
-    found, long, int32 = array("q"), [], share.encoder.int32
-    with open(share.ids, "wb") as file:
+    found, long, encoded = array("q"), [], row_encoder(share.encoder.int32, share.template)
+    with open(share.ids, "wb", io.BUFFER) as file:
         for index, line in enumerate(io.json_array_lines(share.records)):
             # A record starts with its question's id. Any choice gives the same documents, this one fast.
             if crc32(line.partition(b",")[0]) % share.workers != share.worker:
                 continue
             record = io.json_array_element(share.records, index, line)
-            row, n_prompt = encode_row(int32, share.template, record)
+            row, n_prompt = encoded(record)
             file.write(row)
             length = len(row) // 4
             found.extend((index, length, n_prompt))

@@ -6,8 +6,10 @@ import ast
 import functools
 import hashlib
 import sys
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE = "mcqlora"
 SOURCE = Path(__file__).parents[1]  # the folder that holds the package
@@ -21,7 +23,7 @@ def fingerprint(*scripts: Path, source: Path = SOURCE) -> str:
     Comments, layout and docstrings don't count. `source` is the folder that holds the package.
     """
     # Pairs, not a mapping: scripts/base.py and the package's base.py have one name.
-    hashes = sorted((path.name, _tree_hash(path)) for path in closure(*scripts, source=source))
+    hashes = sorted((path.name, _source(path).hash) for path in closure(*scripts, source=source))
     return hashlib.sha256(repr(hashes).encode()).hexdigest()[:16]
 
 
@@ -41,7 +43,9 @@ def closure(*scripts: Path, source: Path = SOURCE) -> set[Path]:
 
 def software(*scripts: Path, source: Path = SOURCE) -> dict[str, str]:
     """Versions of Python and of the libraries that the closure of `scripts` imports, by distribution."""
-    names = {name.split(".")[0] for path in closure(*scripts, source=source) for name in _imports(path)}
+    names = {
+        name.split(".")[0] for path in closure(*scripts, source=source) for name in _source(path).imports
+    }
     found = {"Python": ".".join(map(str, sys.version_info[:3]))}
     for name in sorted(names - {PACKAGE, "__future__"} - sys.stdlib_module_names):
         distribution = DISTRIBUTIONS.get(name, name)
@@ -54,7 +58,7 @@ def software(*scripts: Path, source: Path = SOURCE) -> dict[str, str]:
 
 def _own(path: Path) -> list[str]:
     """Modules of the package that a file imports, but `RECORDING`, sorted."""
-    names = {name.split(".")[1] for name in _imports(path) if name.startswith(PACKAGE + ".")}
+    names = {name.split(".")[1] for name in _source(path).imports if name.startswith(PACKAGE + ".")}
     return sorted(names - RECORDING)
 
 
@@ -70,28 +74,37 @@ def _once(read):
     return wrapped
 
 
+class _Source(NamedTuple):
+    """What a file's syntax tree says: its hash, and the dotted names of modules that it imports."""
+
+    imports: frozenset[str]
+    hash: str
+
+
 @_once
-def _imports(path: Path) -> frozenset[str]:
-    """Dotted names that a file imports; of the package, its modules."""
+def _source(path: Path) -> _Source:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _statements(tree):
         if isinstance(node, ast.ImportFrom) and node.module == PACKAGE:
             names |= {f"{PACKAGE}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module or "")
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-    return frozenset(names)
-
-
-@_once
-def _tree_hash(path: Path) -> str:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if (
+        elif (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            and ast.get_docstring(node) is not None
+            and ast.get_docstring(node, clean=False) is not None
         ):
-            node.body = body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+            node.body = node.body[1:]
+    return _Source(frozenset(names), hashlib.sha256(ast.dump(tree).encode()).hexdigest())
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """All statements and what holds some; `ast.walk` looks into every expression, which takes ten times."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+            waiting += getattr(node, field, ())

@@ -17,6 +17,7 @@ import orjson
 from mcqlora.errors import UserError
 
 PathLike = str | os.PathLike
+BUFFER = 1 << 20  # bytes; fewer calls of the system than Python's 8 KB take
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # errors of writing alone, which the user can mend
 
 
@@ -35,7 +36,7 @@ def atomic(path: PathLike, mode: str = "wb") -> Iterator[IO]:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-            with open(temporary, mode, **text) as file:
+            with open(temporary, mode, BUFFER, **text) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

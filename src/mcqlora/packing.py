@@ -6,14 +6,14 @@ It depends on the documents' lengths alone, so that any number of shards makes t
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from mcqlora.encode import Document
+from mcqlora.encode import Document, Documents, joined
 
+BATCH = 128  # rows that are made at a time
 IGNORE = -100  # the label that the loss leaves out
 COLUMNS = {
     "padded": ("input_ids", "labels"),
@@ -21,7 +21,7 @@ COLUMNS = {
 }
 
 Layout = Literal["padded", "packed"]
-Row = dict[str, np.ndarray]
+Rows = dict[str, np.ndarray]
 
 
 def plan(
@@ -56,6 +56,66 @@ def share(plan: np.ndarray, shard: int, shards: int) -> np.ndarray:
     return plan[first:last]
 
 
+def batches(
+    documents: Documents,
+    plan: np.ndarray,
+    size: int,
+    pad: int,
+    layout: Layout,
+    edge: Literal["corrected", "reference"] = "corrected",
+) -> Iterator[Rows]:
+    """The planned rows in order, `BATCH` of them at a time: of each column, int32[rows, size].
+
+    input_ids: a row's documents one after the other, then `pad`. labels: each id at its own place (the
+    network shifts), `IGNORE` for padding, for prompts, and for the first id of a document, which would be
+    predicted from the document before. document_ids (packed rows): 1, 2, ... and 0 for padding; attention
+    has to stay within equal ids.
+
+    A padded row holds one document of n ids: n < size is padded; n = size keeps its labels; n > size is cut,
+    with no label left. `edge="reference"` repeats the MindFormers script, which at n = size ignores every
+    label (`targets[-0:]`); what that script does beyond (a crash, rows of unequal length) is not repeated.
+
+    Raises:
+        ValueError: the documents of a packed row are longer than `size` together.
+    """
+    for part in _in_batches(plan):
+        row, document = part[:, 0] - part[0, 0], part[:, 1]
+        length, n_prompt, source = documents.shapes[document].T
+        kept = np.minimum(length, size) if layout == "padded" else length
+        first = np.searchsorted(row, row)  # of the documents of the same row
+        end = np.cumsum(kept)
+        place = end - kept - (end - kept)[first]
+        if (place + kept).max() > size:
+            raise ValueError(f"{(place + kept).max()} ids do not fit a row of {size}")
+        unlabelled = np.maximum(n_prompt, 1)
+        unlabelled[(length > size) | ((length == size) & (edge == "reference"))] = size
+        of = np.repeat(np.arange(len(part)), kept)  # the document of each id, and the id's place in it
+        at = np.arange(end[-1]) - (end - kept)[of]
+        to = (row * size + place)[of] + at
+        ids = documents.ids[source[of] + at]
+        labelled = at >= unlabelled[of]
+        made = {
+            name: np.full((row[-1] + 1, size), fill, np.int32) for name, fill in _fill(layout, pad).items()
+        }
+        made["input_ids"].reshape(-1)[to] = ids
+        made["labels"].reshape(-1)[to[labelled]] = ids[labelled]
+        if layout == "packed":
+            made["document_ids"].reshape(-1)[to] = (np.arange(len(part)) - first + 1)[of]
+        yield made
+
+
+def _in_batches(plan: np.ndarray) -> Iterator[np.ndarray]:
+    """A plan cut after every `BATCH` rows."""
+    if len(plan):
+        starts = np.arange(plan[0, 0], plan[-1, 0] + 1, BATCH)
+        yield from np.split(plan.astype(np.int64), np.searchsorted(plan[:, 0], starts[1:]))
+
+
+def _fill(layout: Layout, pad: int) -> dict[str, int]:
+    """What stands where no document is, by column."""
+    return dict(zip(COLUMNS[layout], (pad, IGNORE, 0), strict=False))
+
+
 def rows(
     documents: Sequence[Document],
     plan: np.ndarray,
@@ -63,73 +123,30 @@ def rows(
     pad: int,
     layout: Layout,
     edge: Literal["corrected", "reference"] = "corrected",
-) -> Iterator[Row]:
-    """The planned rows in order, see `pad_row` (where `edge` counts) and `pack_row`."""
-    if layout == "padded":
-        for _, index in plan.tolist():
-            yield pad_row(documents[index], size, pad, edge)
-        return
-    for _, row in itertools.groupby(plan.tolist(), key=lambda pair: pair[0]):
-        yield pack_row([documents[index] for _, index in row], size, pad)
+) -> Iterator[Rows]:
+    """The rows of `batches` one by one: of each column, int32[size]."""
+    for batch in batches(joined(documents), plan, size, pad, layout, edge):
+        for row in zip(*batch.values(), strict=True):
+            yield dict(zip(batch, row, strict=True))
 
 
 def pad_row(
     document: Document, size: int, pad: int, edge: Literal["corrected", "reference"] = "corrected"
-) -> Row:
-    """A document of n ids as a row: input_ids int32[size], labels int32[size].
-
-    n < size is padded; n = size keeps its labels. n > size is cut, with no label left. `edge="reference"`
-    repeats the MindFormers script, which at n = size ignores every label (`targets[-0:]`); what that script
-    does beyond (a crash, rows of unequal length) is not repeated.
-    """
-    n = len(document.ids)
-    row = _empty_row(size, pad)
-    if n < size or (n == size and edge == "corrected"):
-        _put(row, 0, document)
-    else:
-        row["input_ids"][:] = document.ids[:size]
-    return row
+) -> Rows:
+    """A document in a padded row of its own, see `batches`."""
+    return next(rows([document], np.zeros((1, 2), np.int32), size, pad, "padded", edge))
 
 
-def pack_row(documents: Sequence[Document], size: int, pad: int) -> Row:
-    """One row, three columns of int32[size].
-
-    input_ids: the documents one after the other, then `pad`. labels: as in a row of its own. document_ids:
-    1, 2, ... and 0 for padding; attention has to stay within equal ids.
-
-    Raises:
-        ValueError: the documents are longer than `size` together.
-    """
-    row = _empty_row(size, pad) | {"document_ids": np.zeros(size, np.int32)}
-    start = 0
-    for number, document in enumerate(documents, 1):
-        end = start + len(document.ids)
-        if end > size:
-            raise ValueError(f"{end} ids do not fit a row of {size}")
-        _put(row, start, document)
-        row["document_ids"][start:end] = number
-        start = end
-    return row
+def pack_row(documents: Sequence[Document], size: int, pad: int) -> Rows:
+    """A packed row, see `batches`."""
+    plan = np.stack((np.zeros(len(documents), np.int32), np.arange(len(documents))), axis=1)
+    return next(rows(documents, plan, size, pad, "packed"))
 
 
-def _empty_row(size: int, pad: int) -> Row:
-    return {"input_ids": np.full(size, pad, np.int32), "labels": np.full(size, IGNORE, np.int32)}
-
-
-def _put(row: Row, start: int, document: Document) -> None:
-    """Write a document's ids and labels, each label at the index of its input (the network shifts).
-
-    The prompt has none, and the first id never: it would be predicted from the document before.
-    """
-    ids, first = document.ids, max(document.n_prompt, 1)
-    row["input_ids"][start : start + len(ids)] = ids
-    row["labels"][start + first : start + len(ids)] = ids[first:]
-
-
-def pack(documents: Sequence[Document], size: int, pad: int) -> Iterator[Row]:
-    """The rows of `best_fit_decreasing` over `documents`, see `pack_row`."""
-    lengths = np.array([len(document.ids) for document in documents], np.int64)
-    return rows(documents, plan(lengths, size, "packed"), size, pad, "packed")
+def pack(documents: Sequence[Document], size: int, pad: int) -> Iterator[Rows]:
+    """The rows of `best_fit_decreasing` over `documents`."""
+    documents = joined(documents)
+    return rows(documents, plan(documents.lengths, size, "packed"), size, pad, "packed")
 
 
 def best_fit_decreasing(lengths: Sequence[int] | np.ndarray, size: int) -> list[list[int]]:

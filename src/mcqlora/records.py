@@ -22,20 +22,24 @@ from mcqlora import io
 from mcqlora.errors import UserError
 
 BATCH = 128  # rows that are compressed together
+COLUMNS = ("input_ids", "labels")
 PAGE = 1 << 18  # bytes; the library's 32 MiB make any small shard 50 MB
 HEADER = 1 << 22  # bytes; room for about 18,000 pages, some 4 GiB of compressed rows
 
+Row = Mapping[str, np.ndarray]
 
-def write_shard(
-    rows: Iterable[Mapping[str, np.ndarray]],
-    path: io.PathLike,
-    columns: Sequence[str] = ("input_ids", "labels"),
-) -> int:
-    """Stream rows into the shard `path`, replacing one that is there; returns their number.
 
-    Every column of every row is int32[n], n the same for the whole shard (a network takes no other). Both
-    files are written to a directory beside `path` and moved into place when complete; the same rows give the
-    same bytes.
+def write_shard(rows: Iterable[Row], path: io.PathLike, columns: Sequence[str] = COLUMNS) -> int:
+    """Stream rows, every column int32[n], into the shard `path`: `write_batches` of so many at a time."""
+    return write_batches(_stacked(iter(rows), columns), path, columns)
+
+
+def write_batches(batches: Iterable[Row], path: io.PathLike, columns: Sequence[str] = COLUMNS) -> int:
+    """Stream batches of rows into the shard `path`, replacing one that is there; returns the number of rows.
+
+    Every column of every batch is int32[rows, n], n the same for the whole shard (a network takes no other).
+    Both files are written to a directory beside `path` and moved into place when complete; the same rows give
+    the same bytes, whatever the batches.
 
     Writes the format itself, byte for byte as `mindspore.mindrecord.FileWriter` does when it gets all rows in
     one call. On real rows that writer takes three times as long (twice for packed rows), and importing it
@@ -43,28 +47,39 @@ def write_shard(
 
     Raises:
         UserError: there is no row, the shard is too large, or the disk is full.
-        ValueError: a column is missing or not int32[n].
+        ValueError: a column is missing or not int32[rows, n].
     """
     path = Path(path)
-    rows = iter(rows)
-    first = next(rows, None)
+    batches = iter(batches)
+    first = next(batches, None)
     if first is None:
         raise UserError(f"{path}: no row falls to this shard; take fewer shards or more questions")
-    shape = np.shape(first.get(columns[0]))[:1]
+    shape = np.shape(first.get(columns[0]))[1:]
     names = sorted(columns)
-    rows = (_checked(row, names, shape) for row in itertools.chain([first], rows))
     # A row is stored whole in a page, in no more than its own bytes and a few for each column.
-    shard = _Shard(path.name, names, max(PAGE, 2 * sum(first[name].nbytes for name in names)))
+    shard = _Shard(path.name, names, max(PAGE, 2 * len(names) * 4 * sum(shape)))
     with io.disk_errors(path), _staged(path) as temporary:
-        with open(temporary, "wb") as file:
-            while batch := list(itertools.islice(rows, BATCH)):
-                shard.append(file, batch)
+        with open(temporary, "wb", io.BUFFER) as file:
+            for batch in itertools.chain([first], batches):
+                shard.append(file, [_checked(batch, name, shape) for name in names])
             shard.finish(file)
         try:
             _write_index(_index(temporary), path.name, shard.places())
         except sqlite3.Error as error:
             raise UserError(f"{path}: cannot write its index ({error}); free space and run again") from error
     return len(shard.sizes)
+
+
+def _stacked(rows: Iterator[Row], columns: Sequence[str]) -> Iterator[Row]:
+    """Batches of rows.
+
+    Raises:
+        ValueError: a row is not like the first.
+    """
+    shape: tuple[int, ...] | None = None
+    while batch := list(itertools.islice(rows, BATCH)):
+        shape = np.shape(batch[0].get(columns[0])) if shape is None else shape
+        yield {name: np.stack([_checked(row, name, shape, ()) for row in batch]) for name in sorted(columns)}
 
 
 class _Shard:
@@ -85,9 +100,9 @@ class _Shard:
         self.raw: list[list[int]] = [[]]  # the row groups of each page of raw data
         self.filled = 0  # bytes of the last blob page
 
-    def append(self, file: IO[bytes], batch: Sequence[Mapping[str, np.ndarray]]) -> None:
-        compressed = [_compressed(np.stack([row[name] for row in batch])) for name in self.columns]
-        for parts in zip(*compressed, strict=True):
+    def append(self, file: IO[bytes], batch: Sequence[np.ndarray]) -> None:
+        """Write rows: of each column, int32[rows, n]."""
+        for parts in zip(*map(_compressed, batch), strict=True):
             blob = b"".join(parts)
             if self.filled + len(blob) + 8 > self.page_size:
                 self.groups.append(len(self.sizes))
@@ -96,8 +111,9 @@ class _Shard:
                 file.seek(HEADER + (len(self.groups) - 1) * self.page_size)
             self.filled += file.write(len(blob).to_bytes(8, "little") + blob)
             self.sizes.append(len(blob) + 8)
-        plain = len(batch) * sum(8 + 4 * row.size for row in (batch[0][name] for name in self.columns))
-        self.saved += plain + 8 * len(batch) - sum(self.sizes[-len(batch) :])
+        count = len(batch[0])
+        plain = count * 8 + sum(count * 8 + column.nbytes for column in batch)
+        self.saved += plain - sum(self.sizes[-count:])
 
     def finish(self, file: IO[bytes]) -> None:
         """Write the pages of raw data and the header."""
@@ -273,15 +289,17 @@ def read_shard(paths: Iterable[io.PathLike]) -> Iterator[dict[str, np.ndarray]]:
             raise _corrupt(path, f"{count} of {expected} rows can be read")
 
 
-def _checked(
-    row: Mapping[str, np.ndarray], columns: Sequence[str], shape: tuple[int, ...]
-) -> dict[str, np.ndarray]:
-    """The row's columns, checked because the library leaves out a row that it dislikes and only logs it."""
-    for name in columns:
-        if name not in row or row[name].dtype != np.int32 or row[name].shape != shape:
-            found = f"{row[name].dtype}{list(row[name].shape)}" if name in row else "missing"
-            raise ValueError(f"column {name}: expected int32{list(shape)}, found {found}")
-    return {name: row[name] for name in columns}
+def _checked(row: Row, name: str, shape: tuple[int, ...], count: tuple[int, ...] | None = None) -> np.ndarray:
+    """A column of a row, or of a batch, checked; `count` says of how many rows, None of any number."""
+    column = row.get(name)
+    if (
+        column is None
+        or column.dtype != np.int32
+        or column.shape != (column.shape[:1] if count is None else count) + shape
+    ):
+        found = "missing" if column is None else f"{column.dtype}{list(column.shape)}"
+        raise ValueError(f"column {name}: expected int32{list(shape)}, found {found}")
+    return column
 
 
 @contextlib.contextmanager

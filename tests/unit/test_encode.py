@@ -183,7 +183,7 @@ def test_an_option_under_another_letter_is_not_encoded_again():
     encoder("A.东河 is the other river\nB.东河")
     before = len(processor.seen)
     encoder("Z.东河 is the other river\nY.东河 is the other river")
-    assert processor.seen[before:] == ["Z.", "Y."]
+    assert processor.seen[before:] == ["Z", "Y"]
 
 
 def test_a_full_cache_starts_again(monkeypatch):
@@ -212,9 +212,11 @@ def written(tmp_path, records, size, workers=1):
     """The documents of `records` and the names of the long ones, by way of the files."""
     source, ids, shapes = tmp_path / "records.json", tmp_path / "ids.int32", tmp_path / "shapes.npy"
     mcqlora_io.write_json_array(source, records)
-    long = encode.write_documents(source, Spelling(), TEMPLATE, size, ids, shapes, workers)
+    lengths, long = encode.write_documents(source, Spelling(), TEMPLATE, size, ids, shapes, workers)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ids.int32", "records.json", "shapes.npy"]
-    return encode.read_documents(ids, shapes), long
+    documents = encode.read_documents(ids, shapes)
+    assert documents.lengths.tolist() == lengths.tolist()
+    return documents, long
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -246,7 +248,7 @@ def test_an_encoder_goes_to_a_worker(tmp_path):
         encode.write_documents(source, encoder, TEMPLATE, 9, tmp_path / "i", tmp_path / "s", workers)
         documents = encode.read_documents(tmp_path / "i", tmp_path / "s")
         for document, record in zip(documents, RECORDS, strict=True):
-            assert document.ids.tobytes() == encode.encode_row(encoder.int32, TEMPLATE, record)[0]
+            assert document.ids.tobytes() == encode.row_encoder(encoder.int32, TEMPLATE)(record)[0]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -302,7 +304,7 @@ def test_only_five_real_questions_are_longer_than_1024(real):
                 "input": f"Question: {question} \n{shown}",
                 "output": output,
             }
-            ids, _ = encode.encode_row(encoder.int32, template, record)
+            ids, _ = encode.row_encoder(encoder.int32, template)(record)
             if len(ids) // 4 > 1024:
                 long.append(index)
     assert long == [6, 50, 66, 93, 162]

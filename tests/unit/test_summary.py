@@ -335,14 +335,14 @@ def test_several_benchmarks_are_also_told_apart():
 def test_seconds_add_the_jobs_of_a_stage(tmp_path):
     for name, rows in {
         "read.tsv": ["1.5"],
-        "encode/train-0.tsv": ["2.0", "4.0"],
-        "encode/train-1.tsv": ["5.0"],
+        "shard/train-0.tsv": ["2.0", "4.0"],
+        "shard/train-1.tsv": ["5.0"],
     }.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("s\th:m:s\n" + "".join(f"{row}\t0:00:00\n" for row in rows))
     paths = list(tmp_path.rglob("*.tsv"))
-    assert summary.seconds_by_stage(paths, tmp_path) == {"encode": 8.0, "read": 1.5}
+    assert summary.seconds_by_stage(paths, tmp_path) == {"read": 1.5, "shard": 8.0}
 
 
 @pytest.mark.parametrize("content", [None, "", "time\n1\n", "s\nsoon\n"])

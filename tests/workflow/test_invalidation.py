@@ -33,7 +33,7 @@ TRAIN_PLAN = TRAIN | RECKON  # what also decides the plan
 LORA = TRAIN_PLAN | CONFIGS
 BASE = {"base", "exported_base"} | TRAIN | EVALUATE
 NETWORK = BASE | CONFIGS | RECKON
-ENCODE = {"encode", "pack", "shard"} | TRAIN_PLAN
+ENCODE = {"encode", "shard"} | TRAIN_PLAN
 TEMPLATE = ENCODE | EVALUATE | CONFIGS | {"exported_base"}
 ROWS = ENCODE | NETWORK
 TOKENIZER = {"tokenizer"} | ROWS
@@ -190,7 +190,6 @@ SCRIPTS = {
     "fetch_run": NOTHING,
     "given_tokenizer": NOTHING,  # see GIVEN_FILES
     "groups": {"groups"} | SPLIT,
-    "pack": ENCODE,
     "peft": {"peft"},
     "plan": NOTHING,  # runs whenever it is asked for, and makes nothing
     "publish": NOTHING,  # see ADDRESSED_FILES
@@ -458,7 +457,7 @@ STAGES = {
     "split": {"split", "data_card"},
     "data card": {"data_card"},
     "tokenizer": {"tokenizer"},
-    "encoding": {"encode", "pack", "shard"},
+    "encoding": {"encode", "shard"},
     "base": {"base", "exported_base"},
     "train": {"train"},
     "exports": {"peft", "merged"},

@@ -9,7 +9,7 @@ from mcqlora import io, packing, records
 from tests.workflow.conftest import rules, snakemake
 
 PACKED = Path(__file__).parent / "config" / "packed.yaml"
-ENCODED = {"encode", "pack", "shard"}
+ENCODED = {"encode", "shard"}
 
 
 def shards(folder, count, part="train"):

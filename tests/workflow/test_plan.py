@@ -24,7 +24,7 @@ def errors(result):
 def test_the_plan_needs_the_cheap_stages_alone(tmp_path):
     dry = snakemake(tmp_path, "-n", "plan")
     data = {"demo", "read", "shuffle", "groups", "split"}
-    assert rules(dry) == data | {"tokenizer", "encode", "pack", "reckon", "plan"}
+    assert rules(dry) == data | {"tokenizer", "encode", "reckon", "plan"}
     done = snakemake(tmp_path, "--cores", "1", "plan")
     assert done.returncode == 0, done.stderr
     made = io.read_json(tmp_path / "results/tiny/plan.json")

@@ -1,7 +1,7 @@
 rule reckon:
     """plan.json: steps, parameters, tokens, hours, disk and memory of the training, from row counts alone."""
     input:
-        packing=rules.pack.output.report,
+        packing=rules.encode.output.report,
         leakage=rules.split.output.leakage,
         tokenizer=rules.tokenizer.output[0],
         base=BASE_FILES[:1],  # its config.json

@@ -12,7 +12,7 @@ PUBLISHED = {
         rules.shuffle.output,
         rules.split.output,
         rules.tokenizer.output,
-        rules.pack.output.report,
+        rules.encode.output.report,
         *(shard_files(part, kind) for part in SHARDS for kind in ("mindrecord", "mindrecord.db", "json")),
     ],
     "networks": [rules.merged.output, *([] if BASE_FILES else [rules.exported_base.output])],

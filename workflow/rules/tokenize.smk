@@ -22,60 +22,41 @@ rule tokenizer:
 
 
 rule encode:
-    """A part's records as documents of token ids, one after the other."""
+    """Records as documents of token ids, and which of them share a row; packing.json compares both layouts."""
     input:
-        records=f"{RESULTS}/splits/{{part}}.json",
+        records=expand(f"{RESULTS}/splits/{{part}}.json", part=SHARDS),
         tokenizer=rules.tokenizer.output[0],
     output:
-        ids=temp(f"{RESULTS}/encoded/{{part}}/ids.int32"),
-        shapes=temp(f"{RESULTS}/encoded/{{part}}/shapes.npy"),
-        facts=temp(f"{RESULTS}/encoded/{{part}}/facts.json"),
+        ids=temp(expand(f"{RESULTS}/encoded/{{part}}/ids.int32", part=SHARDS)),
+        shapes=temp(expand(f"{RESULTS}/encoded/{{part}}/shapes.npy", part=SHARDS)),
+        plans=temp(expand(f"{RESULTS}/encoded/{{part}}/plan.npy", part=SHARDS)),
+        facts=temp(expand(f"{RESULTS}/encoded/{{part}}/facts.json", part=SHARDS)),
+        report=f"{RESULTS}/packing.json",
     log:
-        f"{LOGS}/encode/{{part}}.log",
+        f"{LOGS}/encode.log",
     benchmark:
-        f"{TIMES}/encode/{{part}}.tsv"
+        f"{TIMES}/encode.tsv"
     conda:
         ENVIRONMENT
     threads: 4
     params:
-        size=lambda wildcards: wiring.row_size(config, wildcards.part),
+        parts=list(SHARDS),
+        sizes=[wiring.row_size(config, part) for part in SHARDS],
+        layouts=[wiring.layout(config, part) for part in SHARDS],
+        on_long=config["encode"]["on_long"],
         reference_template=config["tokenizer"]["unused_marks"],
         code=code("encode.py"),
     script:
         "../scripts/encode.py"
 
 
-rule pack:
-    """Which documents share a row, from their lengths; packing.json compares padded and packed rows."""
-    input:
-        train=f"{RESULTS}/encoded/train/shapes.npy",
-        valid=f"{RESULTS}/encoded/valid/shapes.npy",
-    output:
-        train=temp(f"{RESULTS}/encoded/train/plan.npy"),
-        valid=temp(f"{RESULTS}/encoded/valid/plan.npy"),
-        report=f"{RESULTS}/packing.json",
-    log:
-        f"{LOGS}/pack.log",
-    benchmark:
-        f"{TIMES}/pack.tsv"
-    conda:
-        ENVIRONMENT
-    params:
-        sizes={part: wiring.row_size(config, part) for part in SHARDS},
-        layouts={part: wiring.layout(config, part) for part in SHARDS},
-        on_long=config["encode"]["on_long"],
-        code=code("pack.py"),
-    script:
-        "../scripts/pack.py"
-
-
 rule shard:
     """One MindRecord shard: its share of a part's rows."""
     input:
-        ids=rules.encode.output.ids,
-        shapes=rules.encode.output.shapes,
-        facts=rules.encode.output.facts,
+        ids=f"{RESULTS}/encoded/{{part}}/ids.int32",
+        shapes=f"{RESULTS}/encoded/{{part}}/shapes.npy",
         plan=f"{RESULTS}/encoded/{{part}}/plan.npy",
+        facts=f"{RESULTS}/encoded/{{part}}/facts.json",
     output:
         shard=f"{RESULTS}/mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.mindrecord",
         index=f"{RESULTS}/mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.mindrecord.db",

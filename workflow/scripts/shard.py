@@ -10,8 +10,8 @@ with job(snakemake):
     facts = io.read_json(source.facts)
     documents, plan = encode.read_documents(source.ids, source.shapes), np.load(source.plan)
     own = packing.share(plan, params.shard, params.shards)
-    records.write_shard(
-        packing.rows(documents, own, params.size, facts["pad"], params.layout, params.edge),
+    records.write_batches(
+        packing.batches(documents, own, params.size, facts["pad"], params.layout, params.edge),
         snakemake.output.shard,
         packing.COLUMNS[params.layout],
     )
