@@ -8,7 +8,7 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -83,7 +83,6 @@ def _by_parts(encode: Encode, pairs: Pairs) -> Int32:
     before_period, after_period = _before(pairs, "."), _after(pairs, ".")
     period = rf"(?<={_none_of(before_period)})(?=\.)|\.(?:(?!{_any_of(after_period)})|{to_word})"
     heads_and_rests = re.compile(rf"\n([^\n.]{{0,{HEAD}}}+(?:{period}))?+").split
-    merging = {pair for first, second in pairs for pair in product(_spelt(first), _spelt(second))}
     parts, spaced = _Cache(_int32(encode)), _Cache(lambda word: to_bytes(encode(" " + word)))
 
     def body(text: str) -> bytes:
@@ -95,10 +94,10 @@ def _by_parts(encode: Encode, pairs: Pairs) -> Int32:
 
     def both(rest: str) -> tuple[bytes, bytes]:
         """The ids of `rest`, without a newline and with one; cut at the last place that no merge crosses."""
-        place, after = len(rest), NEWLINE
-        while place and (rest[place - 1], after) in merging:
+        place, after, spelt = len(rest), NEWLINE, rest.replace(" ", SPACE)
+        while place and (spelt[place - 1], after) in pairs:
             place -= 1
-            after = rest[place]
+            after = spelt[place]
         start, end = body(rest[:place]), rest[place:]
         if len(rests) >= CACHED:  # each is filled by the other, too
             rests.clear()
@@ -225,7 +224,7 @@ def joined(documents: Sequence[Document]) -> Documents:
 
 
 def row_encoder(int32: Int32, template: Template) -> Callable[[Mapping[str, str]], tuple[bytes, int]]:
-    """A function of an Alpaca record: its ids as the bytes of int32[n], and how many of them are its prompt."""
+    """A function of an Alpaca record: its ids, as the bytes of int32[n], and how many are its prompt."""
     fixed: dict[Part, bytes] = {id: id.to_bytes(4, sys.byteorder) for id in template}
     fixed[prompt.BOT] = int32(prompt.BOT)
 
@@ -268,7 +267,7 @@ def write_documents(
             long += own_long
             start += int(own[:, 1].sum())
             with open(share.ids, "rb") as part:
-                shutil.copyfileobj(part, file)
+                shutil.copyfileobj(part, file, io.BUFFER)
     everything = np.concatenate(found)
     in_order = everything[np.argsort(everything[:, 0]), 1:]
     io.write_array(shapes, in_order)
