@@ -81,14 +81,15 @@ def batches(
     for part in _in_batches(plan):
         row, document = part[:, 0] - part[0, 0], part[:, 1]
         length, n_prompt, source = documents.shapes[document].T
-        kept = np.minimum(length, size) if layout == "padded" else length
+        kept, unlabelled = length, np.maximum(n_prompt, 1)
+        if layout == "padded":
+            kept = np.minimum(length, size)
+            unlabelled[length >= size + (edge == "corrected")] = size
         first = np.searchsorted(row, row)  # of the documents of the same row
         end = np.cumsum(kept)
         place = end - kept - (end - kept)[first]
         if (place + kept).max() > size:
             raise ValueError(f"{(place + kept).max()} ids do not fit a row of {size}")
-        unlabelled = np.maximum(n_prompt, 1)
-        unlabelled[(length > size) | ((length == size) & (edge == "reference"))] = size
         of = np.repeat(np.arange(len(part)), kept)  # the document of each id, and the id's place in it
         at = np.arange(end[-1]) - (end - kept)[of]
         to = (row * size + place)[of] + at
