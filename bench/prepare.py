@@ -11,7 +11,8 @@ Needs the real MMLU and CMMLU files and InternLM's tokenizer. Every side starts 
   padded rows, saved as Arrow. It needs datasets and transformers, which come with mindformers;
 * dag-padded, dag-packed: this project's rules, by Snakemake on two cores, in 4 shards. They do more than the
   others: an account of every row, duplicate groups, the leakage gate, the validation part;
-* padded, packed: the very jobs of these two, run by one program as the first two sides are, two at a time;
+* padded, packed: the very jobs of these two, with their scripts and what Snakemake told them, run by one
+  program as the first two sides are, two jobs at a time; the shards must be the same bytes;
 * empty: Snakemake with the same jobs in the same order, none of which does anything: what a DAG costs;
 * limit: SentencePiece alone on each distinct piece of text, which no cache can save.
 
@@ -23,6 +24,7 @@ process has used when its imports are done, for ours as much for each job, and S
 from __future__ import annotations
 
 import argparse
+import filecmp
 import importlib.util
 import itertools
 import json
@@ -35,6 +37,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -389,8 +392,11 @@ def job_table(jobs: list[dict]) -> None:
         print(f"    {rule:<10} {len(runs)} job{'s' * (len(runs) > 1):<2} {cpu:6.2f} CPU s {peak:5.0f} MB")
 
 
-def reason_without(side: str) -> str | None:
+def reason_without(side: str, done: Collection[str]) -> str | None:
     """Why a side can't run here, or None."""
+    needed = {"padded": "dag-padded", "packed": "dag-packed", "limit": "dag-packed"}.get(side, side)
+    if needed != side and needed not in done:
+        return f"it takes what {needed} made: name that before it"
     if side == "datasets":
         missing = [name for name in ("datasets", "transformers") if importlib.util.find_spec(name) is None]
         if missing:
@@ -417,15 +423,24 @@ def main() -> None:
         compare(given.sides.split(","), data, Path(folder))
 
 
+def check_same(dag: Path, program: Path) -> None:
+    """The shards of two sides are the same bytes."""
+    for file in sorted((dag / "results/reference/mindrecord").rglob("*.mindrecord*")):
+        if not filecmp.cmp(file, program / file.relative_to(dag), shallow=False):
+            sys.exit(f"bench: {file.name} of {dag.name} and of {program.name} differ")
+
+
 def compare(sides: list[str], data: Path, folder: Path) -> None:
     print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
     print(f"{'':<10}{'rows':>9}{'wall s':>9}{'CPU s all':>11}{'work':>8}{'peak MB':>9}", flush=True)
     found: dict[str, dict] = {}
     for side in sides:
-        if reason := reason_without(side):
+        if reason := reason_without(side, found):
             print(f"{side:<10} left out: {reason}")
             continue
         found[side] = one = measured(side, data, folder / side)
+        if side in TARGETS:
+            check_same(folder / f"dag-{side}", folder / side)
         print(
             f"{side:<10}{one['rows']:>9,}{one['wall']:>9.1f}{one['cpu']:>11.1f}{one['work']:>8.1f}"
             f"{one['mb']:>9.0f}",
@@ -433,24 +448,28 @@ def compare(sides: list[str], data: Path, folder: Path) -> None:
         )
         job_table(one["jobs"])
     print()
-    for side, times in TARGETS.items():
+    for side in ("padded", "dag-padded", "packed", "dag-packed"):
         for other in ("plain", "datasets"):
             if side in found and other in found:
                 ratio = [found[other][key] / found[side][key] for key in ("wall", "cpu", "work")]
-                target = f" (target {times} x)" if other == "plain" else ""
+                target = f" (target {TARGETS[side.removeprefix('dag-')]} x)" if other == "plain" else ""
                 print(
                     f"{side} against {other}: {ratio[0]:.1f} x by the clock{target}, "
                     f"{ratio[1]:.1f} x in CPU time, {ratio[2]:.1f} x without starting and importing"
                 )
-    if "packed" in found:
-        packing = json.loads((folder / "packed/results/reference/packing.json").read_text())["train"]
+    if "dag-packed" in found:
+        packing = json.loads((folder / "dag-packed/results/reference/packing.json").read_text())["train"]
         print(f"padded rows: {packing['padded']['useful_fraction']:.1%} useful")
         useful = packing["packed"]["useful_fraction"]
         print(f"packed rows: {useful:.2%} useful (target {USEFUL_LIMIT:.1%}), {packing['dropped']} dropped")
-        one = found["packed"]
-        print(f"CSV to packed rows: {one['work']:.1f} CPU s (target {CPU_LIMIT}), {one['cpu']:.1f} in all")
-        print(f"peak of any process: {one['mb']:.0f} MB (target {MEMORY_LIMIT})")
-    if {"packed", "empty"} <= found.keys():
+    for side in ("packed", "dag-packed"):
+        if side in found:
+            one = found[side]
+            print(
+                f"{side}: CSV to rows in {one['work']:.1f} CPU s (target {CPU_LIMIT}), {one['cpu']:.1f} with "
+                f"starting; peak of any process {one['mb']:.0f} MB (target {MEMORY_LIMIT})"
+            )
+    if "empty" in found:
         wall, cpu = (found["empty"][key] for key in ("wall", "cpu"))
         print(f"the same jobs without work: {wall:.1f} s by the clock, {cpu:.1f} CPU s")
     if {"packed", "limit"} <= found.keys():

@@ -149,15 +149,15 @@ def read_appended_jsonl(path: PathLike) -> Iterator[Any]:
 def json_array(path: PathLike) -> Iterator[Callable[[Any], None]]:
     """Yield a function that appends an element to the JSON array `path`, one a line; atomic as all writes."""
     with atomic(path) as file:
-        separator = b"["
+        before = b"[\n"
 
         def append(element: Any) -> None:
-            nonlocal separator
-            file.write(separator + b"\n" + orjson.dumps(element))
-            separator = b","
+            nonlocal before
+            file.write(before + orjson.dumps(element))
+            before = b",\n"
 
         yield append
-        file.write(b"\n]\n" if separator == b"," else b"[]\n")
+        file.write(b"\n]\n" if before == b",\n" else b"[]\n")
 
 
 def write_json_array(path: PathLike, elements: Iterable[Any]) -> int:

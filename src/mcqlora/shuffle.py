@@ -84,7 +84,8 @@ def reference_orders(question: dict, seed: int = 42, copies: int = 6, pinned: st
     """
     allowed = permitted(pinned)
     generator = io.rng(seed, "reference order", question["id"])
-    chosen = [IDENTITY, *(allowed[1 + index] for index in generator.permutation(len(allowed) - 1).tolist())]
+    others = generator.permutation(len(allowed) - 1)[: copies - 1].tolist()
+    chosen = [IDENTITY, *(allowed[1 + index] for index in others)]
     while len(chosen) < copies:
         chosen += [allowed[index] for index in generator.permutation(len(allowed)).tolist()]
     return chosen[:copies]

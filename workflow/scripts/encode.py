@@ -6,10 +6,8 @@ from mcqlora.cli import job
 with job(snakemake):
     params, made = snakemake.params, snakemake.output
     processor = tokenizer.load(snakemake.input.tokenizer)
-    encoder, template = (
-        encode.SegmentEncoder(processor),
-        prompt.template(processor, params.reference_template),
-    )
+    encoder = encode.SegmentEncoder(processor)
+    template = prompt.template(processor, params.reference_template)
     report = {}
     for index, part in enumerate(params.parts):
         size, layout = params.sizes[index], params.layouts[index]
