@@ -17,8 +17,8 @@ Needs the real MMLU and CMMLU files and InternLM's tokenizer. Every side starts 
 * limit: SentencePiece alone on each distinct piece of text, which no cache can save.
 
 CPU seconds are user and system time of all processes of a side. "All" has everything in it: interpreters,
-imports, Snakemake. "Work" leaves out what it costs to start and to import: for plain and datasets what their
-process has used when its imports are done, for ours as much for each job, and Snakemake itself.
+imports, Snakemake. "Work" leaves out what it costs to start and to import: what a side's process has used
+when its imports are done; for the DAG as much for each job, and Snakemake itself.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ import pickle
 import platform
 import random
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 SIZE, IGNORE, SEED, COPIES, CORES = 1025, -100, 42, 6, 2
 SIDES = ("plain", "datasets", "dag-padded", "padded", "dag-packed", "packed", "empty", "limit")
+TAKES = {"padded": "dag-padded", "packed": "dag-packed", "limit": "dag-packed"}  # what another side made
 TARGETS = {"padded": 8, "packed": 20}  # times faster than plain
 CPU_LIMIT, MEMORY_LIMIT, USEFUL_LIMIT = 15, 600, 0.975  # seconds, MB, fraction
 
@@ -79,8 +81,7 @@ rule shard:
     script: "touch.py"
 """
 
-# Left in files of its own by every Python process below it: what it ran, what it and its workers used, and,
-# if it was a job of ours, what Snakemake told it.
+# Every job of Snakemake's that finds it leaves two files: what it and its workers used, and what it was told.
 RECORDER = """
 import atexit, json, os, pickle, resource, sys, time
 began = time.time()
@@ -248,11 +249,11 @@ def one_program(work: Path, layout: str) -> int:
     sys.path.insert(0, str(ROOT / "src"))
     from mcqlora import encode, packing, records, splits  # noqa: F401  (once for all jobs)
 
-    imported()
     waiting = [
         pickle.loads(file.read_bytes())
-        for file in sorted((work.parent / f"dag-{layout}" / "recorder").glob("*.job"))
+        for file in sorted((work.parent / TAKES[layout] / "recorder").glob("*.job"))
     ]
+    imported()
     os.chdir(work)
     unmade = {str(path) for job in waiting for path in job.output}
     running: dict[int, Any] = {}
@@ -265,7 +266,9 @@ def one_program(work: Path, layout: str) -> int:
         process, status, used = os.wait4(-1, 0)
         job = running.pop(process)
         if status:
-            sys.exit(f"bench: {job.rule} failed; see {work / job.log[0]}")
+            for other in running:
+                os.kill(other, signal.SIGKILL)
+            sys.exit(f"bench: {job.rule} failed:\n{(work / job.log[0]).read_text()[-3000:]}")
         unmade -= set(job.output)
         found = {"rule": job.rule, "cpu": used.ru_utime + used.ru_stime, "mb": used.ru_maxrss / 1024}
         (work / "recorder" / f"{time.time():.6f}.json").write_text(json.dumps(found))
@@ -313,7 +316,7 @@ def empty(data: Path, work: Path) -> int:
 
 
 def limit(data: Path, work: Path) -> int:
-    """Ask SentencePiece again for all that the encoder of the packed side asked for."""
+    """Ask SentencePiece again for all that an encoder of the packed side's records asks for."""
     sys.path.insert(0, str(ROOT / "src"))
     from mcqlora import encode, io, prompt, tokenizer
 
@@ -394,9 +397,8 @@ def job_table(jobs: list[dict]) -> None:
 
 def reason_without(side: str, done: Collection[str]) -> str | None:
     """Why a side can't run here, or None."""
-    needed = {"padded": "dag-padded", "packed": "dag-packed", "limit": "dag-packed"}.get(side, side)
-    if needed != side and needed not in done:
-        return f"it takes what {needed} made: name that before it"
+    if TAKES.get(side, side) not in (side, *done):
+        return f"it takes what {TAKES[side]} made: name that before it"
     if side == "datasets":
         missing = [name for name in ("datasets", "transformers") if importlib.util.find_spec(name) is None]
         if missing:
@@ -425,9 +427,13 @@ def main() -> None:
 
 def check_same(dag: Path, program: Path) -> None:
     """The shards of two sides are the same bytes."""
-    for file in sorted((dag / "results/reference/mindrecord").rglob("*.mindrecord*")):
-        if not filecmp.cmp(file, program / file.relative_to(dag), shallow=False):
-            sys.exit(f"bench: {file.name} of {dag.name} and of {program.name} differ")
+    shards = [
+        str(file.relative_to(dag))
+        for file in sorted(dag.glob("results/reference/mindrecord/*/*.mindrecord*"))
+    ]
+    same, other, missing = filecmp.cmpfiles(dag, program, shards, shallow=False)
+    if other or missing or len(same) != 10:
+        sys.exit(f"bench: of {dag.name} and {program.name} only {len(same)} of 10 files are the same")
 
 
 def compare(sides: list[str], data: Path, folder: Path) -> None:
@@ -440,7 +446,7 @@ def compare(sides: list[str], data: Path, folder: Path) -> None:
             continue
         found[side] = one = measured(side, data, folder / side)
         if side in TARGETS:
-            check_same(folder / f"dag-{side}", folder / side)
+            check_same(folder / TAKES[side], folder / side)
         print(
             f"{side:<10}{one['rows']:>9,}{one['wall']:>9.1f}{one['cpu']:>11.1f}{one['work']:>8.1f}"
             f"{one['mb']:>9.0f}",

@@ -115,7 +115,7 @@ def stages(place: Path) -> None:
 
 def dag(jobs: int, place: Path) -> tuple[int, Cost]:
     """The jobs of a dry run of the demo that has about `jobs`, and its cost."""
-    shards = max(1, jobs - 25)
+    shards = max(1, jobs - 23)
     cost = measured([*SNAKEMAKE, "--dry-run", "--config", f"encode={{shards: {shards}}}"], place)
     lines = (place / "said.txt").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("total "))), cost

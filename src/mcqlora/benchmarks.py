@@ -260,8 +260,8 @@ def _checked(cells: list[str], shape: Layout, pandas_na: bool) -> tuple[str, lis
         raise _BadRow("answer", f"the answer is {answer[:20]!r}, not A, B, C or D")
     if not question.strip():
         raise _BadRow("empty_question", "the question is empty")
-    lines = [(cell, 5 - place) for place, cell in enumerate(cells[-6:]) if "\n" in cell or "\r" in cell]
-    if any(_holds_a_row(cell, after) for cell, after in lines):
+    broken = [(cell, 5 - place) for place, cell in enumerate(cells[-6:]) if "\n" in cell or "\r" in cell]
+    if any(_holds_a_row(cell, after) for cell, after in broken):
         raise _BadRow("swallowed", "a cell holds a line that ends as a row does: a quote lacks its pair")
     for letter, option in zip(LETTERS, options, strict=True):
         if not option.strip():
@@ -270,7 +270,7 @@ def _checked(cells: list[str], shape: Layout, pandas_na: bool) -> tuple[str, lis
 
 
 def _holds_a_row(cell: str, after: int) -> bool:
-    """Whether a line inside a cell looks like a row: two stray quotes make one valid row of several.
+    """Whether a line inside a cell of several lines looks like a row: two stray quotes make one of several.
 
     The first line is the rest of a row of which `after` cells follow; any other is a row of its own.
     """

@@ -22,7 +22,7 @@ from mcqlora.prompt import Encode, Part, Template
 
 SPACE = "\u2581"  # how a vocabulary piece spells a space
 NEWLINE = "\n"
-CACHED = 1 << 18  # words, and rests of lines
+CACHED = 1 << 18  # texts in a cache
 HEAD = 24  # characters of a line among which the period after a letter is looked for
 
 Pairs = set[tuple[str, str]]
@@ -69,58 +69,53 @@ def _by_lines(encode: Encode, pairs: Pairs) -> Int32:
 def _by_parts(encode: Encode, pairs: Pairs) -> Int32:
     """Cuts after newlines, and a line in two near its start.
 
-    The letter of an option stays in the first part: "A", or "A." and perhaps the first word where a merge can
-    cross the period. The rest is looked up whole, whatever the letter: shuffled copies of a question share
-    it. A rest that is new is cut before its spaces, and near its end, for with a newline and without only
-    its last characters differ.
+    The letter of an option stays in the first part, the head: "A", or "A." and perhaps the first word where a
+    merge can cross the period. The rest is looked up whole, whatever the letter: shuffled copies of a
+    question share it. A rest that is new is cut before its spaces, and near its end, for with a newline and
+    without only its last characters differ.
     """
-    before_space, after_newline = _before(pairs, SPACE), _after(pairs, NEWLINE)
-    joined = re.compile(rf"\n{_any_of(after_newline)}").search  # a newline after which there is no cut
-    after_newlines = re.compile(rf"(?<=\n)(?={_none_of(after_newline)})").split
-    stuck = [character + " " for character in sorted(before_space)]  # a space before which there is no cut
+    before_space, before_period = _before(pairs, SPACE), _before(pairs, ".")
+    after_newline, after_period = _after(pairs, NEWLINE), _after(pairs, ".")
+    to_space = rf"[^ \n]*+(?<={_none_of(before_space)})(?= )"
+    to_period = rf"(?<={_none_of(before_period)})(?=\.)|\.(?:(?!{_any_of(after_period)})|{to_space})"
+    head = rf"[^\n.]{{0,{HEAD}}}+(?:{to_period})"
+    heads_and_rests = re.compile(rf"\n(?!{_any_of(after_newline)})({head})?").split
+    stuck = re.compile(rf"{_any_of(before_space)} ").search  # a space before which there is no cut
     before_spaces = re.compile(rf"(?<={_none_of(before_space)})(?= )").split
-    to_word = rf"[^ \n]*+(?<={_none_of(before_space)})(?= )"
-    before_period, after_period = _before(pairs, "."), _after(pairs, ".")
-    period = rf"(?<={_none_of(before_period)})(?=\.)|\.(?:(?!{_any_of(after_period)})|{to_word})"
-    heads_and_rests = re.compile(rf"\n([^\n.]{{0,{HEAD}}}+(?:{period}))?+").split
+
     parts, spaced = _Cache(_int32(encode)), _Cache(lambda word: to_bytes(encode(" " + word)))
+    rests, lines = (
+        _Cache(lambda rest: fill(rest)[0]),
+        _Cache(lambda rest: fill(rest)[1]),
+    )  # without newline, with
 
-    def body(text: str) -> bytes:
-        for space in stuck:
-            if space in text:
-                return b"".join(map(parts.__getitem__, before_spaces(text)))
-        first, *words = text.split(" ")
-        return parts[first] + b"".join(map(spaced.__getitem__, words))
-
-    def both(rest: str) -> tuple[bytes, bytes]:
-        """The ids of `rest`, without a newline and with one; cut at the last place that no merge crosses."""
+    def fill(rest: str) -> tuple[bytes, bytes]:
+        """Put the ids of `rest` into both caches; cut at the last place that no merge crosses in either."""
         place, after, spelt = len(rest), NEWLINE, rest.replace(" ", SPACE)
         while place and (spelt[place - 1], after) in pairs:
             place -= 1
             after = spelt[place]
-        start, end = body(rest[:place]), rest[place:]
-        if len(rests) >= CACHED:  # each is filled by the other, too
+        start, end = words(rest[:place]), rest[place:]
+        if max(len(rests), len(lines)) >= CACHED:
             rests.clear()
             lines.clear()
-        return start + parts[end], start + parts[end + NEWLINE]
+        rests[rest], lines[rest] = start + parts[end], start + parts[end + NEWLINE]
+        return rests[rest], lines[rest]
 
-    def rest_ids(rest: str) -> bytes:
-        ids, lines[rest] = both(rest)
-        return ids
-
-    def line_ids(rest: str) -> bytes:
-        rests[rest], ids = both(rest)
-        return ids
-
-    rests, lines = _Cache(rest_ids), _Cache(line_ids)
+    def words(text: str) -> bytes:
+        if stuck(text):
+            return b"".join(map(parts.__getitem__, before_spaces(text)))
+        first, *others = text.split(" ")
+        return parts[first] + b"".join(map(spaced.__getitem__, others))
 
     def encoded(text: str) -> bytes:
-        if joined(text):
-            return b"".join(map(rests.__getitem__, after_newlines(text)))
-        found = heads_and_rests(NEWLINE + text)  # nothing, then a head (or None) and a rest in turn
-        found[0] = b""
-        found[1::2] = [parts[head] if head else b"" for head in found[1::2]]
-        found[2:-1:2] = map(lines.__getitem__, found[2:-1:2])
+        if text[:1] in after_newline:
+            found = [None, *heads_and_rests(text)]
+        else:
+            found = heads_and_rests(NEWLINE + text)[1:]
+        # A head (or None) and a rest in turn; a newline follows every rest but the last.
+        found[::2] = [parts[head] if head else b"" for head in found[::2]]
+        found[1:-1:2] = map(lines.__getitem__, found[1:-1:2])
         found[-1] = rests[found[-1]]
         return b"".join(found)
 
@@ -205,6 +200,16 @@ class Documents(Sequence[Document]):
         self.ids, self.shapes = ids, shapes
         self.lengths = shapes[:, 0]
 
+    @classmethod
+    def of(cls, documents: Sequence[Document]) -> Documents:
+        """The documents of any sequence, their ids copied one after the other."""
+        if isinstance(documents, cls):
+            return documents
+        lengths = np.array([len(document.ids) for document in documents], np.int64)
+        n_prompt = np.array([document.n_prompt for document in documents], np.int64)
+        ids = np.concatenate([np.empty(0, np.int32), *(document.ids for document in documents)])
+        return cls(ids, np.stack((lengths, n_prompt, np.cumsum(lengths) - lengths), axis=1))
+
     def __len__(self) -> int:
         return len(self.shapes)
 
@@ -213,19 +218,9 @@ class Documents(Sequence[Document]):
         return Document(self.ids[start : start + length], n_prompt)
 
 
-def joined(documents: Sequence[Document]) -> Documents:
-    """Documents of any sequence."""
-    if isinstance(documents, Documents):
-        return documents
-    lengths = np.array([len(document.ids) for document in documents], np.int64)
-    n_prompt = np.array([document.n_prompt for document in documents], np.int64)
-    ids = np.concatenate([np.empty(0, np.int32), *(document.ids for document in documents)])
-    return Documents(ids, np.stack((lengths, n_prompt, np.cumsum(lengths) - lengths), axis=1))
-
-
 def row_encoder(int32: Int32, template: Template) -> Callable[[Mapping[str, str]], tuple[bytes, int]]:
     """A function of an Alpaca record: its ids, as the bytes of int32[n], and how many are its prompt."""
-    fixed: dict[Part, bytes] = {id: id.to_bytes(4, sys.byteorder) for id in template}
+    fixed: dict[Part, bytes] = {number: number.to_bytes(4, sys.byteorder) for number in template}
     fixed[prompt.BOT] = int32(prompt.BOT)
 
     def encoded(record: Mapping[str, str]) -> tuple[bytes, int]:

@@ -17,7 +17,7 @@ import orjson
 from mcqlora.errors import UserError
 
 PathLike = str | os.PathLike
-BUFFER = 1 << 20  # bytes; fewer calls of the system than Python's 8 KB take
+BUFFER = 1 << 20  # bytes of an open file
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # errors of writing alone, which the user can mend
 
 

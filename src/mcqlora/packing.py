@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mcqlora.encode import Document, Documents, joined
+from mcqlora.encode import Document, Documents
 
 BATCH = 128  # rows that are made at a time
 IGNORE = -100  # the label that the loss leaves out
@@ -64,7 +64,7 @@ def batches(
     layout: Layout,
     edge: Literal["corrected", "reference"] = "corrected",
 ) -> Iterator[Rows]:
-    """The planned rows in order, `BATCH` of them at a time: of each column, int32[rows, size].
+    """The rows of a plan, whose numbers have no gap, `BATCH` at a time: of each column, int32[rows, size].
 
     input_ids: a row's documents one after the other, then `pad`. labels: each id at its own place (the
     network shifts), `IGNORE` for padding, for prompts, and for the first id of a document, which would be
@@ -88,9 +88,11 @@ def batches(
         first = np.searchsorted(row, row)  # of the documents of the same row
         end = np.cumsum(kept)
         place = end - kept - (end - kept)[first]
-        if (place + kept).max() > size:
-            raise ValueError(f"{(place + kept).max()} ids do not fit a row of {size}")
-        of = np.repeat(np.arange(len(part)), kept)  # the document of each id, and the id's place in it
+        longest = int((place + kept).max())
+        if longest > size:
+            raise ValueError(f"{longest} ids do not fit a row of {size}")
+        # Of each id: its document, its place in that, and its place in the rows one after the other.
+        of = np.repeat(np.arange(len(part)), kept)
         at = np.arange(end[-1]) - (end - kept)[of]
         to = (row * size + place)[of] + at
         ids = documents.ids[source[of] + at]
@@ -125,28 +127,21 @@ def rows(
     layout: Layout,
     edge: Literal["corrected", "reference"] = "corrected",
 ) -> Iterator[Rows]:
-    """The rows of `batches` one by one: of each column, int32[size]."""
-    for batch in batches(joined(documents), plan, size, pad, layout, edge):
+    """The rows of `batches` one by one: of each column, int32[size], a view that keeps its whole batch."""
+    for batch in batches(Documents.of(documents), plan, size, pad, layout, edge):
         for row in zip(*batch.values(), strict=True):
             yield dict(zip(batch, row, strict=True))
 
 
-def pad_row(
-    document: Document, size: int, pad: int, edge: Literal["corrected", "reference"] = "corrected"
-) -> Rows:
-    """A document in a padded row of its own, see `batches`."""
-    return next(rows([document], np.zeros((1, 2), np.int32), size, pad, "padded", edge))
-
-
 def pack_row(documents: Sequence[Document], size: int, pad: int) -> Rows:
-    """A packed row, see `batches`."""
+    """A packed row of one document or more, see `batches`."""
     plan = np.stack((np.zeros(len(documents), np.int32), np.arange(len(documents))), axis=1)
     return next(rows(documents, plan, size, pad, "packed"))
 
 
 def pack(documents: Sequence[Document], size: int, pad: int) -> Iterator[Rows]:
     """The rows of `best_fit_decreasing` over `documents`."""
-    documents = joined(documents)
+    documents = Documents.of(documents)
     return rows(documents, plan(documents.lengths, size, "packed"), size, pad, "packed")
 
 
@@ -223,7 +218,7 @@ def shard_summary(
     Args:
         lengths, plan: of the whole part.
         long: names of the documents with `size` ids or more, see `encode.write_documents`.
-        edge: of the padded rows, see `pad_row`.
+        edge: of the padded rows, see `batches`.
 
     Returns:
         {"size", "records", "documents", "rows", "ids", "useful_fraction", "longest", "dropped", "masked"};

@@ -26,20 +26,20 @@ COLUMNS = ("input_ids", "labels")
 PAGE = 1 << 18  # bytes; the library's 32 MiB make any small shard 50 MB
 HEADER = 1 << 22  # bytes; room for about 18,000 pages, some 4 GiB of compressed rows
 
-Row = Mapping[str, np.ndarray]
+Columns = Mapping[str, np.ndarray]  # of a row, or of a batch of rows, by name
 
 
-def write_shard(rows: Iterable[Row], path: io.PathLike, columns: Sequence[str] = COLUMNS) -> int:
-    """Stream rows, every column int32[n], into the shard `path`: `write_batches` of so many at a time."""
-    return write_batches(_stacked(iter(rows), columns), path, columns)
+def write_shard(rows: Iterable[Columns], path: io.PathLike, names: Sequence[str] = COLUMNS) -> int:
+    """Stream rows, every column int32[n], into the shard `path`; see `write_batches`."""
+    return write_batches(_stacked(iter(rows), names), path, names)
 
 
-def write_batches(batches: Iterable[Row], path: io.PathLike, columns: Sequence[str] = COLUMNS) -> int:
+def write_batches(batches: Iterable[Columns], path: io.PathLike, names: Sequence[str] = COLUMNS) -> int:
     """Stream batches of rows into the shard `path`, replacing one that is there; returns the number of rows.
 
-    Every column of every batch is int32[rows, n], n the same for the whole shard (a network takes no other).
-    Both files are written to a directory beside `path` and moved into place when complete; the same rows give
-    the same bytes, whatever the batches.
+    Every column of a batch is int32[rows, n], n the same for the whole shard (a network takes no other). Both
+    files are written to a directory beside `path` and moved into place when complete; the same rows give the
+    same bytes, whatever the batches.
 
     Writes the format itself, byte for byte as `mindspore.mindrecord.FileWriter` does when it gets all rows in
     one call. On real rows that writer takes three times as long (twice for packed rows), and importing it
@@ -49,19 +49,17 @@ def write_batches(batches: Iterable[Row], path: io.PathLike, columns: Sequence[s
         UserError: there is no row, the shard is too large, or the disk is full.
         ValueError: a column is missing or not int32[rows, n].
     """
-    path = Path(path)
-    batches = iter(batches)
-    first = next(batches, None)
+    path, names = Path(path), sorted(names)
+    filled = (batch for batch in _checked(batches, names) if len(batch[0]))
+    first = next(filled, None)
     if first is None:
         raise UserError(f"{path}: no row falls to this shard; take fewer shards or more questions")
-    shape = np.shape(first.get(columns[0]))[1:]
-    names = sorted(columns)
     # A row is stored whole in a page, in no more than its own bytes and a few for each column.
-    shard = _Shard(path.name, names, max(PAGE, 2 * len(names) * 4 * sum(shape)))
+    shard = _Shard(path.name, names, max(PAGE, 2 * sum(column[0].nbytes for column in first)))
     with io.disk_errors(path), _staged(path) as temporary:
         with open(temporary, "wb", io.BUFFER) as file:
-            for batch in itertools.chain([first], batches):
-                shard.append(file, [_checked(batch, name, shape) for name in names])
+            for batch in itertools.chain([first], filled):
+                shard.append(file, batch)
             shard.finish(file)
         try:
             _write_index(_index(temporary), path.name, shard.places())
@@ -70,16 +68,31 @@ def write_batches(batches: Iterable[Row], path: io.PathLike, columns: Sequence[s
     return len(shard.sizes)
 
 
-def _stacked(rows: Iterator[Row], columns: Sequence[str]) -> Iterator[Row]:
-    """Batches of rows.
-
-    Raises:
-        ValueError: a row is not like the first.
-    """
+def _stacked(rows: Iterator[Columns], names: Sequence[str]) -> Iterator[Columns]:
+    """Rows as batches."""
     shape: tuple[int, ...] | None = None
     while batch := list(itertools.islice(rows, BATCH)):
-        shape = np.shape(batch[0].get(columns[0])) if shape is None else shape
-        yield {name: np.stack([_checked(row, name, shape, ()) for row in batch]) for name in sorted(columns)}
+        shape = np.shape(batch[0].get(names[0])) if shape is None else shape
+        yield {name: np.stack([_column(row, name, shape) for row in batch]) for name in names}
+
+
+def _checked(batches: Iterable[Columns], names: Sequence[str]) -> Iterator[list[np.ndarray]]:
+    """The columns of batches."""
+    length: tuple[int | str, ...] | None = None
+    for batch in batches:
+        shape = np.shape(batch.get(names[0]))
+        if length is None:
+            length = shape[1:] if len(shape) == 2 else ("n",)
+        yield [_column(batch, name, (*shape[:1], *length)) for name in names]
+
+
+def _column(columns: Columns, name: str, shape: tuple[int | str, ...]) -> np.ndarray:
+    """Raises: ValueError: the column is missing or not int32 of this shape."""
+    column = columns.get(name)
+    if column is None or column.dtype != np.int32 or column.shape != shape:
+        found = "missing" if column is None else f"{column.dtype}{list(column.shape)}"
+        raise ValueError(f"column {name}: expected int32[{', '.join(map(str, shape))}], found {found}")
+    return column
 
 
 class _Shard:
@@ -287,19 +300,6 @@ def read_shard(paths: Iterable[io.PathLike]) -> Iterator[dict[str, np.ndarray]]:
                 yield row
         if count != expected:
             raise _corrupt(path, f"{count} of {expected} rows can be read")
-
-
-def _checked(row: Row, name: str, shape: tuple[int, ...], count: tuple[int, ...] | None = None) -> np.ndarray:
-    """A column of a row, or of a batch, checked; `count` says of how many rows, None of any number."""
-    column = row.get(name)
-    if (
-        column is None
-        or column.dtype != np.int32
-        or column.shape != (column.shape[:1] if count is None else count) + shape
-    ):
-        found = "missing" if column is None else f"{column.dtype}{list(column.shape)}"
-        raise ValueError(f"column {name}: expected int32{list(shape)}, found {found}")
-    return column
 
 
 @contextlib.contextmanager

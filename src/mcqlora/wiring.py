@@ -317,7 +317,7 @@ def layout(config: Config, part: str) -> str:
 
 
 def edge(config: Config, part: str) -> str:
-    """What becomes of a padded row that fits exactly, see `packing.pad_row`."""
+    """What becomes of a padded row that fits exactly, see `packing.batches`."""
     masks = config["encode"]["mask_full_rows"] and layout(config, part) == "padded"
     return "reference" if masks else "corrected"
 

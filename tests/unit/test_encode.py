@@ -195,6 +195,25 @@ def test_a_full_cache_starts_again(monkeypatch):
     assert len(set(processor.seen)) < len(processor.seen)
 
 
+@pytest.mark.parametrize("text", ["Line {}", "One line\nand {}", "{}\nA.the river"])
+def test_a_cache_never_holds_more_than_it_may(monkeypatch, text):
+    monkeypatch.setattr(encode, "CACHED", 20)
+    made = []
+
+    class Watched(encode._Cache):
+        def __init__(self, encode):
+            super().__init__(encode)
+            made.append(self)
+
+    monkeypatch.setattr(encode, "_Cache", Watched)
+    encoder = encode.SegmentEncoder(bpe(user_defined_symbols=["\n"]))
+    largest = 0
+    for number in range(200):
+        encoder(text.format(f"{number} of many"))
+        largest = max(largest, *map(len, made))
+    assert len(made) == 4 and 10 < largest <= 20
+
+
 class Spelling:
     """An encoder whose documents a reader can check."""
 

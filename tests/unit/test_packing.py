@@ -119,6 +119,11 @@ def test_a_row_that_does_not_fit():
         packing.pack_row(documents, 7, pad=0)
 
 
+def pad_row(document, size, pad, edge="corrected"):
+    """A document in a padded row of its own."""
+    return next(packing.rows([document], np.zeros((1, 2), np.int32), size, pad, "padded", edge))
+
+
 def edge_documents(size):
     """Documents of size - 1, size and size + 1 ids, the edges of a row."""
     return documents_of([size - 1, size, size + 1])
@@ -126,7 +131,7 @@ def edge_documents(size):
 
 def test_padded_rows_at_the_edges():
     documents = [Document(document.ids, 4) for document in edge_documents(10)]
-    short, same, long = (packing.pad_row(document, 10, pad=2) for document in documents)
+    short, same, long = (pad_row(document, 10, pad=2) for document in documents)
     for row in (short, same, long):
         assert all(column.dtype == np.int32 and column.shape == (10,) for column in row.values())
     assert short["input_ids"].tolist() == [*documents[0].ids, 2]
@@ -140,9 +145,9 @@ def test_padded_rows_at_the_edges():
 def test_the_reference_edge_masks_a_full_row_alone():
     short, same, long = edge_documents(10)
     for document in (short, long):
-        rows = [packing.pad_row(document, 10, 2, edge) for edge in ("corrected", "reference")]
+        rows = [pad_row(document, 10, 2, edge) for edge in ("corrected", "reference")]
         np.testing.assert_equal(*rows)
-    row = packing.pad_row(same, 10, 2, "reference")
+    row = pad_row(same, 10, 2, "reference")
     assert row["input_ids"].tolist() == same.ids.tolist()
     assert row["labels"].tolist() == [IGNORE] * 10
 

@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 import sqlite3
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,6 +111,50 @@ def test_a_bad_row_stops_the_writing_and_keeps_the_old_shard(copy, bad, message)
         records.write_shard(itertools.chain(rows_of(3), [bad]), copy)
     assert copy.read_bytes() == before
     assert sorted(os.listdir(copy.parent)) == [copy.name, copy.name + ".db"]
+
+
+def as_batch(rows):
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+@pytest.mark.parametrize("sizes", [[300], [128, 128, 44], [7, 0, 293], [0, 300], [1] * 300])
+def test_batches_of_any_size_give_the_same_bytes(tmp_path, sizes):
+    rows, ends = list(rows_of(300)), np.cumsum(sizes)
+    (tmp_path / "batches").mkdir()
+    paths = [tmp_path / "x.mindrecord", tmp_path / "batches" / "x.mindrecord"]
+    records.write_shard(rows, paths[0])
+    whole = as_batch(rows)
+    batches = (
+        {name: column[end - size : end] for name, column in whole.items()}
+        for size, end in zip(sizes, ends, strict=True)
+    )
+    assert records.write_batches(batches, paths[1]) == 300
+    for suffix in ("", ".db"):
+        assert Path(f"{paths[0]}{suffix}").read_bytes() == Path(f"{paths[1]}{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "message"),
+    [
+        ((12,), (12,), r"column input_ids: expected int32\[12, n\], found int32\[12\]"),
+        ((2, 3, 4), (2, 3, 4), r"column input_ids: expected int32\[2, n\], found int32\[2, 3, 4\]"),
+        ((2, 12), (3, 12), r"column labels: expected int32\[2, 12\], found int32\[3, 12\]"),
+        ((2, 12), (2, 11), r"column labels: expected int32\[2, 12\], found int32\[2, 11\]"),
+        ((), (), r"column input_ids: expected int32\[n\], found int32\[\]"),
+    ],
+)
+def test_a_batch_of_another_shape_is_refused(tmp_path, shape, labels, message):
+    batch = {"input_ids": np.zeros(shape, np.int32), "labels": np.zeros(labels, np.int32)}
+    with pytest.raises(ValueError, match=message):
+        records.write_batches([batch], tmp_path / "x.mindrecord")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_later_batch_of_longer_rows_is_refused(tmp_path):
+    batches = [dict.fromkeys(("input_ids", "labels"), np.zeros((2, length), np.int32)) for length in (12, 13)]
+    with pytest.raises(ValueError, match=r"expected int32\[2, 12\], found int32\[2, 13\]"):
+        records.write_batches(batches, tmp_path / "x.mindrecord")
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_shard_too_large_for_its_header(tmp_path, monkeypatch):
