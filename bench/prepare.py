@@ -333,7 +333,7 @@ def limit(data: Path, work: Path) -> int:
 
     encoder, template = encode.SegmentEncoder(Asking()), prompt.reference(processor)
     encoded = encode.row_encoder(encoder.int32, template)
-    for record in io.read_json_array(work.parent / "dag-packed/results/reference/splits/train.json"):
+    for record in io.read_json_array(work.parent / TAKES["limit"] / "results/reference/splits/train.json"):
         encoded(record)
     imported()
     for text in asked:

@@ -45,7 +45,7 @@ def build(
         file = place.directory / "corpus.mindrecord"
         size = seq_length + 1
         documents = list(text_documents(found, encode.SegmentEncoder(processor), template, size))
-        packed = records.write_shard(
+        packed = records.write_batches(
             packing.pack(documents, size, template.pad), file, packing.COLUMNS["packed"]
         )
         sink = training.sink_size(device)

@@ -84,13 +84,13 @@ def _by_parts(encode: Encode, pairs: Pairs) -> Int32:
     before_spaces = re.compile(rf"(?<={_none_of(before_space)})(?= )").split
 
     parts, spaced = _Cache(_int32(encode)), _Cache(lambda word: to_bytes(encode(" " + word)))
-    rests, lines = (
-        _Cache(lambda rest: fill(rest)[0]),
-        _Cache(lambda rest: fill(rest)[1]),
-    )  # without newline, with
+    rests, lines = _Cache(lambda rest: fill(rest)[0]), _Cache(lambda rest: fill(rest)[1])
 
     def fill(rest: str) -> tuple[bytes, bytes]:
-        """Put the ids of `rest` into both caches; cut at the last place that no merge crosses in either."""
+        """The ids of `rest`, without a newline and with one, for both caches.
+
+        Cut at the last place that no merge crosses in either.
+        """
         place, after, spelt = len(rest), NEWLINE, rest.replace(" ", SPACE)
         while place and (spelt[place - 1], after) in pairs:
             place -= 1

@@ -6,7 +6,7 @@ It depends on the documents' lengths alone, so that any number of shards makes t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -57,7 +57,7 @@ def share(plan: np.ndarray, shard: int, shards: int) -> np.ndarray:
 
 
 def batches(
-    documents: Documents,
+    documents: Sequence[Document],
     plan: np.ndarray,
     size: int,
     pad: int,
@@ -78,6 +78,7 @@ def batches(
     Raises:
         ValueError: the documents of a packed row are longer than `size` together.
     """
+    documents = Documents.of(documents)
     for part in _in_batches(plan):
         row, document = part[:, 0] - part[0, 0], part[:, 1]
         length, n_prompt, source = documents.shapes[document].T
@@ -119,16 +120,9 @@ def _fill(layout: Layout, pad: int) -> dict[str, int]:
     return dict(zip(COLUMNS[layout], (pad, IGNORE, 0), strict=False))
 
 
-def rows(
-    documents: Sequence[Document],
-    plan: np.ndarray,
-    size: int,
-    pad: int,
-    layout: Layout,
-    edge: Literal["corrected", "reference"] = "corrected",
-) -> Iterator[Rows]:
-    """The rows of `batches` one by one: of each column, int32[size], a view that keeps its whole batch."""
-    for batch in batches(Documents.of(documents), plan, size, pad, layout, edge):
+def rows(batches: Iterable[Rows]) -> Iterator[Rows]:
+    """The rows of batches one by one: of each column, int32[size], a view that keeps its whole batch."""
+    for batch in batches:
         for row in zip(*batch.values(), strict=True):
             yield dict(zip(batch, row, strict=True))
 
@@ -136,13 +130,13 @@ def rows(
 def pack_row(documents: Sequence[Document], size: int, pad: int) -> Rows:
     """A packed row of one document or more, see `batches`."""
     plan = np.stack((np.zeros(len(documents), np.int32), np.arange(len(documents))), axis=1)
-    return next(rows(documents, plan, size, pad, "packed"))
+    return next(rows(batches(documents, plan, size, pad, "packed")))
 
 
 def pack(documents: Sequence[Document], size: int, pad: int) -> Iterator[Rows]:
-    """The rows of `best_fit_decreasing` over `documents`."""
+    """The `batches` of `best_fit_decreasing` over `documents`."""
     documents = Documents.of(documents)
-    return rows(documents, plan(documents.lengths, size, "packed"), size, pad, "packed")
+    return batches(documents, plan(documents.lengths, size, "packed"), size, pad, "packed")
 
 
 def best_fit_decreasing(lengths: Sequence[int] | np.ndarray, size: int) -> list[list[int]]:

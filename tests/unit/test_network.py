@@ -62,7 +62,7 @@ def documents():
 def rows(documents, layout):
     lengths = np.array([len(document.ids) for document in documents])
     plan = packing.plan(lengths, LENGTH + 1, layout)
-    return columns(packing.rows(documents, plan, LENGTH + 1, PAD, layout), layout)
+    return columns(packing.rows(packing.batches(documents, plan, LENGTH + 1, PAD, layout)), layout)
 
 
 def columns(rows, layout):
@@ -99,9 +99,8 @@ def test_at_the_end_of_a_long_row_a_document_is_what_it_is_alone():
     generator = np.random.default_rng(3)
     ids = generator.integers(3, 60, size).astype(np.int32)
     before, last = Document(ids[:-200], size), Document(ids[-200:], 20)  # the first has no label
-    alone = loss_and_gradients(
-        network, columns(packing.rows([last], np.zeros((1, 2), np.int32), size, PAD, "padded"), "padded")
-    )
+    padded = packing.batches([last], np.zeros((1, 2), np.int32), size, PAD, "padded")
+    alone = loss_and_gradients(network, columns(packing.rows(padded), "padded"))
     packed = loss_and_gradients(network, columns([packing.pack_row([before, last], size, PAD)], "packed"))
     assert packed[0] == pytest.approx(alone[0], rel=1e-6)
     for name, gradient in alone[1].items():

@@ -79,7 +79,7 @@ def test_an_empty_document_is_a_mistake():
 def test_packed_rows_hold_each_document_whole(lengths):
     documents = documents_of(lengths)
     found = []
-    for row in packing.pack(documents, SIZE, pad=0):
+    for row in packing.rows(packing.pack(documents, SIZE, pad=0)):
         assert all(column.dtype == np.int32 and column.shape == (SIZE,) for column in row.values())
         numbers = row["document_ids"]
         assert sorted(set(numbers) - {0}) == list(range(1, numbers.max() + 1))
@@ -99,7 +99,7 @@ def test_packed_rows_hold_each_document_whole(lengths):
 
 @given(LENGTHS.map(lambda lengths: [length for length in lengths if length <= SIZE]))
 def test_shifted_loss_never_crosses_documents(lengths):
-    for row in packing.pack(documents_of(lengths), SIZE, pad=0):
+    for row in packing.rows(packing.pack(documents_of(lengths), SIZE, pad=0)):
         learnt = row["labels"][1:] != IGNORE
         assert (row["document_ids"][1:] == row["document_ids"][:-1])[learnt].all()
 
@@ -121,7 +121,9 @@ def test_a_row_that_does_not_fit():
 
 def pad_row(document, size, pad, edge="corrected"):
     """A document in a padded row of its own."""
-    return next(packing.rows([document], np.zeros((1, 2), np.int32), size, pad, "padded", edge))
+    return next(
+        packing.rows(packing.batches([document], np.zeros((1, 2), np.int32), size, pad, "padded", edge))
+    )
 
 
 def edge_documents(size):
@@ -155,7 +157,7 @@ def test_the_reference_edge_masks_a_full_row_alone():
 def test_packed_rows_at_the_edges():
     """n = S - 1 and n = S fill a row each with their labels, n = S + 1 goes nowhere, one id fills a gap."""
     documents = [*edge_documents(10), *documents_of([1])]
-    rows = list(packing.pack(documents, 10, pad=2))
+    rows = list(packing.rows(packing.pack(documents, 10, pad=2)))
     assert [row["document_ids"].tolist() for row in rows] == [[*[1] * 9, 2], [1] * 10]
     assert rows[0]["input_ids"].tolist() == [*documents[0].ids, *documents[3].ids]
     assert rows[0]["labels"].tolist() == [IGNORE, *documents[0].ids[1:], IGNORE]
@@ -166,9 +168,9 @@ def test_packed_rows_at_the_edges():
 def test_any_number_of_shards_has_the_same_rows_in_the_same_order(lengths, shards, layout):
     documents = documents_of(lengths)
     plan = packing.plan(np.array(lengths, np.int64), SIZE, layout)
-    whole = list(packing.rows(documents, plan, SIZE, 0, layout))
+    whole = list(packing.rows(packing.batches(documents, plan, SIZE, 0, layout)))
     shares = [packing.share(plan, shard, shards) for shard in range(shards)]
-    parts = [list(packing.rows(documents, share, SIZE, 0, layout)) for share in shares]
+    parts = [list(packing.rows(packing.batches(documents, share, SIZE, 0, layout))) for share in shares]
     np.testing.assert_equal([row for part in parts for row in part], whole)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert len(whole) == packing.count_rows(plan)
@@ -179,7 +181,8 @@ def test_both_layouts_hold_the_same_documents_with_the_same_labels(lengths):
     documents, lengths = documents_of(lengths), np.array(lengths, np.int64)
     learnt = {}
     for layout in packing.COLUMNS:
-        rows = packing.rows(documents, packing.plan(lengths, SIZE, layout), SIZE, 0, layout)
+        plan = packing.plan(lengths, SIZE, layout)
+        rows = packing.rows(packing.batches(documents, plan, SIZE, 0, layout))
         learnt[layout] = sorted(label for row in rows for label in row["labels"].tolist() if label != IGNORE)
     assert learnt["padded"] == learnt["packed"]
 

@@ -87,6 +87,10 @@ def test_a_changed_module_is_named_where_it_counts(state, tmp_path):
         file.write("CHANGED = 1\n")
     stale, _ = state(snakefile=snakefile)
     assert stale["results/tiny/packing.json"] == "made by other code: encode.py"
+    facts = "results/tiny/encoded/train/facts.json"  # which is gone: it was temporary
+    assert stale[facts] == "made by other code: encode.py"
+    both = f"made by other code: shard.py; input not current: {facts} and 3 more"
+    assert stale["results/tiny/mindrecord/train/shard-0-of-2.mindrecord"] == both
     assert stale["results/tiny/base"] == "made by other code: base.py"
     assert not {"results/tiny/splits/train.json", "results/tiny/tokenizer.model"} & stale.keys()
 
