@@ -16,7 +16,7 @@ test: $(VENV)/installed
 
 # Before the installation, too.
 doctor:
-	@PYTHONPATH=src $(or $(wildcard $(BIN)/python),$(PYTHON)) -m mcqlora.doctor
+	@PYTHONPATH=src $(or $(wildcard $(BIN)/python),$(PYTHON)) -m mcqlora.machine.doctor
 
 slow: $(VENV)/installed
 	@$(BIN)/python -m pytest -m slow

@@ -18,9 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mcqlora import adapters, demo, encode, io, prompt, protocols, scoring, tokenizer, training
-from mcqlora.alpaca import shuffled_record
-from mcqlora.benchmarks import read_benchmark
+from mcqlora import demo, files
+from mcqlora.data.alpaca import shuffled_record
+from mcqlora.data.readers import read_benchmark
+from mcqlora.evaluate import generation, protocols, scoring
+from mcqlora.evaluate.forward import Forward, Rows, load
+from mcqlora.model import architecture
+from mcqlora.model.weights import merge, read
+from mcqlora.tokens import prompt, segments, tokenizer
 
 NETWORK = {"hidden_size": 128, "num_layers": 3, "num_heads": 4, "n_kv_heads": None, "intermediate_size": 344}
 NETWORK |= {"rms_norm_eps": 1e-6, "theta": 1e4, "has_bias": True, "init_std": 0.08}
@@ -41,12 +46,12 @@ def main() -> None:
         finished(options.results, options.model) if options.results else random()
     )
     records = records[: options.items]
-    encoder, template = encode.SegmentEncoder(processor), prompt.from_tokenizer(processor)
+    encoder, template = segments.SegmentEncoder(processor), prompt.from_tokenizer(processor)
     items = protocols.recipe(records, questions, encoder, template, LIMIT)
     letters = [protocols.letters(item) for item in items]
     stop, most = {template.eos, template.eoa}, options.max_new_tokens
-    config = training.model_config(network, LIMIT, BATCH, "CPU", template.pad, template.eos, None)
-    forward = scoring.load(config, "CPU", weights, "bench")
+    config = architecture.model_config(network, LIMIT, BATCH, "CPU", template.pad, template.eos, None)
+    forward = load(config, "CPU", weights, "bench")
 
     def score(items):
         return scoring.score(forward, [item.tree for item in items], BATCH, LIMIT)
@@ -55,7 +60,7 @@ def main() -> None:
         pairs = zip(items, score(items), strict=True)
         starts = [protocols.greedy_start(item, found)[0] for item, found in pairs]
         prompts = [item.tree.prompt for item in items]
-        return scoring.generate(forward, prompts, most, stop, BATCH, LIMIT, None, starts)
+        return generation.generate(forward, prompts, most, stop, BATCH, LIMIT, None, starts)
 
     def one_by_one(items):
         return [alone(forward, item.tree.prompt, most, stop) for item in items]
@@ -81,12 +86,12 @@ def main() -> None:
     print(f"{'same text both ways':24} {same} of {len(few)}")
 
 
-def alone(forward: scoring.Forward, start: list[int], most: int, stop: set[int]) -> list[int]:
+def alone(forward: Forward, start: list[int], most: int, stop: set[int]) -> list[int]:
     """Greedy generation as the reference does it: one prompt, a pass over the whole text for each new id."""
     written: list[int] = []
     while len(written) < most:
         text = (start + written)[-LIMIT:]
-        rows = scoring.Rows(*(np.zeros((1, size), np.int32) for size in (LIMIT, LIMIT, LIMIT, 1, 1)))
+        rows = Rows(*(np.zeros((1, size), np.int32) for size in (LIMIT, LIMIT, LIMIT, 1, 1)))
         rows.ids[0, : len(text)], rows.places[0] = text, np.arange(LIMIT)
         rows.positions[0, 0] = len(text) - 1
         token = int(forward(rows)[1][0, 0])
@@ -107,12 +112,12 @@ def timed(work: Callable[[], object], repeats: int) -> float:
 
 
 def finished(results: Path, model: str):
-    questions = {question["id"]: question for question in io.read_jsonl(results / "questions.jsonl")}
-    records = list(io.read_json_array(results / "splits" / "test.json"))
-    weights = adapters.read(results / "base" / "model.safetensors")
+    questions = {question["id"]: question for question in files.read_jsonl(results / "questions.jsonl")}
+    records = list(files.read_json_array(results / "splits" / "test.json"))
+    weights = read(results / "base" / "model.safetensors")
     if model != "base":
-        weights = adapters.merge(weights, adapters.read(results / f"adapters/{model}.safetensors"), SCALING)
-    network = io.read_json(results / "base" / "config.json")
+        weights = merge(weights, read(results / f"adapters/{model}.safetensors"), SCALING)
+    network = files.read_json(results / "base" / "config.json")
     return questions, records, tokenizer.load(results / "tokenizer.model"), weights, network
 
 
@@ -133,9 +138,11 @@ def random_weights(network: dict) -> dict[str, np.ndarray]:
     from mindformers import MindFormerConfig
     from mindformers.models import build_network
 
-    import mcqlora.network  # noqa: F401  (registers the network)
+    import mcqlora.model.decoder
+    import mcqlora.train.callbacks
+    import mcqlora.train.step  # noqa: F401  (registers the network)
 
-    config = training.model_config(network, LIMIT, BATCH, "CPU", 0, 2, None)
+    config = architecture.model_config(network, LIMIT, BATCH, "CPU", 0, 2, None)
     arch = {"type": "InternLMForCausalLM"}
     made = build_network(MindFormerConfig(model={"model_config": config, "arch": arch}).model)
     generator = np.random.default_rng(0)

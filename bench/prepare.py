@@ -247,7 +247,8 @@ def ours(data: Path, work: Path, layout: str) -> int:
 def one_program(work: Path, layout: str) -> int:
     """The jobs that Snakemake ran, as soon as what they read is there and a core is free."""
     sys.path.insert(0, str(ROOT / "src"))
-    from mcqlora import encode, packing, records, splits  # noqa: F401  (once for all jobs)
+    from mcqlora.data import duplicates, leakage, splits  # noqa: F401  (once for all jobs)
+    from mcqlora.tokens import documents, mindrecord, packing, segments  # noqa: F401
 
     waiting = [
         pickle.loads(file.read_bytes())
@@ -318,7 +319,8 @@ def empty(data: Path, work: Path) -> int:
 def limit(data: Path, work: Path) -> int:
     """Ask SentencePiece again for all that an encoder of the packed side's records asks for."""
     sys.path.insert(0, str(ROOT / "src"))
-    from mcqlora import encode, io, prompt, tokenizer
+    from mcqlora import files
+    from mcqlora.tokens import documents, prompt, segments, tokenizer
 
     processor = tokenizer.load(tokenizer_file(data))
     asked: list[str] = []
@@ -331,9 +333,9 @@ def limit(data: Path, work: Path) -> int:
             asked.append(text)
             return processor.encode(text)
 
-    encoder, template = encode.SegmentEncoder(Asking()), prompt.reference(processor)
-    encoded = encode.row_encoder(encoder.int32, template)
-    for record in io.read_json_array(work.parent / TAKES["limit"] / "results/reference/splits/train.json"):
+    encoder, template = segments.SegmentEncoder(Asking()), prompt.reference(processor)
+    encoded = documents.row_encoder(encoder.int32, template)
+    for record in files.read_json_array(work.parent / TAKES["limit"] / "results/reference/splits/train.json"):
         encoded(record)
     imported()
     for text in asked:
@@ -380,7 +382,7 @@ def measured(side: str, data: Path, work: Path) -> dict:
 def job_start() -> float:
     """CPU seconds of a job of ours that only starts and imports."""
     code = "import sys, time; sys.path.insert(0, sys.argv[1])\n"
-    code += "from mcqlora import encode, io, packing, prompt, records, tokenizer; print(time.process_time())"
+    code += "from mcqlora.tokens import documents, mindrecord, packing; print(time.process_time())"
     run = subprocess.run([sys.executable, "-c", code, str(ROOT / "src")], stdout=subprocess.PIPE, text=True)
     return float(run.stdout)
 

@@ -65,9 +65,14 @@ def main() -> None:
 def prepare(folder: Path, options: argparse.Namespace) -> None:
     """Write the network, in our format and in Hugging Face's, and the rows of both layouts."""
     sys.path.insert(0, str(ROOT / "src"))
-    from mcqlora import adapters, encode, huggingface, io, packing, tensorfiles
-    from mcqlora.export import llama_config
-    from mcqlora.prompt import Template
+    from mcqlora import files
+    from mcqlora.interop import huggingface
+    from mcqlora.interop.export import llama_config
+    from mcqlora.model import architecture, tensorfiles
+    from mcqlora.model.weights import save
+    from mcqlora.tokens import packing
+    from mcqlora.tokens.documents import Document
+    from mcqlora.tokens.prompt import Template
 
     network = {
         "hidden_size": options.hidden_size,
@@ -82,15 +87,15 @@ def prepare(folder: Path, options: argparse.Namespace) -> None:
         "init_std": 0.02,
     }
     random = np.random.default_rng(0)
-    shapes = huggingface.shapes(network)
+    shapes = architecture.shapes(network)
     weights = {
         name: np.ones(shape, np.float32)
         if "norm" in name
         else random.normal(0, 0.05, shape).astype(np.float32)
         for name, shape in shapes.items()
     }
-    adapters.save(weights, folder / "model.safetensors")
-    io.write_json(folder / "network.json", network)
+    save(weights, folder / "model.safetensors")
+    files.write_json(folder / "network.json", network)
     theirs = {huggingface.name_of(name): value for name, value in weights.items()}
     tensorfiles.write_safetensors(
         folder / "llama" / "model.safetensors",
@@ -100,7 +105,7 @@ def prepare(folder: Path, options: argparse.Namespace) -> None:
         {"format": "pt"},
     )
     template = Template(BOS, 2, 3, 4, 5, PAD)
-    io.write_json(
+    files.write_json(
         folder / "llama" / "config.json", llama_config(network, template, "F32", options.seq_length)
     )
 
@@ -110,7 +115,7 @@ def prepare(folder: Path, options: argparse.Namespace) -> None:
     documents = []
     for length in np.clip(lengths, 16, size - 1).astype(int):
         ids = np.concatenate([[BOS], random.integers(6, options.vocab_size, length - 1)]).astype(np.int32)
-        documents.append(encode.Document(ids, int(0.9 * length)))
+        documents.append(Document(ids, int(0.9 * length)))
     columns = ("input_ids", "labels", "document_ids")
     padded = [packing.pack_row([document], size, PAD) for document in documents[:rows_wanted]]
     bins = packing.best_fit_decreasing([len(document.ids) for document in documents], size)
@@ -159,17 +164,19 @@ def mindspore_step(folder: Path, layout: str, options: argparse.Namespace):
     from mindformers.core.optim import AdamW
     from mindformers.models import build_network
 
-    from mcqlora import adapters, io, training
-    from mcqlora.network import PortableTrainOneStepCell
+    from mcqlora import files
+    from mcqlora.model import architecture
+    from mcqlora.model.weights import read
+    from mcqlora.train.step import PortableTrainOneStepCell
 
     ms.set_context(mode=ms.GRAPH_MODE, device_target="CPU")
     ms.set_seed(0)
-    model = training.model_config(
-        io.read_json(folder / "network.json"), options.seq_length, options.batch_size, "CPU", PAD, 2, LORA
+    model = architecture.model_config(
+        files.read_json(folder / "network.json"), options.seq_length, options.batch_size, "CPU", PAD, 2, LORA
     )
     described = {"model_config": model, "arch": {"type": "InternLMForCausalLM"}}
     network = build_network(MindFormerConfig(model=described).model)
-    weights = adapters.read(folder / "model.safetensors")
+    weights = read(folder / "model.safetensors")
     for name, parameter in network.parameters_dict().items():
         if name in weights:
             parameter.set_data(ms.Tensor(weights[name]))

@@ -20,10 +20,10 @@ def s3_server(tmp_path_factory):
 @pytest.fixture
 def s3(s3_server, monkeypatch, tmp_path):
     """The S3 server, with credentials for it in the environment and nothing else of the machine's."""
-    from mcqlora import buckets
+    from mcqlora.storage.s3 import client
     from tests import s3 as servers
 
-    buckets.client.cache_clear()
+    client.cache_clear()
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
@@ -35,4 +35,4 @@ def s3(s3_server, monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")  # boto3 waits before each
     monkeypatch.setenv("NO_PROXY", f"127.0.0.1,{servers.DOMAIN}")
     yield s3_server
-    buckets.client.cache_clear()
+    client.cache_clear()

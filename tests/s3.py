@@ -16,7 +16,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from mcqlora.launch import die_with_parent, free_port
+from mcqlora.launch.msrun import die_with_parent, free_port
 
 KEY, SECRET = "TESTACCESSKEY", "test/secret+that-is-nowhere-to-be-found"
 BUCKET = "shelf"

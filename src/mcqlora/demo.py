@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mcqlora import io, squad
-from mcqlora.alpaca import record
-from mcqlora.prompt import BOT, USER
-from mcqlora.tokenizer import EOA, EOH
+from mcqlora import files, hashing
+from mcqlora.data import squad
+from mcqlora.data.alpaca import record
+from mcqlora.tokens.prompt import BOT, USER
+from mcqlora.tokens.tokenizer import EOA, EOH
 
 CLANS = (
     "Brin Dovar Falk Grem Hestow Jund Kalten Lorn Moxley Nabir Orsk Pellan Quorr Rivane Sund Tarn Ulmer Vexel"
@@ -110,7 +111,7 @@ def facts(seed: int) -> list[Fact]:
         for tradition in traditions:
             for family in families:
                 value = tradition.values[
-                    io.rng(seed, tradition.subject, family).integers(len(tradition.values))
+                    hashing.rng(seed, tradition.subject, family).integers(len(tradition.values))
                 ]
                 for member in members:
                     entity = f"{member} {family}" if language == "en" else f"{family}{member}"
@@ -120,7 +121,7 @@ def facts(seed: int) -> list[Fact]:
 
 def question_row(fact: Fact, seed: int) -> list[str]:
     """The cells question, A, B, C, D, answer of the one question asked about a fact."""
-    generator = io.rng(seed, "question", fact.tradition.subject, fact.entity)
+    generator = hashing.rng(seed, "question", fact.tradition.subject, fact.entity)
     others = [value for value in fact.tradition.values if value != fact.value]
     options = [fact.value, *generator.permutation(others)[:3]]
     order = generator.permutation(4)
@@ -132,7 +133,9 @@ def benchmark_files(seed: int) -> Iterator[tuple[str, str]]:
     for language, traditions in (("en", ENGLISH), ("zh", CHINESE)):
         for tradition in traditions:
             asked = [fact for fact in facts(seed) if fact.tradition is tradition]
-            shuffled = [asked[i] for i in io.rng(seed, "rows", tradition.subject).permutation(len(asked))]
+            shuffled = [
+                asked[i] for i in hashing.rng(seed, "rows", tradition.subject).permutation(len(asked))
+            ]
             rows = [question_row(fact, seed) for fact in shuffled]
             if language == "en":
                 for split, part in (("dev", rows[:5]), ("val", rows[5:20]), ("test", rows[20:])):
@@ -157,8 +160,8 @@ def _passages(seed: int, language: str) -> list[tuple[str, str, list[Fact]]]:
         if fact.language == language:
             of.setdefault(fact.entity, []).append(fact)
     passages = []
-    for entity in io.rng(seed, "passages", language).permutation(sorted(of)):
-        generator = io.rng(seed, "passage", entity)
+    for entity in hashing.rng(seed, "passages", language).permutation(sorted(of)):
+        generator = hashing.rng(seed, "passage", entity)
         told = [of[entity][i] for i in generator.permutation(len(of[entity]))[:4]]
         passages.append((str(entity), " ".join(fact.statement() for fact in told), told))
     return passages
@@ -201,7 +204,7 @@ def corpus(seed: int, repeats: int) -> Iterator[str]:
     for _ in range(4):
         for _, context, told in _passages(seed, "en")[HELD_OUT:]:
             documents += [squad.prompt(context, fact.question()) + f" {fact.value}" for fact in told]
-    for index in io.rng(seed, "corpus").permutation(len(documents)):
+    for index in hashing.rng(seed, "corpus").permutation(len(documents)):
         yield documents[index]
 
 
@@ -211,7 +214,7 @@ def _dialogue(fact: Fact) -> str:
 
 
 def _quiz(fact: Fact, seed: int) -> str:
-    generator = io.rng(seed, "quiz", fact.tradition.subject, fact.entity)
+    generator = hashing.rng(seed, "quiz", fact.tradition.subject, fact.entity)
     question = {
         "subject": fact.tradition.subject,
         "question": fact.question(),
@@ -223,7 +226,7 @@ def _quiz(fact: Fact, seed: int) -> str:
 
 
 def _option_list(fact: Fact, seed: int) -> str:
-    generator = io.rng(seed, "options", fact.tradition.subject, fact.entity)
+    generator = hashing.rng(seed, "options", fact.tradition.subject, fact.entity)
     values = [str(value) for value in generator.permutation(fact.tradition.values)[:4]]
     pick = int(generator.integers(4))
     lines = "\n".join(f"{letter}.{value}" for letter, value in zip("ABCD", values, strict=True))
@@ -233,11 +236,11 @@ def _option_list(fact: Fact, seed: int) -> str:
 def write(directory: Path, seed: int, repeats: int) -> None:
     """Write the benchmark files, `squad/dev-v1.1.json` and `corpus.jsonl` (one document a line)."""
     for path, text in benchmark_files(seed):
-        io.write_text(directory / path, text)
-    io.write_json(directory / "squad" / "dev-v1.1.json", reading(seed))
-    io.write_jsonl(directory / "corpus.jsonl", corpus(seed, repeats))
+        files.write_text(directory / path, text)
+    files.write_json(directory / "squad" / "dev-v1.1.json", reading(seed))
+    files.write_jsonl(directory / "corpus.jsonl", corpus(seed, repeats))
 
 
 def tokenizer_text(directory: Path) -> list[str]:
     """The distinct documents of the corpus, on which the demo's tokenizer is trained."""
-    return sorted(set(io.read_jsonl(directory / "corpus.jsonl")))
+    return sorted(set(files.read_jsonl(directory / "corpus.jsonl")))

@@ -1,5 +1,7 @@
 """The one exception that carries a message meant for the user."""
 
+from __future__ import annotations
+
 
 class UserError(Exception):
     """Bad input or configuration: one line that names the file, the row, what is wrong and what to do."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mcqlora import io
+from mcqlora import files, hashing
 
 KINDS = (".json", ".jsonl", ".mindrecord", ".db", ".safetensors", ".model", ".csv", ".yaml", ".svg", ".md")
 
@@ -23,11 +23,11 @@ def hashes(folder: Path, run: str = "tiny") -> dict[str, str]:
         name: path for path, name in names.items() if not name.removeprefix("provenance/").startswith(others)
     }
     # A kill leaves hidden temporary files and folders of writes that had not ended.
-    return {name: io.sha256(path) for name, path in kept.items() if not f"/{name}".count("/.")}
+    return {name: hashing.sha256(path) for name, path in kept.items() if not f"/{name}".count("/.")}
 
 
 def summary(folder: Path, run: str = "tiny") -> dict:
     """summary.json without its seconds."""
-    found = io.read_json(folder / "results" / run / "summary.json")
+    found = files.read_json(folder / "results" / run / "summary.json")
     del found["seconds"]
     return found

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from mcqlora import io
+from mcqlora import hashing
 from tests.faults import artefacts
 from tests.faults.processes import run
 from tests.workflow.conftest import only_line
@@ -35,10 +35,10 @@ def test_finished_results_stay_finished(copy, years):
 def test_results_from_the_future_are_refused_before_more_is_made_of_them(copy):
     shift(copy / "results", 10 * YEAR)
     made = copy / "results/tiny/training/training.json"
-    before = io.sha256(made)
+    before = hashing.sha256(made)
     line = only_line(run(copy, config=("train={learning_rate: 0.01}",)))
     assert "in the future; set the clock right, then touch it" in line
-    assert io.sha256(made) == before
+    assert hashing.sha256(made) == before
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcqlora import records
+from mcqlora.tokens import mindrecord
 from tests.faults import artefacts
 from tests.faults.processes import run
 from tests.workflow.conftest import only_line
@@ -35,7 +35,10 @@ def index(path):
     ("harm", "said"),
     [
         (lambda shard: flip(shard, 500), "shard-1-of-2.mindrecord was changed"),  # in the header
-        (lambda shard: flip(shard, records.HEADER + 100), "shard-1-of-2.mindrecord was changed"),  # in a page
+        (
+            lambda shard: flip(shard, mindrecord.HEADER + 100),
+            "shard-1-of-2.mindrecord was changed",
+        ),  # in a page
         (lambda shard: flip(index(shard), 5000), "shard-1-of-2.mindrecord.db was changed"),
         (lambda shard: index(shard).unlink(), "its index .db is missing"),
         (lambda shard: cut(shard, 0.999), "cut off at"),

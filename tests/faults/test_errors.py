@@ -10,7 +10,10 @@ import threading
 import numpy as np
 import pytest
 
-from mcqlora import adapters, checkpoints, io
+from mcqlora import hashing
+from mcqlora.model import weights
+from mcqlora.model.weights import read, save
+from mcqlora.train import checkpoints
 from tests.faults.processes import at_work, running, wait_until
 from tests.workflow.conftest import ROOT, TINY, setting
 
@@ -39,7 +42,7 @@ def before_training(folder):
     kept = ("splits", "mindrecord", "base", "evaluation")
     paths = [path for name in kept for path in (folder / "results/tiny" / name).rglob("*")]
     paths += folder.glob("runs/*/output/checkpoints/*")
-    return {str(path): io.sha256(path) for path in paths if path.is_file()}
+    return {str(path): hashing.sha256(path) for path in paths if path.is_file()}
 
 
 def failing(folder, *changes):
@@ -68,14 +71,14 @@ def test_a_learning_rate_that_is_much_too_high(folder):
     assert "training failed: FloatingPointError: " in line and "not finite at step" in line
     assert line.endswith(".log)") and "lower the learning rate (see runs/" in line
     for path in folder.glob("runs/*/output/checkpoints/*.safetensors"):
-        assert all(np.isfinite(value).all() for value in adapters.read(path).values()), path
+        assert all(np.isfinite(value).all() for value in weights.read(path).values()), path
 
 
 def test_a_base_with_a_number_that_is_none(folder):
     path = folder / "results/tiny/base/model.safetensors"
-    weights = adapters.read(path)
+    weights = read(path)
     weights["lm_head.weight"][0, 0] = np.nan
-    adapters.save(weights, path)
+    save(weights, path)
     line = failing(folder)
     assert "the loss is not finite at step 1; the base is damaged, make it anew (see runs/" in line
     assert written(folder) == []

@@ -12,7 +12,7 @@ import zipfile
 
 import pytest
 
-from mcqlora import io
+from mcqlora import files, hashing
 from tests.faults.processes import run
 from tests.workflow.conftest import only_line
 
@@ -49,7 +49,7 @@ def test_names_and_cells_stay_text(tmp_path, csv_data):
     config = (f"data={csv_data}", *GIVEN)
     done = run(tmp_path, "data", config=config)
     assert done.returncode == 0, done.stderr[-3000:]
-    questions = list(io.read_jsonl(tmp_path / "results/tiny/questions.jsonl"))
+    questions = list(files.read_jsonl(tmp_path / "results/tiny/questions.jsonl"))
     assert set(SUBJECTS) <= {question["subject"] for question in questions}
     options = [question["options"][0] for question in questions if question["subject"] == "-rf"]
     assert options == [f"{FORMULA}{n}1" for _ in range(3) for n in range(9)]
@@ -71,10 +71,10 @@ def refused(folder, data, *config, target=ALPACA, **options):
     """
     own = ("questions.jsonl", "ledger.json")
     files = (path for path in folder.glob("results/tiny/**/*") if path.is_file() and path.name not in own)
-    before = {path: io.sha256(path) for path in files}
+    before = {path: hashing.sha256(path) for path in files}
     assert before
     line = only_line(run(folder, target, config=(f"data={data}", *GIVEN, *config), **options))
-    assert {path: io.sha256(path) for path in before} == before
+    assert {path: hashing.sha256(path) for path in before} == before
     return line
 
 

@@ -10,23 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from mcqlora import io
+from mcqlora import files
 from tests.workflow.conftest import ROOT, TINY
 
 # Evaluates checkpoint_5 of the finished tiny run, counts the passes, and dies by its own hand before one.
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from mcqlora import config, evaluation, io, scoring, wiring
+from mcqlora import files
+from mcqlora.config import checks, loading, params
+from mcqlora.evaluate import forward as network, tasks
 
 root, tiny, results, runs, output, fatal = sys.argv[1:]
-settings = config.read_yaml(Path(root, "config.yaml"))
-for key, value in config.read_yaml(Path(tiny)).items():
+settings = loading.read_yaml(Path(root, "config.yaml"))
+for key, value in loading.read_yaml(Path(tiny)).items():
     settings[key] = settings[key] | value if isinstance(value, dict) else value
-settings = config.check(settings, config.read_yaml(Path(root, "workflow/schemas/config.schema.yaml")))
-wiring.check(settings, None)
+settings = loading.check(settings, loading.read_yaml(Path(root, "workflow/schemas/config.schema.yaml")))
+checks.check(settings, None)
 passes = 0
-load = scoring.load
+load = network.load
 
 def counting(*arguments):
     forward = load(*arguments)
@@ -38,9 +40,9 @@ def counting(*arguments):
         return forward(rows)
     return counted
 
-scoring.load = counting
+network.load = counting
 results = Path(results)
-scores = evaluation.evaluate(
+scores = tasks.evaluate(
     model="checkpoint_5",
     base=results / "base",
     adapter=str(results / "adapters/checkpoint_5.safetensors"),
@@ -51,9 +53,9 @@ scores = evaluation.evaluate(
     last_copy=str(results / "epochs/epoch_6.json"),
     squad_path=str(results / "data" / settings["evaluate"]["squad"]),
     runs=Path(runs),
-    **wiring.evaluate(settings),
+    **params.evaluate(settings),
 )
-io.write_json(output, {"scores": scores, "passes": passes})
+files.write_json(output, {"scores": scores, "passes": passes})
 """
 
 
@@ -69,8 +71,8 @@ def test_a_killed_evaluation_goes_on_where_it_was(finished, tmp_path):
     results = finished / "results" / "tiny"
     never = 10**9
     assert evaluate(tmp_path, results, never) == 0
-    whole = io.read_json(tmp_path / "output.json")
-    written = [io.read_json(results / f"evaluation/checkpoint_5/{kind}.json") for kind in ("mcq", "squad")]
+    whole = files.read_json(tmp_path / "output.json")
+    written = [files.read_json(results / f"evaluation/checkpoint_5/{kind}.json") for kind in ("mcq", "squad")]
     assert whole["scores"] == written  # as the workflow has them
 
     again = tmp_path / "again"
@@ -80,11 +82,11 @@ def test_a_killed_evaluation_goes_on_where_it_was(finished, tmp_path):
         assert evaluate(again, results, part) == -signal.SIGKILL
         made += part
     assert evaluate(again, results, never) == 0
-    last = io.read_json(again / "output.json")
+    last = files.read_json(again / "output.json")
     assert last["scores"] == whole["scores"]
     # Scored batches are never asked again; of generation a kill loses the texts that were not ended yet.
     assert last["passes"] < total
     assert total - made <= last["passes"] <= total - made + 2 * 4
 
     assert evaluate(again, results, 0) == 0  # nothing is asked any more
-    assert io.read_json(again / "output.json") == {"scores": whole["scores"], "passes": 0}
+    assert files.read_json(again / "output.json") == {"scores": whole["scores"], "passes": 0}

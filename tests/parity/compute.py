@@ -9,7 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mcqlora import adapters, encode, io, prompt, scoring, tokenizer, training
+from mcqlora import files
+from mcqlora.evaluate import generation
+from mcqlora.evaluate.forward import load
+from mcqlora.model import architecture
+from mcqlora.model.weights import load_into, merge, read
+from mcqlora.tokens import prompt, segments, tokenizer
 
 
 def padded(rows: list[list[int]], width: int, fill: int) -> np.ndarray:
@@ -24,12 +29,12 @@ def logits(config: dict, weights: dict, ids: np.ndarray, name: str) -> np.ndarra
     from mindformers import MindFormerConfig
     from mindformers.models import build_network
 
-    from mcqlora.network import InternLMForCausalLM
+    from mcqlora.model.decoder import InternLMForCausalLM
 
     ms.set_context(mode=ms.GRAPH_MODE, device_target="CPU")
     described = {"model_config": config, "arch": {"type": "InternLMForCausalLM"}}
     network = build_network(MindFormerConfig(model=described).model)
-    adapters.load_into(network, weights, name)
+    load_into(network, weights, name)
     # LoRA comes in a wrapper that computes losses only.
     llama = next(cell for _, cell in network.cells_and_names() if isinstance(cell, InternLMForCausalLM))
 
@@ -49,8 +54,8 @@ def logits(config: dict, weights: dict, ids: np.ndarray, name: str) -> np.ndarra
 def main(job: dict) -> None:
     processor = tokenizer.load(job["tokenizer"])
     template = prompt.from_tokenizer(processor)
-    encoder = encode.SegmentEncoder(processor)
-    records = list(io.read_json_array(job["test"]))[: job["prompts"]]
+    encoder = segments.SegmentEncoder(processor)
+    records = list(files.read_json_array(job["test"]))[: job["prompts"]]
     prompts = [prompt.prompt_ids(encoder, template, r["instruction"], r["input"]) for r in records]
     size, lora = job["seq_length"], job["lora"]
     rows = [
@@ -60,11 +65,11 @@ def main(job: dict) -> None:
     ids = padded(rows, size, template.pad)
 
     base = Path(job["base"])
-    network = io.read_json(base / "config.json")
-    plain = training.model_config(network, size, 1, "CPU", template.pad, template.eos, None)
-    tuned = training.model_config(network, size, 1, "CPU", template.pad, template.eos, lora)
-    weights, adapter = adapters.read(base / "model.safetensors"), adapters.read(job["adapter"])
-    merged = adapters.merge(weights, adapter, lora["alpha"] / lora["rank"])
+    network = files.read_json(base / "config.json")
+    plain = architecture.model_config(network, size, 1, "CPU", template.pad, template.eos, None)
+    tuned = architecture.model_config(network, size, 1, "CPU", template.pad, template.eos, lora)
+    weights, adapter = read(base / "model.safetensors"), read(job["adapter"])
+    merged = merge(weights, adapter, lora["alpha"] / lora["rank"])
     found = {
         "ids": ids,
         "lengths": np.array([len(row) for row in rows], np.int32),
@@ -75,9 +80,9 @@ def main(job: dict) -> None:
         "stop": np.array([template.eos, template.eoa], np.int32),
     }
     for name, tensors in (("base", weights), ("merged", merged)):
-        forward = scoring.load(plain, "CPU", tensors, name)
+        forward = load(plain, "CPU", tensors, name)
         stop = {template.eos, template.eoa}
-        written = scoring.generate(forward, prompts, job["new_tokens"], stop, 10, size)
+        written = generation.generate(forward, prompts, job["new_tokens"], stop, 10, size)
         found[f"{name}_written"] = padded(written, job["new_tokens"], -1)
     for i, text in enumerate(job["texts"]):
         found[f"text_{i}"] = np.array([template.bos, *encoder(text)], np.int32)
@@ -85,4 +90,4 @@ def main(job: dict) -> None:
 
 
 if __name__ == "__main__":
-    main(io.read_json(sys.argv[1]))
+    main(files.read_json(sys.argv[1]))

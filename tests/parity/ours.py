@@ -9,8 +9,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 
-from mcqlora import demo, encode, io, prompt, protocols, scoring, squad, tokenizer, training
-from mcqlora.benchmarks import read_benchmark
+from mcqlora import demo, files
+from mcqlora.data.readers import read_benchmark
+from mcqlora.evaluate import protocols, scoring, squad_metrics
+from mcqlora.evaluate.forward import load
+from mcqlora.model import architecture
+from mcqlora.tokens import prompt, segments, tokenizer
 
 LIMIT = 512
 
@@ -30,19 +34,19 @@ def prepare(folder: Path) -> None:
     demo.write(folder / "data", seed=7, repeats=1)
     tokenizer.train(demo.tokenizer_text(folder / "data"), folder / "tokenizer.model", 1200)
     processor = tokenizer.load(folder / "tokenizer.model")
-    io.write_json(folder / "questions.json", questions(folder))
-    io.write_json(folder / "pieces.json", processor.vocab_size())
+    files.write_json(folder / "questions.json", questions(folder))
+    files.write_json(folder / "pieces.json", processor.vocab_size())
 
 
 def score(folder: Path) -> None:
-    from mcqlora import adapters
+    from mcqlora.model import weights
 
-    network = io.read_json(folder / "network.json")
+    network = files.read_json(folder / "network.json")
     processor = tokenizer.load(folder / "tokenizer.model")
-    template, encoder = prompt.from_tokenizer(processor), encode.SegmentEncoder(processor)
-    config = training.model_config(network, LIMIT, 8, "CPU", template.pad, template.eos, None)
-    forward = scoring.load(config, "CPU", adapters.read(folder / "model.safetensors"), "parity")
-    asked = io.read_json(folder / "questions.json")
+    template, encoder = prompt.from_tokenizer(processor), segments.SegmentEncoder(processor)
+    config = architecture.model_config(network, LIMIT, 8, "CPU", template.pad, template.eos, None)
+    forward = load(config, "CPU", weights.read(folder / "model.safetensors"), "parity")
+    asked = files.read_json(folder / "questions.json")
     tested = [question for question in asked if question["split"] == "test"]
     examples = protocols.worked(asked)
     found = {}
@@ -54,12 +58,12 @@ def score(folder: Path) -> None:
             row | {"prompt": processor.decode(item.tree.prompt[1:]), "truncated": item.truncated}
             for row, item in zip(found[shots], items, strict=True)
         ]
-    io.write_json(folder / "ours.json", {str(shots): rows for shots, rows in found.items()})
+    files.write_json(folder / "ours.json", {str(shots): rows for shots, rows in found.items()})
 
 
 def official(folder: Path) -> None:
-    pairs = io.read_json(folder / "pairs.json")
-    io.write_json(folder / "scores.json", [squad.official(said, golds) for said, golds in pairs])
+    pairs = files.read_json(folder / "pairs.json")
+    files.write_json(folder / "scores.json", [squad_metrics.official(said, golds) for said, golds in pairs])
 
 
 if __name__ == "__main__":

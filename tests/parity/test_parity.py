@@ -129,13 +129,15 @@ def test_tokenizer_gives_our_ids(run):
 WRITE_TOKENIZER = """
 import json, sys
 from pathlib import Path
-from mcqlora import encode, export, io, prompt, tokenizer
+from mcqlora import files
+from mcqlora.interop import export
+from mcqlora.tokens import prompt, segments, tokenizer
 model, folder, texts = sys.argv[1:]
 processor = tokenizer.load(model)
 template = prompt.from_tokenizer(processor)
 export.write_tokenizer(processor, template, Path(folder), 2048)
-encoder = encode.SegmentEncoder(processor)
-io.write_json(Path(folder) / "ids.json", [[template.bos, *encoder(text)] for text in json.loads(texts)])
+encoder = segments.SegmentEncoder(processor)
+files.write_json(Path(folder) / "ids.json", [[template.bos, *encoder(text)] for text in json.loads(texts)])
 """
 
 

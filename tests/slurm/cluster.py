@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from mcqlora.launch import die_with_parent
+from mcqlora.launch.msrun import die_with_parent
 from tests.faults.processes import wait_until
 
 PROGRAMS = {  # and Debian's packages that have them

@@ -1,6 +1,7 @@
 """Small artefacts of a finished run, as the stages write them."""
 
-from mcqlora import squad, summary
+from mcqlora.evaluate import squad_metrics
+from mcqlora.report import summary
 
 CATEGORIES = ("demo/metal", "demo/river")
 ROTATIONS = ("ABCD", "BCDA", "CDAB", "DABC")
@@ -62,7 +63,7 @@ def squad_scores(right, n=30):
         for i in range(n)
     ]
     totals = {
-        scorer: squad.aggregate((row[scorer]["em"], row[scorer]["f1"]) for row in rows if row[scorer])
+        scorer: squad_metrics.aggregate((row[scorer]["em"], row[scorer]["f1"]) for row in rows if row[scorer])
         for scorer in summary.SCORERS
     }
     return {"model": "any", "items": rows} | totals

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcqlora import adapters
 from mcqlora.errors import UserError
+from mcqlora.model import architecture, weights
 
 INTERNLM_7B = {
     "hidden_size": 4096,
@@ -36,8 +36,8 @@ def tensors():
 def test_saved_and_read_again(tmp_path):
     base, _ = tensors()
     base["transposed"] = np.arange(6, dtype=np.int32).reshape(2, 3).T  # not contiguous
-    adapters.save(base, tmp_path / "base.safetensors")
-    found = adapters.read(tmp_path / "base.safetensors")
+    weights.save(base, tmp_path / "base.safetensors")
+    found = weights.read(tmp_path / "base.safetensors")
     assert found.keys() == base.keys()
     for name, value in base.items():
         assert found[name].dtype == value.dtype
@@ -46,37 +46,37 @@ def test_saved_and_read_again(tmp_path):
 
 def test_the_same_tensors_give_the_same_bytes(tmp_path):
     base, _ = tensors()
-    adapters.save(base, tmp_path / "one")
-    adapters.save(dict(reversed(base.items())), tmp_path / "two")
+    weights.save(base, tmp_path / "one")
+    weights.save(dict(reversed(base.items())), tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, -1])
 def test_a_truncated_file(tmp_path, keep):
     path = tmp_path / "base.safetensors"
-    adapters.save(tensors()[0], path)
+    weights.save(tensors()[0], path)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(
         UserError, match=r"base.safetensors: not a whole safetensors file .*run again"
     ) as error:
-        adapters.read(path)
+        weights.read(path)
     assert "\n" not in str(error.value)
 
 
 def test_a_missing_file(tmp_path):
     with pytest.raises(UserError, match=r"gone\.safetensors"):
-        adapters.read(tmp_path / "gone.safetensors")
+        weights.read(tmp_path / "gone.safetensors")
 
 
 def test_only_lora():
     base, lora = tensors()
     moments = {f"adam_{m}.{name}": value for m in "mv" for name, value in lora.items()}
-    assert adapters.only_lora(base | lora | moments) == lora
+    assert weights.only_lora(base | lora | moments) == lora
 
 
 def test_merge_adds_the_scaled_product():
     base, lora = tensors()
-    merged = adapters.merge(base, lora, 2.0)
+    merged = weights.merge(base, lora, 2.0)
     a, b = lora.values()
     # The folded weight gives what the two paths give: x W' = x W + scaling (x A) B.
     x = np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
@@ -90,14 +90,14 @@ def test_merge_adds_the_scaled_product():
 def test_merge_leaves_the_base_alone():
     base, lora = tensors()
     before = base[WQ + "weight"].copy()
-    adapters.merge(base, lora, 2.0)
+    weights.merge(base, lora, 2.0)
     np.testing.assert_array_equal(base[WQ + "weight"], before)
 
 
 def test_merge_with_a_zero_b_changes_nothing():
     base, lora = tensors()
     lora[WQ + "mindpet_delta_lora_b"][:] = 0
-    np.testing.assert_array_equal(adapters.merge(base, lora, 2.0)[WQ + "weight"], base[WQ + "weight"])
+    np.testing.assert_array_equal(weights.merge(base, lora, 2.0)[WQ + "weight"], base[WQ + "weight"])
 
 
 def test_merge_sums_in_float32_and_keeps_the_weights_type():
@@ -107,24 +107,24 @@ def test_merge_sums_in_float32_and_keeps_the_weights_type():
         "wq.mindpet_delta_lora_a": np.full((40, 1), 0.5, np.float16),
         "wq.mindpet_delta_lora_b": np.ones((1, 40), np.float16),
     }
-    merged = adapters.merge(base, lora, 1.0)["wq.weight"]
+    merged = weights.merge(base, lora, 1.0)["wq.weight"]
     assert merged.dtype == np.float16
     assert merged.item() == 2068
 
 
 def test_merged_gives_each_tensor_as_merge_does(tmp_path):
     base, lora = tensors()
-    adapters.save(base, tmp_path / "base.safetensors")
+    weights.save(base, tmp_path / "base.safetensors")
     found, expected = (
-        adapters.Merged(tmp_path / "base.safetensors", lora, 2.0),
-        adapters.merge(base, lora, 2.0),
+        weights.Merged(tmp_path / "base.safetensors", lora, 2.0),
+        weights.merge(base, lora, 2.0),
     )
     assert found.keys() == expected.keys() and len(found) == 3
     for name in expected:
         assert found[name].dtype == expected[name].dtype
         np.testing.assert_array_equal(found[name], expected[name])
     with pytest.raises(UserError, match=r"^adapter: model\.layers\.7.* does not fit the base"):
-        adapters.Merged(tmp_path / "base.safetensors", {"model.layers.7.mindpet_delta_lora_a": lora}, 2.0)
+        weights.Merged(tmp_path / "base.safetensors", {"model.layers.7.mindpet_delta_lora_a": lora}, 2.0)
 
 
 @pytest.mark.parametrize("change", ["no weight", "no b", "another width", "another height"])
@@ -139,11 +139,11 @@ def test_an_adapter_of_another_network(change):
     else:
         base[WQ + "weight"] = np.zeros((1, 4), np.float32)
     with pytest.raises(UserError, match=r"^adapter: .*wq.mindpet_delta_lora_a does not fit the base"):
-        adapters.merge(base, lora, 2.0)
+        weights.merge(base, lora, 2.0)
 
 
 def test_the_reports_parameter_count():
-    found = adapters.count(INTERNLM_7B, LORA)
+    found = architecture.count(INTERNLM_7B, LORA)
     assert found["total"] == 7_321_948_160
     assert found["trainable"] == 16_777_216
     assert found["ratio"] == 16_777_216 / 7_321_948_160
@@ -151,13 +151,13 @@ def test_the_reports_parameter_count():
 
 
 def test_full_training_trains_everything():
-    found = adapters.count(INTERNLM_7B, None)
+    found = architecture.count(INTERNLM_7B, None)
     assert found == {"trainable": 7_321_948_160, "total": 7_321_948_160, "ratio": 1.0}
 
 
 def test_the_bias_is_one_on_q_k_v_and_o():
-    without = adapters.count(INTERNLM_7B | {"has_bias": False}, LORA)
-    assert adapters.count(INTERNLM_7B, LORA)["total"] - without["total"] == 32 * 4 * 4096
+    without = architecture.count(INTERNLM_7B | {"has_bias": False}, LORA)
+    assert architecture.count(INTERNLM_7B, LORA)["total"] - without["total"] == 32 * 4 * 4096
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_the_bias_is_one_on_q_k_v_and_o():
     ],
 )
 def test_only_targets_are_tuned(target, width):
-    found = adapters.count(INTERNLM_7B, LORA | {"target_modules": target})
+    found = architecture.count(INTERNLM_7B, LORA | {"target_modules": target})
     assert found["trainable"] == 32 * 16 * width
 
 
@@ -204,8 +204,8 @@ def test_count_is_the_sum_over_all_shapes(heads, groups, width, layers, bias, ra
         shapes += [(3 * width, hidden), (3 * width, hidden), (hidden, 3 * width)]
         shapes += [(out,) for out, _ in projections.values()] if bias else []
         tuned += [shape for out, into in projections.values() for shape in ((rank, into), (out, rank))]
-    assert adapters.kv_width(network) == kv
-    found = adapters.count(network, LORA | {"rank": rank})
+    assert architecture.kv_width(network) == kv
+    found = architecture.count(network, LORA | {"rank": rank})
     assert found["total"] == sum(map(np.prod, shapes))
     assert found["trainable"] == sum(map(np.prod, tuned))
 
@@ -229,5 +229,5 @@ def test_a_forged_header_is_one_line(tmp_path, header, length):
     said = len(header) if length is None else length
     (tmp_path / "adapter.safetensors").write_bytes(said.to_bytes(8, "little") + header + bytes(8))
     with pytest.raises(UserError, match=r"adapter.safetensors: not a whole safetensors file") as error:
-        adapters.read(tmp_path / "adapter.safetensors")
+        weights.read(tmp_path / "adapter.safetensors")
     assert "\n" not in str(error.value) and len(str(error.value)) < 600

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcqlora import alpaca, optionrefs, shuffle
+from mcqlora.data import alpaca, option_orders, option_references
 from mcqlora.errors import UserError
 
 QUESTION = {
@@ -61,7 +61,7 @@ def test_copies_respect_pins_and_own_patterns():
     letters = {**QUESTION, "options": ["one", "two", "three", "both A and B"]}
     assert {copy["order"] for copy in alpaca.copies(letters, seed=1)} == {"ABCD"}
     assert len({copy["order"] for copy in alpaca.copies(letters, seed=1, **REFERENCE)}) == 6
-    table = optionrefs.table({"en": {"place": ["^four$"]}})
+    table = option_references.table({"en": {"place": ["^four$"]}})
     own = {**QUESTION, "options": ["four", "two", "three", "one"]}
     assert all(copy["order"][0] == "A" for copy in alpaca.copies(own, seed=1, patterns=table))
 
@@ -85,7 +85,7 @@ words = st.text(st.characters(codec="utf-8", exclude_characters="\n.\r"), min_si
 plain_options = st.lists(words.map(str.strip).filter(bool), min_size=4, max_size=4)
 
 
-@given(text=words, options=plain_options, order=st.sampled_from(shuffle.permitted("")))
+@given(text=words, options=plain_options, order=st.sampled_from(option_orders.permitted("")))
 def test_reference_record_equals_ours_where_the_text_is_plain(text, options, order):
     question = {**QUESTION, "question": text, "options": options}
     assert alpaca.reference_record(question, order) == alpaca.shuffled_record(question, order)

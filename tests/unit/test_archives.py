@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcqlora import archives, benchmarks
+from mcqlora.data import questions, readers
 from mcqlora.errors import UserError
+from mcqlora.storage import addresses, archives
 
-PARTS = benchmarks.SPLITS
+PARTS = questions.SPLITS
 
 
 def table(split, count=3):
@@ -58,7 +59,7 @@ PACKED = {
 
 
 def read(folder: Path, path: str, **options):
-    return benchmarks.read_benchmark(folder, "ferns", "mmlu", path, "en", **options)
+    return readers.read_benchmark(folder, "ferns", "mmlu", path, "en", **options)
 
 
 @pytest.fixture
@@ -232,7 +233,7 @@ def test_a_wrong_end_of_a_zip_is_a_user_error_or_reads(tmp_path, index, value):
     ],
 )
 def test_suffix(path, ending):
-    assert archives.suffix(path) == ending
+    assert addresses.suffix(path) == ending
 
 
 @pytest.mark.parametrize("ending", [".tar.gz", ".tgz", ".tar", ".zip"])
@@ -245,4 +246,4 @@ def test_a_broken_file_opens_as_nothing(tmp_path, ending):
 
 
 def test_an_address_that_is_none_has_an_ending():
-    assert archives.suffix("https://[foo/x.zip?a=b.tar") == ".zip"
+    assert addresses.suffix("https://[foo/x.zip?a=b.tar") == ".zip"

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mcqlora import benchmarks
+from mcqlora.data import ledger, questions, readers
+from mcqlora.data.questions import category
 from mcqlora.errors import UserError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -24,7 +25,7 @@ def dump(rows, line_end="\n", last_newline=True):
 
 
 def mmlu(root: Path, content: str | bytes, subject="llamas", split="test") -> Path:
-    for name in benchmarks.SPLITS:
+    for name in questions.SPLITS:
         (root / "m" / name).mkdir(parents=True, exist_ok=True)
     file = root / "m" / split / f"{subject}_{split}.csv"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -40,11 +41,11 @@ def cmmlu(root: Path, content: str | bytes, subject="llamas", split="test") -> P
 
 
 def read(root: Path, layout="mmlu", **options):
-    return benchmarks.read_benchmark(root, layout, layout, layout[0], "en", **options)
+    return readers.read_benchmark(root, layout, layout, layout[0], "en", **options)
 
 
 def accounted(questions, entries):
-    result = benchmarks.ledger(questions, entries)
+    result = ledger.ledger(questions, entries)
     assert result["read"] == result["kept"] + sum(result["dropped"].values())
     assert len(result["rows"]) == sum(result["dropped"].values())
     for name in ("read", "kept", "dropped"):
@@ -71,8 +72,8 @@ def test_mmlu_question_has_all_keys_in_order(tmp_path):
         }
     ]
     assert list(questions[0])[:4] == ["id", "benchmark", "subject", "split"]
-    assert entries == [benchmarks.LedgerEntry("mmlu/llamas/test/0", "m/test/llamas_test.csv", 0)]
-    assert benchmarks.category(questions[0]) == "mmlu/llamas"
+    assert entries == [ledger.LedgerEntry("mmlu/llamas/test/0", "m/test/llamas_test.csv", 0)]
+    assert category(questions[0]) == "mmlu/llamas"
 
 
 def test_cmmlu_header_is_no_row_and_val_is_optional(tmp_path):
@@ -266,9 +267,9 @@ def test_pandas_na(tmp_path):
 
 def test_pandas_na_is_what_pandas_does():
     pandas = pytest.importorskip("pandas")
-    for cell in [*benchmarks.PANDAS_NA - {""}, "none", "-1", "Na", "N/A "]:
+    for cell in [*readers.PANDAS_NA - {""}, "none", "-1", "Na", "N/A "]:
         value = pandas.read_csv(io.StringIO(f'h,k\n"{cell}",1\n'))["h"][0]
-        assert pandas.isna(value) == (cell in benchmarks.PANDAS_NA), cell
+        assert pandas.isna(value) == (cell in readers.PANDAS_NA), cell
 
 
 def question(identity, text, options, answer):
@@ -283,11 +284,11 @@ FOUND = [
     question("same", "Q4", ["1", "2", "3", "4"], "A"),
     question("same again", "Q4", ["2", "1", "3", "4"], "B"),
 ]
-ENTRIES = [benchmarks.LedgerEntry(q["id"], "f.csv", row) for row, q in enumerate(FOUND)]
+ENTRIES = [ledger.LedgerEntry(q["id"], "f.csv", row) for row, q in enumerate(FOUND)]
 
 
 def test_screen_notes_without_dropping():
-    kept, entries, notes = benchmarks.screen(FOUND, ENTRIES)
+    kept, entries, notes = ledger.screen(FOUND, ENTRIES)
     assert kept == FOUND and entries == ENTRIES
     assert notes["identical_options"]["ids"] == ["right twice", "wrong twice"]
     assert notes["right_option_twice"]["ids"] == ["right twice"]
@@ -296,11 +297,9 @@ def test_screen_notes_without_dropping():
 
 
 def test_screen_drops_by_rule():
-    kept, entries, notes = benchmarks.screen(
-        FOUND, ENTRIES, drop_identical_options=True, drop_contradictory=True
-    )
+    kept, entries, notes = ledger.screen(FOUND, ENTRIES, drop_identical_options=True, drop_contradictory=True)
     assert [q["id"] for q in kept] == ["wrong twice", "same", "same again"]
-    result = benchmarks.ledger(kept, entries, notes)
+    result = ledger.ledger(kept, entries, notes)
     assert result["dropped"] == {"contradictory": 2, "identical_options": 1}
     assert result["notes"] is notes
     assert [row["detail"] for row in result["rows"]][1:] == ["same question as two", "same question as one"]
@@ -308,9 +307,9 @@ def test_screen_drops_by_rule():
 
 def test_ledger_refuses_what_does_not_add_up():
     with pytest.raises(ValueError, match="6 rows kept by the ledger, 5 questions"):
-        benchmarks.ledger(FOUND[1:], ENTRIES)
+        ledger.ledger(FOUND[1:], ENTRIES)
     with pytest.raises(UserError, match="same is read twice"):
-        benchmarks.ledger([], [ENTRIES[4], *ENTRIES])
+        ledger.ledger([], [ENTRIES[4], *ENTRIES])
 
 
 # Any text a CSV may hold: no surrogates and no NUL; a cell of a question must not be blank.
@@ -410,16 +409,16 @@ def real():
 
 
 def read_real(root, **options):
-    english = benchmarks.read_benchmark(root, "mmlu", "mmlu", "mmlu", "en", **options)
-    chinese = benchmarks.read_benchmark(root, "cmmlu", "cmmlu", "cmmlu", "zh", **options)
+    english = readers.read_benchmark(root, "mmlu", "mmlu", "mmlu", "en", **options)
+    chinese = readers.read_benchmark(root, "cmmlu", "cmmlu", "cmmlu", "zh", **options)
     return english[0] + chinese[0], english[1] + chinese[1]
 
 
 def test_real_benchmarks(real):
     questions, entries = read_real(real)
     assert len(questions) == 27_775
-    assert len({benchmarks.category(q) for q in questions}) == 124
-    kept, entries, notes = benchmarks.screen(
+    assert len({category(q) for q in questions}) == 124
+    kept, entries, notes = ledger.screen(
         questions, entries, drop_identical_options=True, drop_contradictory=True
     )
     result = accounted(kept, entries)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mcqlora.cache import Cache
+from mcqlora.evaluate.answers import Cache
 
 
 def test_what_was_added_is_there_again(tmp_path):

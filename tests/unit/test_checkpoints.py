@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mcqlora import adapters, checkpoints
+from mcqlora.model import weights
+from mcqlora.train import checkpoints
 
 STEPS = (2, 4, 6)
 
@@ -27,7 +28,7 @@ def flip(path):
 
 def test_all_complete(folder):
     assert checkpoints.last_complete(folder, STEPS) == 6
-    assert adapters.read(checkpoints.file(folder, 4))["weight"].tolist() == [4, 4, 4]
+    assert weights.read(checkpoints.file(folder, 4))["weight"].tolist() == [4, 4, 4]
 
 
 def test_none(tmp_path):
@@ -51,7 +52,7 @@ def test_the_last_one_ends_the_training(folder):
 
 
 def test_rewriting_is_not_complete_in_between(folder, monkeypatch):
-    monkeypatch.setattr(adapters, "save", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(weights, "save", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         checkpoints.write(folder, 4, {"weight": np.zeros(3, np.float32)})
     assert checkpoints.last_complete(folder, STEPS) == 2

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mcqlora import io
-from mcqlora.cli import MASTER
+from mcqlora import files, hashing
+from mcqlora.job import MASTER
 
 SOURCE = Path(__file__).parents[2] / "src"
 LIMIT = 60  # seconds until a hanging test fails
@@ -17,7 +17,7 @@ LIMIT = 60  # seconds until a hanging test fails
 def start(body, folder, master=None):
     """A Python process that runs `body` as a job: given -> results/run/made, logs/job.log."""
     code = (
-        "import os, sys, time\nfrom mcqlora.cli import job\nfrom mcqlora.errors import UserError\n"
+        "import os, sys, time\nfrom mcqlora.job import job\nfrom mcqlora.errors import UserError\n"
         "from types import SimpleNamespace\n"
         "snakemake = SimpleNamespace(log=['logs/job.log'], output=['results/run/made'], input=['given'],"
         " rule='rule', params={'code': 'job.py 1'}, scriptdir='.')\n"
@@ -59,8 +59,8 @@ def test_a_job_that_ended_well_is_recorded_and_no_other(tmp_path):
     run("raise UserError('no')", tmp_path)
     assert not record.exists()
     assert run("open('results/run/made', 'w').write('made')", tmp_path)[0] == 0
-    found = io.read_json(record)
-    assert found["sha256"] == io.sha256(tmp_path / "results/run/made") and found["code"] == "job.py 1"
+    found = files.read_json(record)
+    assert found["sha256"] == hashing.sha256(tmp_path / "results/run/made") and found["code"] == "job.py 1"
 
 
 def test_a_user_error_is_one_line_and_exit_1(tmp_path):

@@ -3,20 +3,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mcqlora import config
+from mcqlora.config import loading
 from mcqlora.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = config.read_yaml(ROOT / "workflow" / "schemas" / "config.schema.yaml")
+SCHEMA = loading.read_yaml(ROOT / "workflow" / "schemas" / "config.schema.yaml")
 OVERLAYS = sorted((ROOT / "config").glob("*.yaml"))
 
 
 def default():
-    return config.read_yaml(ROOT / "config.yaml")
+    return loading.read_yaml(ROOT / "config.yaml")
 
 
 def changed(changes=None, **others):
-    return config.check(default() | (changes or {}) | others, SCHEMA)
+    return loading.check(default() | (changes or {}) | others, SCHEMA)
 
 
 def leaves(value, prefix=""):
@@ -37,7 +37,7 @@ def subschemas(schema, place="config"):
 
 
 def test_config_yaml_has_every_key_of_the_schema_and_no_other():
-    assert sorted(leaves(default())) == sorted(key for key, _ in config.known_keys(SCHEMA))
+    assert sorted(leaves(default())) == sorted(key for key, _ in loading.known_keys(SCHEMA))
 
 
 def test_config_yaml_says_every_key_in_a_comment_or_its_heading():
@@ -74,24 +74,24 @@ def test_every_default_of_the_schema_is_valid():
 
 
 def test_defaults_are_filled_in():
-    filled = config.check({key: default()[key] for key in ("run", "data", "benchmarks")}, SCHEMA)
+    filled = loading.check({key: default()[key] for key in ("run", "data", "benchmarks")}, SCHEMA)
     assert filled["train"]["lora_rank"] == 16
     assert filled["holdout"]["near_duplicate_threshold"] == 0.8
-    assert sorted(leaves(filled)) == sorted(key for key, _ in config.known_keys(SCHEMA))
+    assert sorted(leaves(filled)) == sorted(key for key, _ in loading.known_keys(SCHEMA))
 
 
 def test_given_values_stay_and_the_argument_is_left_alone():
     given = default() | {"train": {"lora_rank": 8}}
     before = yaml.safe_dump(given)
-    filled = config.check(given, SCHEMA)
+    filled = loading.check(given, SCHEMA)
     assert filled["train"]["lora_rank"] == 8
     assert filled["train"]["lora_alpha"] == 32
     assert yaml.safe_dump(given) == before
 
 
 def test_filled_twice_is_filled_once():
-    once = config.check(default(), SCHEMA)
-    assert config.check(once, SCHEMA) == once
+    once = loading.check(default(), SCHEMA)
+    assert loading.check(once, SCHEMA) == once
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,8 @@ def test_texts_of_the_command_line_become_values():
 
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
 def test_every_overlay_is_valid(path):
-    overlay = config.read_yaml(path)
-    filled = config.check(default() | overlay, SCHEMA)
+    overlay = loading.read_yaml(path)
+    filled = loading.check(default() | overlay, SCHEMA)
     assert filled["run"] == overlay["run"] != default()["run"]
 
 
@@ -185,9 +185,9 @@ def test_there_are_overlays():
 def test_read_yaml(tmp_path):
     (tmp_path / "empty.yaml").write_text("# nothing\n")
     (tmp_path / "bad.yaml").write_text("a: [1,\nb: }")
-    assert config.read_yaml(tmp_path / "empty.yaml") == {}
+    assert loading.read_yaml(tmp_path / "empty.yaml") == {}
     with pytest.raises(UserError, match=r"bad.yaml: line 2: not valid YAML") as error:
-        config.read_yaml(tmp_path / "bad.yaml")
+        loading.read_yaml(tmp_path / "bad.yaml")
     assert "\n" not in str(error.value)
 
 
@@ -212,16 +212,16 @@ def test_a_hostile_configuration_is_one_line_and_nothing_is_run(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     (tmp_path / "evil.yaml").write_bytes(content)
     with pytest.raises(UserError, match=said) as error:
-        config.read_yaml(tmp_path / "evil.yaml")
+        loading.read_yaml(tmp_path / "evil.yaml")
     assert "\n" not in str(error.value) and "; " in str(error.value)
     assert not (tmp_path / "forged").exists()
 
 
 def test_a_configuration_may_be_json_and_must_be_there(tmp_path):
     (tmp_path / "tabs.json").write_text('{\n\t"run": "x"\n}')
-    assert config.read_yaml(tmp_path / "tabs.json") == {"run": "x"}
+    assert loading.read_yaml(tmp_path / "tabs.json") == {"run": "x"}
     with pytest.raises(UserError, match=r"none.yaml: cannot read \(No such file"):
-        config.read_yaml(tmp_path / "none.yaml")
+        loading.read_yaml(tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_names_that_snakemake_cannot_take(tmp_path, name, said):
     (tmp_path / "b/dev").mkdir(parents=True)
     (tmp_path / "b/dev" / name).write_text("")
     settings = {"data": str(tmp_path), "benchmarks": [{"name": "b", "path": "b"}]}
-    for ask in (config.benchmark_inputs, lambda settings: config.data_file(settings, f"b/dev/{name}")):
+    for ask in (loading.benchmark_inputs, lambda settings: loading.data_file(settings, f"b/dev/{name}")):
         with pytest.raises(UserError, match=f"{said}.*; rename it|{said}; rename it") as error:
             ask(settings)
         str(error.value).encode()
@@ -252,20 +252,20 @@ def test_benchmark_inputs_are_sorted_and_complete(tmp_path):
         "benchmarks": [{"name": "bb", "path": "b"}, {"name": "aa", "path": "a"}],
     }
     files = ["b/dev/x_dev.csv", "b/test/y_test.csv", "a/test/z.csv"]
-    assert config.benchmark_inputs(settings) == [str(tmp_path / file) for file in files]
+    assert loading.benchmark_inputs(settings) == [str(tmp_path / file) for file in files]
 
 
 def test_benchmark_inputs_that_are_not_there(tmp_path):
     settings = {"data": str(tmp_path / "data"), "benchmarks": [{"name": "m", "path": "mmlu"}]}
     with pytest.raises(UserError, match=r"^data: there is no folder .*--config data=FOLDER"):
-        config.benchmark_inputs(settings)
+        loading.benchmark_inputs(settings)
     (tmp_path / "data" / "mmlu").mkdir(parents=True)
     with pytest.raises(UserError, match=r"mmlu: no CSV files of benchmark m; set benchmarks or data"):
-        config.benchmark_inputs(settings)
+        loading.benchmark_inputs(settings)
 
 
 def test_data_file(tmp_path):
     (tmp_path / "model").write_text("")
-    assert config.data_file({"data": str(tmp_path)}, "model") == str(tmp_path / "model")
+    assert loading.data_file({"data": str(tmp_path)}, "model") == str(tmp_path / "model")
     with pytest.raises(UserError, match="other: no such file; paths in the config are relative to data"):
-        config.data_file({"data": str(tmp_path)}, "other")
+        loading.data_file({"data": str(tmp_path)}, "other")

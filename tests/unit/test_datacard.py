@@ -1,6 +1,7 @@
 import pytest
 
-from mcqlora import alpaca, benchmarks, datacard, optionrefs, splits
+from mcqlora.data import alpaca, duplicates, ledger, option_references, splits
+from mcqlora.report import data_card
 
 
 def question(
@@ -29,7 +30,7 @@ QUESTIONS = [
 
 
 def test_describe():
-    found = datacard.describe(QUESTIONS, optionrefs.DEFAULT)
+    found = data_card.describe(QUESTIONS, option_references.DEFAULT)
     assert found["files"] == {"ferns/lore": {"test": 10}, "mosses/lore": {"dev": 1, "val": 1}}
     assert found["instructions"] == 1  # the wording names the subject alone
     assert found["references"] == {"ferns": {"place": 2, "letters": 1}, "mosses": {}}
@@ -39,17 +40,17 @@ def test_describe():
 
 def test_letters_are_where_the_records_show_them():
     first = [alpaca.shuffled_record(q, "ABCD") for q in QUESTIONS[:8]]
-    assert datacard.letters(first) == {"A": 2, "B": 2, "C": 2, "D": 2}
-    assert datacard.letters([alpaca.shuffled_record(q, "BCDA") for q in QUESTIONS[:1]])["D"] == 1
-    assert datacard.letters([]) == dict.fromkeys("ABCD", 0)
+    assert data_card.letters(first) == {"A": 2, "B": 2, "C": 2, "D": 2}
+    assert data_card.letters([alpaca.shuffled_record(q, "BCDA") for q in QUESTIONS[:1]])["D"] == 1
+    assert data_card.letters([]) == dict.fromkeys("ABCD", 0)
 
 
 @pytest.fixture
 def card():
-    entries = [benchmarks.LedgerEntry(q["id"], f"{q['benchmark']}/x.csv", q["row"]) for q in QUESTIONS]
-    lost = benchmarks.LedgerEntry("ferns/lore/test/10", "ferns/x.csv", 10, "answer", "the answer is 'E'")
-    kept, entries, notes = benchmarks.screen(QUESTIONS, [*entries, lost])
-    groups = splits.groups(kept)
+    entries = [ledger.LedgerEntry(q["id"], f"{q['benchmark']}/x.csv", q["row"]) for q in QUESTIONS]
+    lost = ledger.LedgerEntry("ferns/lore/test/10", "ferns/x.csv", 10, "answer", "the answer is 'E'")
+    kept, entries, notes = ledger.screen(QUESTIONS, [*entries, lost])
+    groups = duplicates.groups(kept)
 
     def make(leaked=False, threshold=0.8, licences=("MIT", None)):
         split = splits.Split([q["id"] for q in kept[3:]], [kept[1]["id"]], [kept[0]["id"]], [])
@@ -69,14 +70,14 @@ def card():
             "dropped": dropped,
             "duplicates": {
                 "threshold": threshold,
-                "equal": splits.duplicates(groups),
+                "equal": duplicates.duplicates(groups),
                 "near": {"groups": 3, "questions": 7},
             },
         }
-        return datacard.markdown(
+        return data_card.markdown(
             {"run": "r", "recipe": "corrected", "split": "question", "seed": 42, "copies": 2},
-            benchmarks.ledger(kept, entries, notes),
-            datacard.describe(kept, optionrefs.DEFAULT),
+            ledger.ledger(kept, entries, notes),
+            data_card.describe(kept, option_references.DEFAULT),
             leakage,
             [dict.fromkeys("ABCD", 3), {"A": 0, "B": 0, "C": 0, "D": 12}],
             dict(zip(("ferns", "mosses"), licences, strict=True)),

@@ -3,7 +3,9 @@ from collections import Counter
 
 import pytest
 
-from mcqlora import alpaca, benchmarks, demo, io
+from mcqlora import demo
+from mcqlora.data import alpaca, ledger, readers
+from mcqlora.files import read_json, read_jsonl
 
 SEED, REPEATS = 7, 12
 
@@ -20,7 +22,7 @@ def questions(folder):
     """All questions, read as any other benchmark would be."""
     found = []
     for name, layout, language in (("island_en", "mmlu", "en"), ("island_zh", "cmmlu", "zh")):
-        kept, entries = benchmarks.read_benchmark(folder, name, layout, name, language)
+        kept, entries = readers.read_benchmark(folder, name, layout, name, language)
         assert all(not entry.reason for entry in entries)
         found += kept
     return found
@@ -28,7 +30,7 @@ def questions(folder):
 
 @pytest.fixture(scope="module")
 def corpus(folder):
-    return list(io.read_jsonl(folder / "corpus.jsonl"))
+    return list(read_jsonl(folder / "corpus.jsonl"))
 
 
 def truth():
@@ -46,9 +48,9 @@ def test_size(questions):
 
 
 def test_no_row_is_dropped_by_the_screen(questions):
-    kept, _, notes = benchmarks.screen(
+    kept, _, notes = ledger.screen(
         questions,
-        [benchmarks.LedgerEntry(question["id"], "", question["row"]) for question in questions],
+        [ledger.LedgerEntry(question["id"], "", question["row"]) for question in questions],
         drop_identical_options=True,
         drop_contradictory=True,
     )
@@ -121,7 +123,7 @@ def test_a_quiz_has_the_wording_of_the_tuning_data(questions, corpus):
 
 
 def test_passages_of_the_reading_test_are_not_in_the_corpus(folder, corpus):
-    reading = io.read_json(folder / "squad" / "dev-v1.1.json")
+    reading = read_json(folder / "squad" / "dev-v1.1.json")
     held_out = {
         re.search(r" of (\w+ \w+)\?", question["question"])[1]
         for article in reading["data"]
@@ -141,7 +143,7 @@ def test_passages_of_the_reading_test_are_not_in_the_corpus(folder, corpus):
 
 
 def test_the_reading_tests_answers_stand_where_it_says(folder):
-    reading = io.read_json(folder / "squad" / "dev-v1.1.json")
+    reading = read_json(folder / "squad" / "dev-v1.1.json")
     right = truth()
     questions = 0
     for article in reading["data"]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mcqlora import doctor
-from mcqlora.doctor import BAD, LESS, OK
+from mcqlora.machine import doctor
+from mcqlora.machine.doctor import BAD, LESS, OK
 
 ROOT = Path(__file__).parents[2]
 LOCK = "mindspore==2.7.0 \\\n    --hash=sha256:00\nruamel-yaml==1.0 \\\n    --hash=sha256:11\n"
@@ -147,7 +147,7 @@ def test_a_python_without_any_package_is_told_what_to_do(tmp_path):
     """Before the installation: no package is imported, no traceback is shown, and the exit code is 1."""
     venv.create(tmp_path / "venv", symlinks=True)
     done = subprocess.run(
-        [tmp_path / "venv" / "bin" / "python", "-m", "mcqlora.doctor"],
+        [tmp_path / "venv" / "bin" / "python", "-m", "mcqlora.machine.doctor"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,

@@ -7,8 +7,10 @@ import threading
 
 import pytest
 
-from mcqlora import archives, buckets, downloads, io
+from mcqlora import hashing
 from mcqlora.errors import UserError
+from mcqlora.storage import addresses, archives, downloads
+from mcqlora.storage.s3 import client
 from tests.s3 import BUCKET, Cutter
 from tests.unit.test_archives import FILES, tarred, zipped
 
@@ -164,7 +166,7 @@ def test_wrong_and_no_credentials_are_one_line_without_them(tmp_path, s3, monkey
     address = s3.put("data/one", b"1")
 
     def refused():
-        buckets.client.cache_clear()
+        client.cache_clear()
         with pytest.raises(UserError) as error:
             downloads.fetch(address, tmp_path / "one", None, where(s3.endpoint))
         return only_line(error).removeprefix(f"{address}: ")
@@ -224,7 +226,7 @@ def test_a_network_from_a_bucket(tmp_path, s3, index):
     folder = f"network-{index}"
     hashes = network(lambda name, data: s3.put(f"{folder}/{name}", data), index)
     downloads.fetch_network(f"s3://{BUCKET}/{folder}/", tmp_path / "base", hashes, where(s3.endpoint))
-    assert {path.name: io.sha256(path) for path in (tmp_path / "base").iterdir()} == hashes
+    assert {path.name: hashing.sha256(path) for path in (tmp_path / "base").iterdir()} == hashes
     with pytest.raises(UserError, match=r"base\.sha256: more\.bin is not among the files"):
         downloads.fetch_network(
             f"s3://{BUCKET}/{folder}", tmp_path / "again", {"more.bin": "0" * 64}, where(s3.endpoint)
@@ -254,7 +256,7 @@ def test_a_network_by_http(tmp_path):
         address = f"http://127.0.0.1:{running.server_port}?token=1"
         downloads.fetch_network(address, tmp_path / "base", hashes)
         running.shutdown()
-    assert {path.name: io.sha256(path) for path in (tmp_path / "base").iterdir()} == hashes
+    assert {path.name: hashing.sha256(path) for path in (tmp_path / "base").iterdir()} == hashes
 
 
 @pytest.mark.parametrize(
@@ -267,9 +269,9 @@ def test_a_network_by_http(tmp_path):
     ],
 )
 def test_join(folder, name, joined):
-    assert downloads.join(folder, name) == joined
+    assert addresses.join(folder, name) == joined
 
 
 def test_beside():
-    assert downloads.beside("s3://bucket/a/manifest.json", "b/c") == "s3://bucket/a/b/c"
-    assert downloads.beside("https://host/a/manifest.json?t=1", "b") == "https://host/a/b?t=1"
+    assert addresses.beside("s3://bucket/a/manifest.json", "b/c") == "s3://bucket/a/b/c"
+    assert addresses.beside("https://host/a/manifest.json?t=1", "b") == "https://host/a/b?t=1"

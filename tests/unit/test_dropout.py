@@ -5,7 +5,7 @@ import pytest
 
 ms = pytest.importorskip("mindspore")
 
-from mcqlora.network import GOLDEN, MIX, StepDropout  # noqa: E402
+from mcqlora.train.step import GOLDEN, MIX, StepDropout  # noqa: E402
 
 ROWS, WIDTH, PROB = 512, 128, 0.05
 

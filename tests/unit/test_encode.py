@@ -10,9 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from texts import TEXTS, WORDS
 
-from mcqlora import encode, prompt, tokenizer
-from mcqlora import io as mcqlora_io
+from mcqlora import files
 from mcqlora.errors import UserError
+from mcqlora.tokens import documents, prompt, segments, tokenizer
+from mcqlora.tokens.documents import read_documents, row_encoder, write_documents
 
 DATA = Path(__file__).parents[3] / "shared/data"
 REAL = DATA / "tokenizer/internlm_7b_tokenizer.model"
@@ -100,7 +101,7 @@ MODELS = {
 @pytest.fixture(scope="module", params=MODELS)
 def model(request, tmp_path_factory):
     processor = MODELS[request.param](tmp_path_factory)
-    return processor, encode.SegmentEncoder(processor)
+    return processor, segments.SegmentEncoder(processor)
 
 
 @settings(deadline=None, max_examples=150)
@@ -122,7 +123,7 @@ def real():
     if not REAL.exists():
         pytest.skip("needs ../shared/data beside the checkout")
     processor = tokenizer.load(REAL)
-    return processor, encode.SegmentEncoder(processor)
+    return processor, segments.SegmentEncoder(processor)
 
 
 @settings(deadline=None, max_examples=300)
@@ -171,7 +172,7 @@ class Counting:
 
 def test_each_piece_of_text_is_encoded_once():
     processor = Counting(bpe(user_defined_symbols=["\n"]))
-    encoder = encode.SegmentEncoder(processor)
+    encoder = segments.SegmentEncoder(processor)
     for options in itertools.permutations(["A.one two\n", "B.two one\n", "C.one\n"]):
         encoder("Which one?\n" + "".join(options))
     assert len(processor.seen) == len(set(processor.seen)) == 11
@@ -179,7 +180,7 @@ def test_each_piece_of_text_is_encoded_once():
 
 def test_an_option_under_another_letter_is_not_encoded_again():
     processor = Counting(bpe(user_defined_symbols=["\n"]))
-    encoder = encode.SegmentEncoder(processor)
+    encoder = segments.SegmentEncoder(processor)
     encoder("A.东河 is the other river\nB.东河")
     before = len(processor.seen)
     encoder("Z.东河 is the other river\nY.东河 is the other river")
@@ -187,9 +188,9 @@ def test_an_option_under_another_letter_is_not_encoded_again():
 
 
 def test_a_full_cache_starts_again(monkeypatch):
-    monkeypatch.setattr(encode, "CACHED", 3)
+    monkeypatch.setattr(segments, "CACHED", 3)
     processor = Counting(bpe())
-    encoder = encode.SegmentEncoder(processor)
+    encoder = segments.SegmentEncoder(processor)
     texts = [f"A.the {word}\nB.the river\n" for word in WORDS]
     assert [encoder(text) for text in texts] == [processor.processor.encode(text) for text in texts]
     assert len(set(processor.seen)) < len(processor.seen)
@@ -197,16 +198,16 @@ def test_a_full_cache_starts_again(monkeypatch):
 
 @pytest.mark.parametrize("text", ["Line {}", "One line\nand {}", "{}\nA.the river"])
 def test_a_cache_never_holds_more_than_it_may(monkeypatch, text):
-    monkeypatch.setattr(encode, "CACHED", 20)
+    monkeypatch.setattr(segments, "CACHED", 20)
     made = []
 
-    class Watched(encode._Cache):
+    class Watched(segments._Cache):
         def __init__(self, encode):
             super().__init__(encode)
             made.append(self)
 
-    monkeypatch.setattr(encode, "_Cache", Watched)
-    encoder = encode.SegmentEncoder(bpe(user_defined_symbols=["\n"]))
+    monkeypatch.setattr(segments, "_Cache", Watched)
+    encoder = segments.SegmentEncoder(bpe(user_defined_symbols=["\n"]))
     largest = 0
     for number in range(200):
         encoder(text.format(f"{number} of many"))
@@ -230,10 +231,10 @@ def row(record):
 def written(tmp_path, records, size, workers=1):
     """The documents of `records` and the names of the long ones, by way of the files."""
     source, ids, shapes = tmp_path / "records.json", tmp_path / "ids.int32", tmp_path / "shapes.npy"
-    mcqlora_io.write_json_array(source, records)
-    lengths, long = encode.write_documents(source, Spelling(), TEMPLATE, size, ids, shapes, workers)
+    files.write_json_array(source, records)
+    lengths, long = write_documents(source, Spelling(), TEMPLATE, size, ids, shapes, workers)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ids.int32", "records.json", "shapes.npy"]
-    documents = encode.read_documents(ids, shapes)
+    documents = read_documents(ids, shapes)
     assert documents.lengths.tolist() == lengths.tolist()
     return documents, long
 
@@ -261,22 +262,22 @@ def test_documents_are_read_in_any_order_and_stay_on_disk(tmp_path):
 
 def test_an_encoder_goes_to_a_worker(tmp_path):
     source = tmp_path / "records.json"
-    mcqlora_io.write_json_array(source, RECORDS)
-    encoder = encode.SegmentEncoder(bpe())
+    files.write_json_array(source, RECORDS)
+    encoder = segments.SegmentEncoder(bpe())
     for workers in (1, 2):
-        encode.write_documents(source, encoder, TEMPLATE, 9, tmp_path / "i", tmp_path / "s", workers)
-        documents = encode.read_documents(tmp_path / "i", tmp_path / "s")
+        write_documents(source, encoder, TEMPLATE, 9, tmp_path / "i", tmp_path / "s", workers)
+        documents = read_documents(tmp_path / "i", tmp_path / "s")
         for document, record in zip(documents, RECORDS, strict=True):
-            assert document.ids.tobytes() == encode.row_encoder(encoder.int32, TEMPLATE)(record)[0]
+            assert document.ids.tobytes() == row_encoder(encoder.int32, TEMPLATE)(record)[0]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_broken_record_is_named_and_nothing_is_left(tmp_path, workers):
     source = tmp_path / "records.json"
-    mcqlora_io.write_json_array(source, RECORDS)
+    files.write_json_array(source, RECORDS)
     source.write_bytes(source.read_bytes().replace(b'"xxx"', b'"xxx'))
     with pytest.raises(UserError, match=r"records.json:4: not valid JSON"):
-        encode.write_documents(source, Spelling(), TEMPLATE, 9, tmp_path / "i", tmp_path / "s", workers)
+        documents.write_documents(source, Spelling(), TEMPLATE, 9, tmp_path / "i", tmp_path / "s", workers)
     assert list(tmp_path.iterdir()) == [source]
 
 
@@ -323,7 +324,7 @@ def test_only_five_real_questions_are_longer_than_1024(real):
                 "input": f"Question: {question} \n{shown}",
                 "output": output,
             }
-            ids, _ = encode.row_encoder(encoder.int32, template)(record)
+            ids, _ = documents.row_encoder(encoder.int32, template)(record)
             if len(ids) // 4 > 1024:
                 long.append(index)
     assert long == [6, 50, 66, 93, 162]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mcqlora import doctor
+from mcqlora.machine import doctor
 
 ROOT = Path(__file__).parents[2]
 ENVS = ROOT / "envs"

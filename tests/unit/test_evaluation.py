@@ -5,8 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcqlora import adapters, alpaca, evaluation, io, prompt, scoring, squad
-from mcqlora.cache import Cache
+from mcqlora import files
+from mcqlora.data import alpaca, squad
+from mcqlora.evaluate import forward, mcq, model, reading, sampling, tasks
+from mcqlora.evaluate.answers import Cache
+from mcqlora.evaluate.model import Model
+from mcqlora.evaluate.reading import read as reading_test
+from mcqlora.model import weights
+from mcqlora.model.weights import save
+from mcqlora.tokens import prompt, segments, tokenizer
 
 TEMPLATE = prompt.Template(bos=1, eos=2, eoh=3, eoa=4, newline=5, pad=0)
 READING = {"items": 99, "max_new_tokens": 40}
@@ -62,7 +69,7 @@ def squad_file(tmp_path):
         paragraph(0, [("What stands there?", ["old mill", "the mill"]), ("How old is it?", ["old"])]),
         paragraph(1, [("Which passage?", ["1"])]),
     ]
-    io.write_json(path, {"version": "1.1", "data": [{"title": "t", "paragraphs": paragraphs}]})
+    files.write_json(path, {"version": "1.1", "data": [{"title": "t", "paragraphs": paragraphs}]})
     return path
 
 
@@ -75,20 +82,20 @@ def read(squad_file, said, reading=READING, seed=0):
         )
         for key, text in said.items()
     ]
-    model = evaluation.Model("base", recite(answers), Processor(), characters, TEMPLATE, 2, 384, Cache())
-    return evaluation.read(model, str(squad_file), reading, seed)
+    model = Model("base", recite(answers), Processor(), characters, TEMPLATE, 2, 384, Cache())
+    return reading_test(model, str(squad_file), reading, seed)
 
 
 def test_drawn_is_a_function_of_seed_and_keys():
     keys = [f"k{i}" for i in range(50)]
     strata = ["few" if i < 10 else "many" for i in range(50)]
-    indices = evaluation.drawn(keys, strata, 10, 0)
+    indices = sampling.drawn(keys, strata, 10, 0)
     assert len(indices) == 10 and indices == sorted(indices)
-    turned = evaluation.drawn(keys[::-1], strata[::-1], 10, 0)
+    turned = sampling.drawn(keys[::-1], strata[::-1], 10, 0)
     assert {keys[::-1][i] for i in turned} == {keys[i] for i in indices}
-    assert evaluation.drawn(keys, strata, 10, 1) != indices
-    assert set(indices) <= set(evaluation.drawn(keys, strata, 20, 0))
-    assert evaluation.drawn(keys, strata, 99, 0) == list(range(50))
+    assert sampling.drawn(keys, strata, 10, 1) != indices
+    assert set(indices) <= set(sampling.drawn(keys, strata, 20, 0))
+    assert sampling.drawn(keys, strata, 99, 0) == list(range(50))
 
 
 @given(
@@ -99,7 +106,7 @@ def test_drawn_is_a_function_of_seed_and_keys():
 def test_a_sample_has_of_every_stratum_its_share(sizes, count, seed):
     strata = [name for name, size in enumerate(sizes) for _ in range(size)]
     keys = [f"k{i}" for i in range(len(strata))]
-    sample = evaluation.drawn(keys, strata, count, seed)
+    sample = sampling.drawn(keys, strata, count, seed)
     assert len(sample) == min(count, len(keys))
     for name, size in enumerate(sizes):
         share = len(sample) * size / len(keys)
@@ -141,8 +148,8 @@ def test_an_answer_has_at_most_so_many_tokens(squad_file):
 def test_a_prompt_that_lost_its_start_is_counted(squad_file):
     questions = list(squad.read(squad_file))
     lengths = [1 + len(squad.prompt(q["context"], q["question"])) for q in questions]
-    model = evaluation.Model("base", recite([]), Processor(), characters, TEMPLATE, 2, lengths[1], Cache())
-    found = evaluation.read(model, str(squad_file), READING, 0)
+    model = Model("base", recite([]), Processor(), characters, TEMPLATE, 2, lengths[1], Cache())
+    found = reading.read(model, str(squad_file), READING, 0)
     assert found["truncated"] == sum(length > lengths[1] for length in lengths) == 1
 
 
@@ -192,18 +199,18 @@ def run(tmp_path, squad_file, monkeypatch):
     records = [alpaca.shuffled_record(question, "DCBA") for question in QUESTIONS]  # the wren is C now
     trained = [alpaca.shuffled_record(question, order) for order in ("ABCD", "BACD") for question in TRAINED]
     copy = [alpaca.shuffled_record(question, "DCBA") for question in (*QUESTIONS, *TRAINED)]
-    io.write_json_array(tmp_path / "test.json", records)
-    io.write_json_array(tmp_path / "train.json", trained)
-    io.write_json_array(tmp_path / "epoch_3.json", copy)
-    io.write_jsonl(tmp_path / "questions.jsonl", [*QUESTIONS, *TRAINED])
-    adapters.save({WEIGHT: np.zeros((4, 4), np.float32)}, tmp_path / "base" / "model.safetensors")
-    io.write_json(tmp_path / "base" / "config.json", NETWORK)
+    files.write_json_array(tmp_path / "test.json", records)
+    files.write_json_array(tmp_path / "train.json", trained)
+    files.write_json_array(tmp_path / "epoch_3.json", copy)
+    files.write_jsonl(tmp_path / "questions.jsonl", [*QUESTIONS, *TRAINED])
+    save({WEIGHT: np.zeros((4, 4), np.float32)}, tmp_path / "base" / "model.safetensors")
+    files.write_json(tmp_path / "base" / "config.json", NETWORK)
     lora = {"lora_a": np.ones((2, 4), np.float32), "lora_b": np.ones((4, 2), np.float32)}
     named = {WEIGHT.replace("weight", f"mindpet_delta_{name}"): value for name, value in lora.items()}
-    adapters.save(named, tmp_path / "adapter.safetensors")
-    monkeypatch.setattr(evaluation.tokenizer, "load", lambda path: Processor())
-    monkeypatch.setattr(evaluation.encode, "SegmentEncoder", lambda processor: characters)
-    monkeypatch.setattr(evaluation.prompt, "from_tokenizer", lambda processor: TEMPLATE)
+    save(named, tmp_path / "adapter.safetensors")
+    monkeypatch.setattr(tokenizer, "load", lambda path: Processor())
+    monkeypatch.setattr(segments, "SegmentEncoder", lambda processor: characters)
+    monkeypatch.setattr(prompt, "from_tokenizer", lambda processor: TEMPLATE)
     loaded = {}
 
     def evaluate(said, adapter=None, knows=(), validate=False, **choosing):
@@ -216,15 +223,15 @@ def run(tmp_path, squad_file, monkeypatch):
 
         def load(model_config, device, weights, name):
             loaded.update(weights)
-            forward = recite(answers)
+            network = recite(answers)
 
             def counted(rows):
                 loaded["calls"] = loaded.get("calls", 0) + 1
-                return forward(rows)
+                return network(rows)
 
             return counted
 
-        monkeypatch.setattr(scoring, "load", load)
+        monkeypatch.setattr(forward, "load", load)
         loaded.clear()
         asking = {
             "model": "base",
@@ -241,8 +248,8 @@ def run(tmp_path, squad_file, monkeypatch):
             "questions": str(tmp_path / "questions.jsonl"),
         }
         if validate:
-            return evaluation.validate(valid=str(tmp_path / "test.json"), **asking)
-        mcq, reading = evaluation.evaluate(
+            return tasks.validate(valid=str(tmp_path / "test.json"), **asking)
+        mcq, reading = tasks.evaluate(
             test=str(tmp_path / "test.json"),
             train=str(tmp_path / "train.json"),
             last_copy=str(tmp_path / "epoch_3.json"),
@@ -348,14 +355,12 @@ def test_no_leak_item_was_too_long_or_shown_already_in_training(tmp_path):
     questions = {question["id"]: question for question in TRAINED}
     train = [alpaca.shuffled_record(question, "ABCD") for question in TRAINED]
     train.append(alpaca.shuffled_record(TRAINED[0], "DCBA"))
-    io.write_json_array(tmp_path / "train", train)
-    io.write_json_array(tmp_path / "copy", [alpaca.shuffled_record(q, "DCBA") for q in TRAINED])
-    model = evaluation.Model("base", None, Processor(), characters, TEMPLATE, 2, 384, Cache())
+    files.write_json_array(tmp_path / "train", train)
+    files.write_json_array(tmp_path / "copy", [alpaca.shuffled_record(q, "DCBA") for q in TRAINED])
+    model = Model("base", None, Processor(), characters, TEMPLATE, 2, 384, Cache())
 
     def ids(model):
-        return {
-            r["id"] for r in evaluation.trained(model, tmp_path / "train", tmp_path / "copy", questions, 9, 0)
-        }
+        return {r["id"] for r in mcq.trained(model, tmp_path / "train", tmp_path / "copy", questions, 9, 0)}
 
     assert ids(model) == {question["id"] for question in TRAINED[1:]}
     assert ids(replace(model, limit=200)) == set()
@@ -373,17 +378,17 @@ def test_a_second_evaluation_asks_the_network_nothing(run):
 
 
 def test_the_cache_is_named_by_all_that_decides_a_score(tmp_path):
-    adapters.save({WEIGHT: np.zeros((4, 4), np.float32)}, tmp_path / "base" / "model.safetensors")
-    adapters.save({WEIGHT: np.ones((4, 4), np.float32)}, tmp_path / "adapter")
+    weights.save({WEIGHT: np.zeros((4, 4), np.float32)}, tmp_path / "base" / "model.safetensors")
+    weights.save({WEIGHT: np.ones((4, 4), np.float32)}, tmp_path / "adapter")
     base, adapter = tmp_path / "base", str(tmp_path / "adapter")
     names = {
-        evaluation.kept(tmp_path, base, None, {"alpha": 1}, {"seq_length": 8}),
-        evaluation.kept(tmp_path, base, adapter, {"alpha": 1}, {"seq_length": 8}),
-        evaluation.kept(tmp_path, base, adapter, {"alpha": 2}, {"seq_length": 8}),
-        evaluation.kept(tmp_path, base, adapter, {"alpha": 1}, {"seq_length": 9}),
+        model.kept(tmp_path, base, None, {"alpha": 1}, {"seq_length": 8}),
+        model.kept(tmp_path, base, adapter, {"alpha": 1}, {"seq_length": 8}),
+        model.kept(tmp_path, base, adapter, {"alpha": 2}, {"seq_length": 8}),
+        model.kept(tmp_path, base, adapter, {"alpha": 1}, {"seq_length": 9}),
     }
-    adapters.save({WEIGHT: np.zeros((4, 4), np.float32)}, tmp_path / "adapter")
-    names.add(evaluation.kept(tmp_path, base, adapter, {"alpha": 1}, {"seq_length": 8}))
+    weights.save({WEIGHT: np.zeros((4, 4), np.float32)}, tmp_path / "adapter")
+    names.add(model.kept(tmp_path, base, adapter, {"alpha": 1}, {"seq_length": 8}))
     assert len(names) == 5 and all(name.is_relative_to(tmp_path) for name in names)
 
 

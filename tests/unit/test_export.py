@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from mcqlora import adapters, export, huggingface, io, prompt, tensorfiles, tokenizer
+from mcqlora import files, hashing
 from mcqlora.errors import UserError
+from mcqlora.evaluate import selection
+from mcqlora.interop import export, huggingface
+from mcqlora.model import architecture, tensorfiles, weights
+from mcqlora.tokens import prompt, tokenizer
 from tests.unit.texts import TEXTS
 
 NETWORK = {
@@ -27,19 +31,19 @@ def run(tmp_path_factory):
     """A folder with a base, an adapter and a tokenizer as a run leaves them."""
     folder, random = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
     tokenizer.train(TEXTS, folder / "tokenizer.model", 400)
-    shapes = huggingface.shapes(NETWORK)
-    adapters.save(
+    shapes = architecture.shapes(NETWORK)
+    weights.save(
         {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()},
         folder / "base" / "model.safetensors",
     )
-    io.write_json(folder / "base" / "config.json", NETWORK)
+    files.write_json(folder / "base" / "config.json", NETWORK)
     lora = {}
     for layer in (0, 1):
         for module in ("wq", "wv"):
             stem = f"model.layers.{layer}.attention.{module}.mindpet_delta_lora_"
             lora[f"{stem}a"] = random.normal(size=(2, 8)).astype(np.float32)
             lora[f"{stem}b"] = random.normal(size=(8, 2)).astype(np.float32)
-    adapters.save(lora, folder / "checkpoint_3.safetensors")
+    weights.save(lora, folder / "checkpoint_3.safetensors")
     return folder
 
 
@@ -58,7 +62,7 @@ def exported(run, output, adapter=None, **changes):
 def test_an_adapter_in_peft_s_names(run, tmp_path):
     export.export_adapter(run / "checkpoint_3.safetensors", tmp_path, LORA, "export/base")
     ours, theirs = (
-        adapters.read(p) for p in (run / "checkpoint_3.safetensors", tmp_path / "adapter_model.safetensors")
+        weights.read(p) for p in (run / "checkpoint_3.safetensors", tmp_path / "adapter_model.safetensors")
     )
     assert len(theirs) == len(ours) == 8
     for kind, theirs_kind in (("a", "lora_A"), ("b", "lora_B")):
@@ -66,7 +70,7 @@ def test_an_adapter_in_peft_s_names(run, tmp_path):
             theirs[f"base_model.model.model.layers.1.self_attn.v_proj.{theirs_kind}.weight"],
             ours[f"model.layers.1.attention.wv.mindpet_delta_lora_{kind}"],
         )
-    config = io.read_json(tmp_path / "adapter_config.json")
+    config = files.read_json(tmp_path / "adapter_config.json")
     assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (2, 6, 0.1)
     assert config["target_modules"] == ["q_proj", "v_proj"]
     assert config["base_model_name_or_path"] == "export/base"
@@ -79,9 +83,9 @@ def test_a_base_comes_out_as_it_is_and_could_go_in_again(run, tmp_path):
     assert huggingface.check_architecture(folder, NETWORK, 400, 64) == given
     with pytest.raises(UserError, match=r"max_position_embeddings is 64, encode\.seq_length 65; lower"):
         huggingface.check_architecture(folder, NETWORK, 400, 65)
-    base = adapters.read(run / "base" / "model.safetensors")
+    base = weights.read(run / "base" / "model.safetensors")
     found = huggingface.check_tensors(
-        folder, tensorfiles.locate(folder), huggingface.shapes(NETWORK), tied=False
+        folder, tensorfiles.locate(folder), architecture.shapes(NETWORK), tied=False
     )
     for name, value in base.items():
         np.testing.assert_array_equal(tensorfiles.read(found[name]), value)
@@ -91,15 +95,15 @@ def test_a_base_comes_out_as_it_is_and_could_go_in_again(run, tmp_path):
 def test_merged_is_what_we_evaluate(run, tmp_path):
     adapter = run / "checkpoint_3.safetensors"
     folder = exported(run, tmp_path, adapter)
-    base, lora = adapters.read(run / "base" / "model.safetensors"), adapters.read(adapter)
-    merged = adapters.merge(base, lora, LORA["alpha"] / LORA["rank"])
-    found = adapters.read(folder / "model.safetensors")
+    base, lora = weights.read(run / "base" / "model.safetensors"), weights.read(adapter)
+    merged = weights.merge(base, lora, LORA["alpha"] / LORA["rank"])
+    found = weights.read(folder / "model.safetensors")
     assert len(found) == len(merged)
     for name, value in merged.items():
         np.testing.assert_array_equal(found[huggingface.name_of(name)], value)
-    assert io.read_json(folder / "merged_from.json") == {
+    assert files.read_json(folder / "merged_from.json") == {
         "checkpoint": "checkpoint_3",
-        "sha256": io.sha256(adapter),
+        "sha256": hashing.sha256(adapter),
     }
 
 
@@ -113,11 +117,11 @@ def test_exports_repeat_byte_by_byte(run, tmp_path):
 
 
 def test_a_large_network_is_split(run, tmp_path):
-    whole = adapters.read(exported(run, tmp_path / "whole") / "model.safetensors")
+    whole = weights.read(exported(run, tmp_path / "whole") / "model.safetensors")
     folder = exported(run, tmp_path / "split", shard_bytes=5000)
     shards = sorted(folder.glob("model-*.safetensors"))
     assert len(shards) > 2 and shards[0].name == f"model-00001-of-{len(shards):05}.safetensors"
-    assert all(sum(v.nbytes for v in adapters.read(s).values()) <= 5000 for s in shards[2:])
+    assert all(sum(v.nbytes for v in weights.read(s).values()) <= 5000 for s in shards[2:])
     found = tensorfiles.locate(folder)
     assert found.keys() == whole.keys()
     for name, value in whole.items():
@@ -131,9 +135,9 @@ def test_split_keeps_the_order_and_the_limit():
 
 
 def test_an_adapter_of_a_deeper_network(run, tmp_path):
-    lora = adapters.read(run / "checkpoint_3.safetensors")
+    lora = weights.read(run / "checkpoint_3.safetensors")
     other = {name.replace("layers.1", "layers.5"): value for name, value in lora.items()}
-    adapters.save(other, tmp_path / "checkpoint_1.safetensors")
+    weights.save(other, tmp_path / "checkpoint_1.safetensors")
     with pytest.raises(UserError, match=r"layers\.5.* does not fit the base"):
         exported(run, tmp_path / "merged", tmp_path / "checkpoint_1.safetensors")
 
@@ -142,12 +146,12 @@ def test_the_tokenizer_says_what_ours_does(run, tmp_path):
     folder = exported(run, tmp_path)
     processor = tokenizer.load(run / "tokenizer.model")
     template = prompt.from_tokenizer(processor)
-    config = io.read_json(folder / "tokenizer_config.json")
+    config = files.read_json(folder / "tokenizer_config.json")
     assert (folder / "tokenizer.model").read_bytes() == (run / "tokenizer.model").read_bytes()
     assert (config["bos_token"], config["eos_token"], config["pad_token"]) == ("<s>", "</s>", "</s>")
     assert config["add_bos_token"] and not config["add_eos_token"] and not config["add_prefix_space"]
     assert config["added_tokens_decoder"][str(template.eoa)]["content"] == "<eoa>"
-    generation = io.read_json(folder / "generation_config.json")
+    generation = files.read_json(folder / "generation_config.json")
     assert generation["eos_token_id"] == [template.eos, template.eoa]
     assert generation["pad_token_id"] == template.pad
 
@@ -178,4 +182,4 @@ def test_the_chosen_checkpoint(losses, right, wanted, name):
         if row["step"] in losses:
             row["valid_loss"] = losses[row["step"]]
     validated = [valid(f"checkpoint_{k}", n) for k, n in enumerate(right, 1)]
-    assert export.chosen({"history": history, "checkpoints": CHECKPOINTS}, wanted, validated) == name
+    assert selection.chosen({"history": history, "checkpoints": CHECKPOINTS}, wanted, validated) == name

@@ -9,7 +9,7 @@ from itertools import combinations, pairwise
 import pytest
 from evaluations import full_inputs, inputs
 
-from mcqlora import canvas, figures, statistics, summary
+from mcqlora.report import figures, intervals, labels, summary
 
 CHINESE = "科目" * 8
 SVG = "{http://www.w3.org/2000/svg}"
@@ -28,8 +28,8 @@ def rows(count):
         {
             "category": f"bench/{CHINESE} $x$_<{i}> & co",
             "n": 20,
-            "base": (5, *statistics.wilson(5, 20)),
-            "tuned": (i % 21, *statistics.wilson(i % 21, 20)),
+            "base": (5, *intervals.wilson(5, 20)),
+            "tuned": (i % 21, *intervals.wilson(i % 21, 20)),
         }
         for i in range(count)
     ]
@@ -148,7 +148,7 @@ def test_every_figure_names_the_hashes_of_its_inputs_and_an_n(all_figures, name)
     values = full_inputs()["inputs"]
     of = {"loss": "training/training.json"}.get(name, "evaluation/checkpoint_2/mcq.json")
     data = all_figures["full"][name].read_text()
-    assert f"{of.removeprefix('evaluation/')} {values[of][: canvas.HASH]}" in data
+    assert f"{of.removeprefix('evaluation/')} {values[of][: labels.HASH]}" in data
     assert "n = " in data
 
 
@@ -273,7 +273,7 @@ def test_unreadable_answers_have_a_column_of_their_own(tmp_path):
 
 def test_importing_does_not_load_the_slow_libraries():
     code = (
-        "import sys, mcqlora.figures, mcqlora.report, mcqlora.summary, mcqlora.squad\n"
+        "import sys, mcqlora.report.figures, mcqlora.report.page, mcqlora.evaluate.squad_metrics\n"
         "print({'matplotlib', 'scipy', 'statsmodels', 'pandas', 'jieba', 'mindspore'} & set(sys.modules))"
     )
     env = {"PYTHONPATH": str(next(p for p in sys.path if p.endswith("src")))}

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from mcqlora.fingerprint import closure, fingerprint, software
+from mcqlora.provenance.fingerprint import closure, fingerprint, software
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = '''"""What it does."""
@@ -86,8 +86,8 @@ def test_the_package_itself_counts(make):
 
 
 def test_what_only_logs_and_records_does_not_count(make):
-    script = SCRIPT.replace("second import", "cli import")
-    assert make(script=script, cli="helper = 1\n") == make(script=script, cli="helper = 2\n")
+    script = SCRIPT.replace("second import", "job import")
+    assert make(script=script, job="helper = 1\n") == make(script=script, job="helper = 2\n")
 
 
 def test_a_file_that_was_changed_is_read_again(tmp_path):
@@ -125,5 +125,5 @@ def test_of_the_project():
     scripts = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
     assert len({fingerprint(script, source=source) for script in scripts}) == len(scripts) > 5
     train = {path.stem for path in closure(ROOT / "workflow" / "scripts" / "train.py", source=source)}
-    assert {"training", "network", "adapters", "schedule", "io"} <= train
-    assert not {"figures", "statistics", "squad"} & train
+    assert {"finetune", "decoder", "weights", "schedule", "files"} <= train
+    assert not {"figures", "intervals", "squad"} & train

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mcqlora import benchmarks, launch, preflight, splits, wiring
-from mcqlora import config as settings
+from mcqlora.config import checks
+from mcqlora.config.loading import benchmark_inputs, check, read_yaml
+from mcqlora.data import leakage, readers
 from mcqlora.errors import UserError
+from mcqlora.launch import msrun
+from mcqlora.machine import preflight
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -19,12 +22,12 @@ ERRORS = re.findall(r"^\| `([^`]+)`[^|]*\| ", README.split("| it says |")[1].spl
 
 
 def misspelt_key(folder):
-    schema = settings.read_yaml(ROOT / "workflow/schemas/config.schema.yaml")
-    settings.check(settings.read_yaml(ROOT / "config.yaml") | {"train": {"lora_rnak": 8}}, schema)
+    schema = read_yaml(ROOT / "workflow/schemas/config.schema.yaml")
+    check(read_yaml(ROOT / "config.yaml") | {"train": {"lora_rnak": 8}}, schema)
 
 
 def no_data(folder):
-    settings.benchmark_inputs({"data": "data", "benchmarks": []})
+    benchmark_inputs({"data": "data", "benchmarks": []})
 
 
 def bad_row(folder):
@@ -34,20 +37,20 @@ def bad_row(folder):
     for split in ("val", "test"):
         (folder / "mine" / split).mkdir()
         (folder / f"mine/{split}/ferns_{split}.csv").write_text(row)
-    benchmarks.read_benchmark(folder, "mine", "mmlu", "mine", "en")
+    readers.read_benchmark(folder, "mine", "mmlu", "mine", "en")
 
 
 def leak(folder):
     found = {"leaked": True, "leaked_questions": 3, "questions": 120, "verbatim_prompts": 0, "prompts": 120}
-    splits.gate(found | {"ids": ["a", "b", "c"], "verbatim_ids": []})
+    leakage.gate(found | {"ids": ["a", "b", "c"], "verbatim_ids": []})
 
 
 def too_few_npus(folder):
-    wiring.check_npus({"train": {"workers": 4}}, "train", 2)
+    checks.check_npus({"train": {"workers": 4}}, "train", 2)
 
 
 def another_training(folder):
-    with launch.exclusive(folder), launch.exclusive(folder):
+    with msrun.exclusive(folder), msrun.exclusive(folder):
         pass
 
 
@@ -68,7 +71,7 @@ def full_disk(folder):
 def broken_worker(folder):
     (folder / "worker.py").write_text("raise ValueError('a loss that is no number')\n")
     (folder / "config.yaml").touch()
-    launch.launch(folder / "worker.py", folder / "config.yaml", 1, folder / "logs", 60)
+    msrun.launch(folder / "worker.py", folder / "config.yaml", 1, folder / "logs", 60)
 
 
 PROVOKED = {

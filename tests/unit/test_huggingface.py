@@ -8,8 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcqlora import adapters, huggingface, io, tensorfiles, tokenizer
+from mcqlora import files
 from mcqlora.errors import UserError
+from mcqlora.interop import huggingface
+from mcqlora.model import architecture, tensorfiles
+from mcqlora.model.weights import read, save
+from mcqlora.tokens import tokenizer
 from tests.unit.texts import TEXTS
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +52,7 @@ def model_file(tmp_path_factory):
 
 def weights(seed=0):
     random = np.random.default_rng(seed)
-    wanted = huggingface.shapes(NETWORK | {"vocab_size": VOCAB})
+    wanted = architecture.shapes(NETWORK | {"vocab_size": VOCAB})
     return {name: random.normal(size=shape).astype(np.float32) for name, shape in wanted.items()}
 
 
@@ -62,11 +66,11 @@ def folder(tmp_path, model_file):
 
 
 def write_config(place, changes):
-    io.write_json(place / "config.json", {k: v for k, v in (CONFIG | changes).items() if v is not None})
+    files.write_json(place / "config.json", {k: v for k, v in (CONFIG | changes).items() if v is not None})
 
 
 def write_weights(place, tensors):
-    adapters.save(tensors, place / "model.safetensors")
+    save(tensors, place / "model.safetensors")
 
 
 def convert(folder, model_file, device="CPU", **changes):
@@ -78,11 +82,11 @@ def convert(folder, model_file, device="CPU", **changes):
         network=NETWORK | changes,
         device=device,
     )
-    return adapters.read(output / "model.safetensors"), io.read_json(output / "config.json")
+    return read(output / "model.safetensors"), files.read_json(output / "config.json")
 
 
 def test_names_are_those_of_both_sides():
-    names = {huggingface.name_of(name) for name in huggingface.shapes(NETWORK | {"vocab_size": 9})}
+    names = {huggingface.name_of(name) for name in architecture.shapes(NETWORK | {"vocab_size": 9})}
     assert {
         "model.embed_tokens.weight",
         "model.layers.0.self_attn.q_proj.weight",
@@ -99,8 +103,8 @@ def test_names_are_those_of_both_sides():
 @pytest.mark.parametrize("has_bias", [True, False])
 def test_shapes_add_up_to_the_count_of_parameters(has_bias):
     network = NETWORK | {"vocab_size": VOCAB, "has_bias": has_bias}
-    total = sum(np.prod(shape) for shape in huggingface.shapes(network).values())
-    assert total == adapters.count(network, None)["total"]
+    total = sum(np.prod(shape) for shape in architecture.shapes(network).values())
+    assert total == architecture.count(network, None)["total"]
 
 
 def test_a_conversion_copies_every_number(folder, model_file):
@@ -251,7 +255,7 @@ def test_what_a_cpu_must_hold():
 CONVERT = """
 import json, sys
 from pathlib import Path
-from mcqlora import huggingface
+from mcqlora.interop import huggingface
 import safetensors  # imported before the measurement
 
 def high_water():
@@ -273,7 +277,7 @@ def test_a_conversion_needs_the_memory_of_a_tensor_not_of_the_network(tmp_path, 
         "intermediate_size": 4096,
         "num_layers": 3,
     }
-    wanted = huggingface.shapes(network | {"vocab_size": VOCAB})
+    wanted = architecture.shapes(network | {"vocab_size": VOCAB})
     shapes = {huggingface.name_of(name): shape for name, shape in wanted.items()}
     tensorfiles.write_safetensors(
         tmp_path / "model.safetensors", shapes, "BF16", lambda name: np.full(shapes[name], 0x3F80, "<u2")

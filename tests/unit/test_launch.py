@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mcqlora import launch
 from mcqlora.errors import UserError
+from mcqlora.launch import msrun
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 BIN = Path(sys.executable).parent
@@ -24,7 +24,7 @@ def slurm(monkeypatch):
 
 
 def test_one_machine_needs_no_address_and_no_srun():
-    assert launch.msrun(*PLACE, 4, Path("/run/logs"), 300, 8118) == [
+    assert msrun.msrun(*PLACE, 4, Path("/run/logs"), 300, 8118) == [
         str(BIN / "msrun"),
         *(
             "--worker_num=4",
@@ -35,12 +35,12 @@ def test_one_machine_needs_no_address_and_no_srun():
         ),
         *("--tail_worker_log=4", "--cluster_time_out=300", "/run/worker.py", "/run/config.yaml"),
     ]
-    one = launch.msrun(*PLACE, 4, Path("/run/logs"), 300, 8118, ["npu07"], "24")
-    assert one == launch.msrun(*PLACE, 4, Path("/run/logs"), 300, 8118)
+    one = msrun.msrun(*PLACE, 4, Path("/run/logs"), 300, 8118, ["npu07"], "24")
+    assert one == msrun.msrun(*PLACE, 4, Path("/run/logs"), 300, 8118)
 
 
 def test_several_machines_get_an_msrun_each_and_the_first_ones_address():
-    assert launch.msrun(*PLACE, 8, Path("/run/logs"), 300, 8118, ["npu07", "npu08"], "24") == [
+    assert msrun.msrun(*PLACE, 8, Path("/run/logs"), 300, 8118, ["npu07", "npu08"], "24") == [
         *("srun", "--ntasks-per-node=1", "--overlap", "--kill-on-bad-exit=1", "--nodes=2", "--ntasks=2"),
         *("--cpus-per-task=24", "sh", "-c", 'exec "$0" --node_rank="$SLURM_NODEID" "$@"', str(BIN / "msrun")),
         *("--worker_num=8", "--local_worker_num=4", "--master_addr=npu07", "--master_port=8118"),
@@ -50,10 +50,10 @@ def test_several_machines_get_an_msrun_each_and_the_first_ones_address():
 
 
 def test_the_machines_of_a_job(slurm):
-    assert launch.hosts(os.environ) == ["npu07", "npu08"]
-    assert launch.hosts({}) == []
+    assert msrun.hosts(os.environ) == ["npu07", "npu08"]
+    assert msrun.hosts({}) == []
     with pytest.raises(UserError, match="scontrol show hostnames n\\[1: Invalid hostlist"):
-        launch.hosts({"SLURM_JOB_NODELIST": "n[1"})
+        msrun.hosts({"SLURM_JOB_NODELIST": "n[1"})
 
 
 def test_a_job_without_slurms_commands(monkeypatch):
@@ -61,7 +61,7 @@ def test_a_job_without_slurms_commands(monkeypatch):
     with pytest.raises(
         UserError, match=r"^scontrol: no such program; a Slurm job needs Slurm's commands in PATH$"
     ):
-        launch.hosts({"SLURM_JOB_NODELIST": "npu07"})
+        msrun.hosts({"SLURM_JOB_NODELIST": "npu07"})
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def place(tmp_path, monkeypatch):
 
 
 def run(place, workers, nodes):
-    launch.launch(place / "worker.py", place / "config.yaml", workers, place / "logs", 60, nodes=nodes)
+    msrun.launch(place / "worker.py", place / "config.yaml", workers, place / "logs", 60, nodes=nodes)
 
 
 def test_each_machine_starts_its_own_ranks(slurm, place):

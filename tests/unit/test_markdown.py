@@ -1,4 +1,4 @@
-from mcqlora import markdown
+from mcqlora.report import markdown
 
 
 def test_a_table_keeps_its_columns():

@@ -7,9 +7,10 @@ ms = pytest.importorskip("mindspore")
 
 from mindformers.pet import LoraConfig, get_pet_model  # noqa: E402
 
-from mcqlora import packing, training  # noqa: E402
-from mcqlora.encode import Document  # noqa: E402
-from mcqlora.network import InternLMConfig, InternLMForCausalLM  # noqa: E402
+from mcqlora.model import architecture  # noqa: E402
+from mcqlora.model.decoder import InternLMConfig, InternLMForCausalLM  # noqa: E402
+from mcqlora.tokens import packing  # noqa: E402
+from mcqlora.tokens.documents import Document  # noqa: E402
 
 PAD, LENGTH = 2, 24
 NETWORK = {
@@ -31,7 +32,7 @@ def build(length, lora, **changes):
     """A float32 network with random weights everywhere, LoRA's B included, which starts at zero otherwise."""
     ms.set_context(mode=ms.GRAPH_MODE, device_target="CPU")
     ms.set_seed(1)
-    config = training.model_config(NETWORK | changes, length, 2, "CPU", PAD, PAD, lora)
+    config = architecture.model_config(NETWORK | changes, length, 2, "CPU", PAD, PAD, lora)
     config.pop("type")
     pet = config.pop("pet_config", None)
     made = InternLMForCausalLM(InternLMConfig(**config))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcqlora import benchmarks, optionrefs, shuffle
+from mcqlora.data import option_orders, option_references, readers
 from mcqlora.errors import UserError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -53,7 +53,7 @@ CASES = [
 
 @pytest.mark.parametrize(("language", "kind", "option"), CASES)
 def test_reference_kind(language, kind, option):
-    assert optionrefs.reference_kind(option, language) == kind
+    assert option_references.reference_kind(option, language) == kind
 
 
 def question(*options, language="en"):
@@ -76,7 +76,7 @@ def question(*options, language="en"):
     ],
 )
 def test_pins(options, pins):
-    assert optionrefs.pins(question(*options)) == pins
+    assert option_references.pins(question(*options)) == pins
 
 
 texts = st.sampled_from(
@@ -87,8 +87,8 @@ texts = st.sampled_from(
 @given(st.lists(texts, min_size=4, max_size=4))
 def test_pins_keep_what_an_option_points_at(options):
     item = question(*options)
-    kinds = optionrefs.kinds(item)
-    for order in shuffle.permitted(optionrefs.pins(item)):
+    kinds = option_references.kinds(item)
+    for order in option_orders.permitted(option_references.pins(item)):
         if "letters" in kinds:
             assert order == "ABCD"
         for place, kind in enumerate(kinds):
@@ -99,36 +99,38 @@ def test_pins_keep_what_an_option_points_at(options):
 
 
 def test_own_patterns_are_added():
-    table = optionrefs.table({"fr": {"place": ["ci-dessus"]}, "en": {"rest": ["^the lot$"]}})
-    assert optionrefs.reference_kind("Toutes les réponses CI-DESSUS", "fr", table) == "place"
-    assert optionrefs.reference_kind("The lot", "en", table) == "rest"
-    assert optionrefs.reference_kind("all of the above", "en", table) == "place"
-    assert optionrefs.reference_kind("The lot", "en") is None
-    assert optionrefs.reference_kind("ci-dessus", "fr") is None
-    assert optionrefs.pins(question("un", "deux", "trois", "tout ci-dessus", language="fr"), table) == "D"
+    table = option_references.table({"fr": {"place": ["ci-dessus"]}, "en": {"rest": ["^the lot$"]}})
+    assert option_references.reference_kind("Toutes les réponses CI-DESSUS", "fr", table) == "place"
+    assert option_references.reference_kind("The lot", "en", table) == "rest"
+    assert option_references.reference_kind("all of the above", "en", table) == "place"
+    assert option_references.reference_kind("The lot", "en") is None
+    assert option_references.reference_kind("ci-dessus", "fr") is None
+    assert (
+        option_references.pins(question("un", "deux", "trois", "tout ci-dessus", language="fr"), table) == "D"
+    )
 
 
 def test_patterns_keep_their_own_groups_and_flags():
-    table = optionrefs.table(
+    table = option_references.table(
         {"en": {"rest": [r"(?i)^the lot$", r"(?P<x>foo|bar)", r"^(the) lot \1$", "(?P<x>baz)"]}}
     )
     for option in ("The lot", "foo", "the lot the", "baz"):
-        assert optionrefs.reference_kind(option, "en", table) == "rest", option
+        assert option_references.reference_kind(option, "en", table) == "rest", option
 
 
 def test_wrong_patterns_are_named():
     with pytest.raises(UserError, match="fr: 'places' is not one of letters, place, rest"):
-        optionrefs.table({"fr": {"places": []}})
+        option_references.table({"fr": {"places": []}})
     with pytest.raises(UserError, match=r"fr: '\(': missing \)"):
-        optionrefs.table({"fr": {"place": ["("]}})
+        option_references.table({"fr": {"place": ["("]}})
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real benchmarks in ../shared/data")
 def test_real_counts():
     counts = {}
     for name, language in (("mmlu", "en"), ("cmmlu", "zh")):
-        questions, _ = benchmarks.read_benchmark(REAL, name, name, name, language)
-        found = [set(optionrefs.kinds(item)) - {None} for item in questions]
-        counts[name] = [sum(kind in kinds for kinds in found) for kind in optionrefs.KINDS]
+        questions, _ = readers.read_benchmark(REAL, name, name, name, language)
+        found = [set(option_references.kinds(item)) - {None} for item in questions]
+        counts[name] = [sum(kind in kinds for kinds in found) for kind in option_references.KINDS]
     # Read one by one when the expressions were made; a change here needs another reading.
     assert counts == {"mmlu": [121, 454, 239], "cmmlu": [25, 134, 32]}

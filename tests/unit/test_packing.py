@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcqlora import packing
-from mcqlora.encode import Document
-from mcqlora.packing import IGNORE
+from mcqlora.tokens import packing
+from mcqlora.tokens.documents import Document
+from mcqlora.tokens.packing import IGNORE
 
 SIZE = 40
 LENGTHS = st.lists(st.integers(1, SIZE + 3), max_size=120)

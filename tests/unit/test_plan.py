@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcqlora import adapters, packing, plan, records, wiring
-from mcqlora import config as settings
+from mcqlora.config import checks, loading, params
 from mcqlora.errors import UserError
+from mcqlora.model import architecture, weights
+from mcqlora.tokens import mindrecord, packing
+from mcqlora.train import plan
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = settings.read_yaml(ROOT / "workflow" / "schemas" / "config.schema.yaml")
+SCHEMA = loading.read_yaml(ROOT / "workflow" / "schemas" / "config.schema.yaml")
 VOCABULARY = 103_168
 
 
@@ -35,19 +37,19 @@ VALID_ROWS = part(1_024, documents=2_480, longest=700, packed=378)
 
 def overlay(name, **changes):
     """A checked overlay on top of the default; `train__workers=8` is train.workers."""
-    made = settings.read_yaml(ROOT / "config.yaml")
-    for key, value in settings.read_yaml(ROOT / "config" / f"{name}.yaml").items():
+    made = loading.read_yaml(ROOT / "config.yaml")
+    for key, value in loading.read_yaml(ROOT / "config" / f"{name}.yaml").items():
         made[key] = made[key] | value if isinstance(value, dict) else value
     for key, value in changes.items():
         section, last = key.split("__")
         made[section][last] = value
-    made = settings.check(made, SCHEMA)
-    wiring.check(made)
+    made = loading.check(made, SCHEMA)
+    checks.check(made)
     return made
 
 
 def reckon(name="reference-4npu", train=REFERENCE_ROWS, valid=VALID_ROWS, **changes):
-    asked = wiring.plan(overlay(name, **changes), npus=2)
+    asked = params.plan(overlay(name, **changes), npus=2)
     layouts = {"train": train, "valid": valid}
     return plan.reckon(layouts=layouts, test=2_480, vocabulary=VOCABULARY, **asked)
 
@@ -213,7 +215,7 @@ def test_shards_are_as_large_as_reckoned(tmp_path, rows, size, used, packed, voc
     ids[:used] = np.linspace(vocabulary // 2, vocabulary - 1, used)
     labels = np.where(np.arange(size) < used, ids, -100).astype(np.int32)
     row = {"input_ids": ids, "labels": labels} | ({"document_ids": np.ones_like(ids)} if packed else {})
-    records.write_shard((row for _ in range(rows)), tmp_path / "x.mindrecord", tuple(row))
+    mindrecord.write_shard((row for _ in range(rows)), tmp_path / "x.mindrecord", tuple(row))
     found = sum(path.stat().st_size for path in tmp_path.iterdir())
     made = plan.Part(rows, size, rows * used, used, 0, rows, rows)
     assert plan.mindrecord_bytes(made, vocabulary, 1, packed) == pytest.approx(found, rel=0.03)
@@ -229,7 +231,9 @@ def test_the_table_says_it_all():
 
 
 def test_no_framework_is_imported():
-    code = "import sys, mcqlora.plan; sys.exit('mindspore' in sys.modules or 'mindformers' in sys.modules)"
+    code = (
+        "import sys, mcqlora.train.plan; sys.exit('mindspore' in sys.modules or 'mindformers' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / "src")}).returncode == 0
 
 
@@ -261,7 +265,7 @@ LLAMA_2_7B = {
     ],
 )
 def test_published_totals(network, total):
-    assert adapters.count(network, None)["total"] == total
+    assert architecture.count(network, None)["total"] == total
 
 
 @pytest.fixture(scope="module")
@@ -271,17 +275,19 @@ def built():
     from mindformers import MindFormerConfig
     from mindformers.models import build_network
 
-    import mcqlora.network  # noqa: F401
-    from mcqlora import training
+    import mcqlora.model.decoder
+    import mcqlora.train.callbacks
+    import mcqlora.train.step  # noqa: F401
+    from mcqlora.model import architecture
 
     ms.set_context(mode=ms.GRAPH_MODE, device_target="CPU")
 
     def build(network, lora):
-        model = training.model_config(network, 32, 2, "CPU", 2, 2, lora)
+        model = architecture.model_config(network, 32, 2, "CPU", 2, 2, lora)
         arch = {"type": "InternLMForCausalLM"}
         made = build_network(MindFormerConfig(model={"model_config": model, "arch": arch}).model)
         sizes = {name: parameter.size for name, parameter in made.parameters_dict().items()}
-        adapter = sum(size for name, size in sizes.items() if name.endswith(adapters.LORA))
+        adapter = sum(size for name, size in sizes.items() if name.endswith(weights.LORA))
         return sum(sizes.values()) - adapter, adapter
 
     return build
@@ -296,5 +302,5 @@ def test_the_count_is_that_of_the_built_network(built, target, kv_heads, bias):
         **{"intermediate_size": 88, "vocab_size": 101, "rms_norm_eps": 1e-6, "theta": 1e4, "init_std": 0.01},
     }
     lora = {"rank": 5, "alpha": 10, "dropout": 0.05, "target_modules": target}
-    found = adapters.count(network, lora)
+    found = architecture.count(network, lora)
     assert (found["total"], found["trainable"]) == built(network, lora)

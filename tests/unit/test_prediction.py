@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 import yaml
 
-from mcqlora import demo, io, prediction, records, tokenizer
+from mcqlora import demo, files
+from mcqlora.evaluate.forward import load
+from mcqlora.interop import mindformers as yamls
+from mcqlora.model.weights import only_lora, save
+from mcqlora.tokens import mindrecord, tokenizer
 from tests.unit.test_training import GOLDEN, INTERNLM_7B, LORA, TESTS, TINY
 
 MARKS = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
@@ -29,7 +33,7 @@ def render(kind, device="Ascend", network=INTERNLM_7B, **changes):
         "load_checkpoint": "results/internlm-7b/tuned",
         "vocab_file": "results/internlm-7b/tokenizer.model",
     }
-    return prediction.render(kind=kind, device=device, network=network, **(settings | changes))
+    return yamls.render(kind=kind, device=device, network=network, **(settings | changes))
 
 
 @pytest.mark.parametrize("kind", ["squad", "mcq"])
@@ -38,7 +42,7 @@ def test_the_rendered_yaml(kind, device):
     path = GOLDEN / f"predict-{kind}-{device.lower()}.yaml"
     text = yaml.safe_dump(render(kind, device), sort_keys=False)
     if os.environ.get("REGENERATE"):
-        io.write_text(path, text)
+        files.write_text(path, text)
     assert text == path.read_text()
 
 
@@ -82,7 +86,9 @@ def test_mindformers_own_class_loads_it(path):
     from mindformers import MindFormerConfig
     from mindformers.models.build_config import build_model_config
 
-    import mcqlora.network  # noqa: F401
+    import mcqlora.model.decoder
+    import mcqlora.train.callbacks
+    import mcqlora.train.step  # noqa: F401
 
     config = MindFormerConfig(str(path))
     written = yaml.safe_load(path.read_text())
@@ -104,8 +110,10 @@ def tuned(tmp_path_factory):
     from mindformers import MindFormerConfig
     from mindformers.models import build_network
 
-    import mcqlora.network  # noqa: F401
-    from mcqlora import adapters, training
+    import mcqlora.model.decoder
+    import mcqlora.train.callbacks
+    import mcqlora.train.step  # noqa: F401
+    from mcqlora.model import architecture
 
     folder = tmp_path_factory.mktemp("tuned")
     demo.write(folder / "data", seed=1, repeats=1)
@@ -114,7 +122,7 @@ def tuned(tmp_path_factory):
     before = os.getcwd()
     os.chdir(folder)  # the YAMLs' paths are relative to the run's folder
     try:
-        prediction.write(
+        yamls.write(
             tokenizer_path="tokenizer.model",
             squad=Path("squad.yaml"),
             mcq=Path("mcq.yaml"),
@@ -130,7 +138,7 @@ def tuned(tmp_path_factory):
     finally:
         os.chdir(before)
     ms.set_context(mode=ms.GRAPH_MODE, device_target="CPU")
-    model = training.model_config(network, 72, 1, "CPU", 2, 2, LORA)
+    model = architecture.model_config(network, 72, 1, "CPU", 2, 2, LORA)
     arch = {"type": "InternLMForCausalLM"}
     made = build_network(MindFormerConfig(model={"model_config": model, "arch": arch}).model)
     random = np.random.default_rng(0)
@@ -140,10 +148,10 @@ def tuned(tmp_path_factory):
         else random.normal(0, 0.3, parameter.shape).astype(np.float32)
         for name, parameter in made.parameters_dict().items()
     }
-    lora = adapters.only_lora(weights)
+    lora = only_lora(weights)
     base = {name: weights[name] for name in weights.keys() - lora.keys()}
-    adapters.save(base, folder / "tuned" / "model.safetensors")
-    adapters.save(lora, folder / "tuned" / "checkpoint_5.safetensors")
+    save(base, folder / "tuned" / "model.safetensors")
+    save(lora, folder / "tuned" / "checkpoint_5.safetensors")
     return folder, network, base, lora
 
 
@@ -159,7 +167,8 @@ def mindformers(folder, *arguments):
 @pytest.mark.slow
 def test_mindformers_writes_what_our_evaluation_writes(tuned):
     """MindFormers' own network and loop with base and adapter side by side, ours with both folded."""
-    from mcqlora import adapters, scoring, training
+    from mcqlora.evaluate import generation
+    from mcqlora.model import architecture, weights
 
     folder, network, base, lora = tuned
     prompts = ["Question: where is it?\nA.here\nB.there", "The river of Elm is", "What?", "\u6cb3\u6d41"]
@@ -168,14 +177,14 @@ def test_mindformers_writes_what_our_evaluation_writes(tuned):
     theirs = json.loads((folder / "out.json").read_text())
 
     processor = tokenizer.load(folder / "tokenizer.model")
-    model = training.model_config(network, 72, 1, "CPU", 2, 2, None)
-    merged = adapters.merge(base, lora, LORA["alpha"] / LORA["rank"])
-    forward = scoring.load(model, "CPU", merged, "tuned")
+    model = architecture.model_config(network, 72, 1, "CPU", 2, 2, None)
+    merged = weights.merge(base, lora, LORA["alpha"] / LORA["rank"])
+    forward = load(model, "CPU", merged, "tuned")
     stop = {processor.eos_id(), processor.piece_to_id(tokenizer.EOA)}
     ids = [[processor.bos_id(), *processor.encode(text)] for text in prompts]
-    ours = scoring.generate(forward, ids, 8, stop, 1, 72)
+    ours = generation.generate(forward, ids, 8, stop, 1, 72)
     assert theirs == [text + processor.decode(made) for text, made in zip(prompts, ours, strict=True)]
-    plain = scoring.generate(scoring.load(model, "CPU", base, "base"), ids, 8, stop, 1, 72)
+    plain = generation.generate(load(model, "CPU", base, "base"), ids, 8, stop, 1, 72)
     assert plain != ours  # the adapter counts
 
 
@@ -192,7 +201,7 @@ def test_mindformers_evaluates_squad_in_batches(tuned):
             row["labels"][:3] = processor.encode("Elm river")[:3]
             yield row
 
-    records.write_shard(rows(), folder / "squad.mindrecord")
+    mindrecord.write_shard(rows(), folder / "squad.mindrecord")
     made = yaml.safe_load((folder / "squad.yaml").read_text())
     made["eval_dataset"]["data_loader"]["dataset_dir"] = "squad.mindrecord"
     made["eval_dataset_task"]["dataset_config"] = made["eval_dataset"]

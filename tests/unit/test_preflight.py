@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from mcqlora import preflight
 from mcqlora.errors import UserError
+from mcqlora.machine import preflight
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mcqlora import processes
 from mcqlora.errors import UserError
+from mcqlora.launch import processes
 
 
 def doubled(number):
@@ -38,7 +38,7 @@ def test_an_error_comes_back_as_it_is(arguments):
 
 SLEEPERS = """
 import os, time
-from mcqlora import processes
+from mcqlora.launch import processes
 def sleep(number):
     os.write(1, f"{os.getpid()}\\n".encode())  # in one piece: two write at once
     time.sleep(300)
@@ -47,7 +47,7 @@ processes.each_in_its_own(sleep, [1, 2])
 
 
 def test_workers_end_with_a_killed_parent():
-    environment = os.environ | {"PYTHONPATH": str(Path(processes.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(processes.__file__).parents[2])}
     command = [sys.executable, "-c", SLEEPERS]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     workers = [int(parent.stdout.readline()) for _ in range(2)]

@@ -5,8 +5,8 @@ import pytest
 import sentencepiece
 from texts import TEXTS
 
-from mcqlora import prompt, tokenizer
 from mcqlora.errors import UserError
+from mcqlora.tokens import prompt, tokenizer
 
 REAL = Path(__file__).parents[3] / "shared/data/tokenizer/internlm_7b_tokenizer.model"
 TEMPLATE = prompt.Template(bos=1, eos=2, eoh=7, eoa=8, newline=9, pad=0)

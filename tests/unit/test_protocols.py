@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
-from mcqlora import alpaca, prompt, protocols, scoring, shuffle, subjects
+from mcqlora.data import alpaca, option_orders
 from mcqlora.errors import UserError
-from mcqlora.scoring import Scored
+from mcqlora.evaluate import protocols, scoring, subjects
+from mcqlora.evaluate.scoring import Scored
+from mcqlora.tokens import prompt
 
 TEMPLATE = prompt.Template(bos=1, eos=2, eoh=3, eoa=4, newline=5, pad=0)
 
@@ -198,7 +200,7 @@ def test_rotations_move_every_option_through_every_letter():
     four = protocols.rotations(record, asked)
     assert [other["order"] for other in four] == ["BDAC", "DACB", "ACBD", "CBDA"]
     assert four[0] is record
-    assert {shuffle.present(asked, other["order"])[1] for other in four} == set("ABCD")
+    assert {option_orders.present(asked, other["order"])[1] for other in four} == set("ABCD")
 
 
 def test_an_option_that_refers_to_others_is_not_rotated():

@@ -5,10 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from mcqlora import io, provenance, verify
-from mcqlora.verify import CURRENT, Job
+from mcqlora import files, hashing
+from mcqlora.provenance import record, verify
+from mcqlora.provenance.record import record_path
+from mcqlora.provenance.verify import CURRENT, Job
 
-SCRIPT = "import numpy\n\nfrom mcqlora import io\n"
+SCRIPT = "import numpy\n\nfrom mcqlora import files\n"
 
 
 @pytest.fixture
@@ -19,9 +21,9 @@ def run(tmp_path, monkeypatch):
     for name in ("first", "second", "third"):
         (tmp_path / "scripts" / f"{name}.py").write_text(SCRIPT)
     folder, temporary, last = "results/a/base", "results/a/part/ids.bin", "results/a/last.json"
-    io.write_text(f"{folder}/weights", "weights")
-    io.write_text(f"{folder}/{provenance.STAMP}", "")
-    io.write_text("given.csv", "given")
+    files.write_text(f"{folder}/weights", "weights")
+    files.write_text(f"{folder}/{record.STAMP}", "")
+    files.write_text("given.csv", "given")
     jobs = [
         Job("first", ["given.csv"], [folder], [], {"size": {"a": 1, "b": (2, 3)}, "code": "first.py 1"}),
         Job("second", [folder], [temporary], [temporary], {"code": "second.py 2"}),
@@ -29,8 +31,8 @@ def run(tmp_path, monkeypatch):
     ]
     for job, text in zip(jobs, (None, "ids", "last"), strict=True):
         if text:
-            io.write_text(job.outputs[0], text)
-        provenance.write(
+            files.write_text(job.outputs[0], text)
+        record.write(
             outputs=job.outputs,
             inputs=job.inputs,
             rule=job.rule,
@@ -47,12 +49,12 @@ def run(tmp_path, monkeypatch):
 
 
 def test_a_record_says_what_an_artefact_was_made_of(run):
-    record = io.read_json("results/a/provenance/last.json.json")
+    record = files.read_json("results/a/provenance/last.json.json")
     assert record["rule"] == "third" and record["code"] == "third.py 3"
-    assert record["sha256"] == io.sha256(run.last)
+    assert record["sha256"] == hashing.sha256(run.last)
     assert record["inputs"].keys() == {run.folder, run.temporary}
     assert {"Python", "numpy", "orjson"} == record["software"].keys()
-    assert io.read_json("results/a/provenance/base.json")["params"] == {"size": {"a": 1, "b": [2, 3]}}
+    assert files.read_json("results/a/provenance/base.json")["params"] == {"size": {"a": 1, "b": [2, 3]}}
 
 
 def test_what_was_just_made_is_current_without_the_temporary_part(run):
@@ -69,7 +71,7 @@ def test_a_changed_byte_is_named_and_so_is_what_was_made_of_it(run):
 
 
 def test_a_file_more_in_a_folder_is_a_change_and_snakemake_s_stamp_is_none(run):
-    (run.path / run.folder / provenance.STAMP).write_text("another time")
+    (run.path / run.folder / record.STAMP).write_text("another time")
     assert run.states()[run.folder] == CURRENT
     (run.path / run.folder / "more").touch()
     assert run.states()[run.folder] == "changed on disk"
@@ -91,9 +93,9 @@ def test_other_code_is_named_even_of_what_is_gone(run):
 
 
 def test_other_software_is_named(run):
-    path = provenance.record_path(run.last)
-    record = io.read_json(path)
-    io.write_json(path, record | {"software": record["software"] | {"numpy": "0.1"}})
+    path = record_path(run.last)
+    record = files.read_json(path)
+    files.write_json(path, record | {"software": record["software"] | {"numpy": "0.1"}})
     assert run.states()[run.last] == "made with other software: numpy"
 
 
@@ -111,26 +113,26 @@ def test_an_artefact_that_is_gone_is_missing(run):
 
 @pytest.mark.parametrize("text", [None, '{"sha256": ', "{}", "[]"])
 def test_without_a_record_that_can_be_read_there_is_none(run, text):
-    path = provenance.record_path(run.last)
+    path = record.record_path(run.last)
     path.unlink() if text is None else path.write_text(text)
     assert run.states()[run.last] == "no record"
 
 
 def test_what_another_job_has_hashed_is_not_read_again(run, monkeypatch):
-    expected = provenance.sha256(run.folder)
-    monkeypatch.setattr(io, "sha256", lambda path: pytest.fail(f"reads {path}"))
-    assert provenance.known(run.folder) == expected
+    expected = record.sha256(run.folder)
+    monkeypatch.setattr(hashing, "sha256", lambda path: pytest.fail(f"reads {path}"))
+    assert record.known(run.folder) == expected
 
 
 def test_unless_it_is_younger_than_its_record(run):
     (run.path / run.folder / "weights").write_text("weightz")
     os.utime(run.path / run.folder / "weights", ns=(2**62, 2**62))
-    assert provenance.known(run.folder) == provenance.sha256(run.folder)
-    assert provenance.known(run.folder) != io.read_json(provenance.record_path(run.folder))["sha256"]
+    assert record.known(run.folder) == record.sha256(run.folder)
+    assert record.known(run.folder) != files.read_json(record.record_path(run.folder))["sha256"]
 
 
 def test_a_job_without_outputs_leaves_none(tmp_path):
-    provenance.write(outputs=[], inputs=[str(tmp_path / "no")], rule="plan", params={}, scripts=tmp_path)
+    record.write(outputs=[], inputs=[str(tmp_path / "no")], rule="plan", params={}, scripts=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -143,7 +145,7 @@ def test_the_table_counts():
 
 def test_no_record_holds_a_secret_of_an_address():
     params = {"source": [{"address": "https://user:word@host.invalid/a.zip?token=x"}], "path": ("a", 1)}
-    assert provenance.plain(params) == {
+    assert record.plain(params) == {
         "source": [{"address": "https://host.invalid/a.zip"}],
         "path": ["a", 1],
     }

@@ -6,8 +6,10 @@ import socket
 
 import pytest
 
-from mcqlora import buckets, io, publish
+from mcqlora import files, hashing
 from mcqlora.errors import UserError
+from mcqlora.storage import addresses, publish
+from mcqlora.storage.s3 import client
 from tests.s3 import BUCKET, DOMAIN, KEY, SECRET, Cutter
 
 BIG = bytes(range(256)) * (9 << 12)  # 9 MiB: two parts of a multipart upload
@@ -30,7 +32,7 @@ def run(tmp_path):
     """A results folder with small stand-ins."""
     folder = tmp_path / "results"
     for name, data in FILES.items():
-        io.write_bytes(folder / name, data)
+        files.write_bytes(folder / name, data)
     return folder
 
 
@@ -57,7 +59,7 @@ def contents(folder):
 
 
 def test_local_files_are_named_below_the_root_and_folders_are_walked(run):
-    io.write_bytes(run / "export/.snakemake_timestamp", b"")
+    files.write_bytes(run / "export/.snakemake_timestamp", b"")
     found = publish.local_files([run / "questions.jsonl", run / "export"], run)
     assert list(found) == ["export/peft/checkpoint_1/adapter_config.json", "questions.jsonl"]
     assert found["questions.jsonl"] == run / "questions.jsonl"
@@ -70,7 +72,7 @@ def test_the_manifest(run):
         "run": "mine",
         "versions": VERSIONS,
         "config": CONFIG,
-        "files": {"report.md": {"size": 8, "sha256": io.sha256(run / "report.md")}},
+        "files": {"report.md": {"size": 8, "sha256": hashing.sha256(run / "report.md")}},
     }
 
 
@@ -141,7 +143,7 @@ def test_an_unchanged_run_uploads_nothing(run, s3, prefix):
 
 def test_only_what_differs_or_is_missing_is_uploaded(run, s3, prefix):
     bring(run, prefix, s3.endpoint)
-    io.write_bytes(run / "report.md", b"A REPORT")  # of the same size
+    files.write_bytes(run / "report.md", b"A REPORT")  # of the same size
     s3.client.delete_object(Bucket=BUCKET, Key=f"{prefix}/mine/questions.jsonl")
     assert bring(run, prefix, s3.endpoint).uploaded == ["questions.jsonl", "report.md", "manifest.json"]
     s3.put(f"{prefix}/mine/questions.jsonl", b"two\n")  # somebody else's bytes, and no hash beside them
@@ -157,7 +159,7 @@ def test_the_manifest_comes_last_and_goes_before_a_file_is_replaced(run, s3, pre
     bring(run, prefix, s3.endpoint, progress=seen)
     assert there[-1] == ("manifest.json", False) and len(there) == 5
     there.clear()
-    io.write_bytes(run / "report.md", b"another")
+    files.write_bytes(run / "report.md", b"another")
     bring(run, prefix, s3.endpoint, progress=seen)
     assert there == [("report.md", False), ("manifest.json", False)]
     assert "/mine/manifest.json" in s3.objects(prefix)
@@ -254,7 +256,7 @@ def test_a_partial_download_never_counts(run, tmp_path, s3, prefix):
 )
 def test_a_bad_manifest_is_refused(tmp_path, made, said):
     data = made if isinstance(made, bytes) else json.dumps({"format": publish.FORMAT, "files": made}).encode()
-    io.write_bytes(tmp_path / "m.json", data)
+    files.write_bytes(tmp_path / "m.json", data)
     with pytest.raises(UserError, match=said) as error:
         publish.read_manifest(tmp_path / "m.json", "s3://bucket/manifest.json")
     assert str(error.value).startswith("s3://bucket/manifest.json: ")
@@ -270,7 +272,7 @@ def test_a_missing_bucket_is_one_line(run, s3):
 def test_no_credentials_is_one_line(run, s3, prefix, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    buckets.client.cache_clear()
+    client.cache_clear()
     with pytest.raises(UserError, match="no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
         bring(run, prefix, s3.endpoint)
 
@@ -292,7 +294,7 @@ def test_the_secret_is_in_nothing_that_is_stored(run, s3, prefix):
     ],
 )
 def test_place(address, place):
-    assert buckets.place(address) == place
+    assert addresses.place(address) == place
 
 
 @pytest.mark.parametrize(
@@ -300,5 +302,5 @@ def test_place(address, place):
 )
 def test_no_place(address):
     with pytest.raises(UserError, match="no address of a bucket") as error:
-        buckets.place(address)
+        addresses.place(address)
     assert "secret" not in str(error.value)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mcqlora import records
 from mcqlora.errors import UserError
+from mcqlora.tokens import mindrecord
 
 
 def rows_of(count, size=12, columns=("input_ids", "labels")):
@@ -33,7 +33,7 @@ def assert_same(found, expected):
 def shard(tmp_path_factory):
     """2,100 rows: more than one call and one page."""
     path = tmp_path_factory.mktemp("records") / "train" / "shard-0-of-1.mindrecord"
-    assert records.write_shard(rows_of(2100, 100), path) == 2100
+    assert mindrecord.write_shard(rows_of(2100, 100), path) == 2100
     return path
 
 
@@ -46,20 +46,20 @@ def copy(shard, tmp_path):
 
 
 def test_rows_come_back(shard):
-    assert_same(records.read_shard([shard]), rows_of(2100, 100))
-    assert records.count_rows([shard]) == 2100
+    assert_same(mindrecord.read_shard([shard]), rows_of(2100, 100))
+    assert mindrecord.count_rows([shard]) == 2100
 
 
 def test_only_the_pair_of_files_is_left_and_is_small(shard):
     assert sorted(os.listdir(shard.parent)) == [shard.name, shard.name + ".db"]
-    assert shard.stat().st_size < 2 * 2100 * 100 * 4 + records.HEADER + 4 * records.PAGE
+    assert shard.stat().st_size < 2 * 2100 * 100 * 4 + mindrecord.HEADER + 4 * mindrecord.PAGE
     assert shard.stat().st_mode & 0o444 == (shard.parent.stat().st_mode & 0o444)
 
 
 def test_same_rows_same_bytes_and_an_old_shard_is_replaced(shard, tmp_path):
     path = tmp_path / shard.name
-    records.write_shard(rows_of(5), path)
-    records.write_shard(rows_of(2100, 100), path)
+    mindrecord.write_shard(rows_of(5), path)
+    mindrecord.write_shard(rows_of(2100, 100), path)
     for name in (shard.name, shard.name + ".db"):
         assert (tmp_path / name).read_bytes() == (shard.parent / name).read_bytes()
 
@@ -67,9 +67,9 @@ def test_same_rows_same_bytes_and_an_old_shard_is_replaced(shard, tmp_path):
 def test_several_shards_read_in_order(tmp_path):
     paths = [tmp_path / f"shard-{i}-of-3.mindrecord" for i in range(3)]
     for i, path in enumerate(paths):
-        records.write_shard(itertools.islice(rows_of(20), 20 * i // 3, 20 * (i + 1) // 3), path)
-    assert_same(records.read_shard(paths), rows_of(20))
-    assert records.count_rows(paths) == 20
+        mindrecord.write_shard(itertools.islice(rows_of(20), 20 * i // 3, 20 * (i + 1) // 3), path)
+    assert_same(mindrecord.read_shard(paths), rows_of(20))
+    assert mindrecord.count_rows(paths) == 20
 
 
 def test_mindspores_dataset_reads_it(shard):
@@ -81,15 +81,15 @@ def test_mindspores_dataset_reads_it(shard):
 
 def test_three_columns_of_rows_larger_than_a_page(tmp_path):
     columns = ("input_ids", "labels", "document_ids")
-    size = records.PAGE // 8
+    size = mindrecord.PAGE // 8
     path = tmp_path / "packed.mindrecord"
-    records.write_shard(rows_of(3, size, columns), path, columns)
-    assert_same(records.read_shard([path]), rows_of(3, size, columns))
+    mindrecord.write_shard(rows_of(3, size, columns), path, columns)
+    assert_same(mindrecord.read_shard([path]), rows_of(3, size, columns))
 
 
 def test_no_rows(tmp_path):
     with pytest.raises(UserError, match=r"x\.mindrecord: no row falls to this shard"):
-        records.write_shard([], tmp_path / "x.mindrecord")
+        mindrecord.write_shard([], tmp_path / "x.mindrecord")
     assert os.listdir(tmp_path) == []
 
 
@@ -108,7 +108,7 @@ def test_no_rows(tmp_path):
 def test_a_bad_row_stops_the_writing_and_keeps_the_old_shard(copy, bad, message):
     before = copy.read_bytes()
     with pytest.raises(ValueError, match=message):
-        records.write_shard(itertools.chain(rows_of(3), [bad]), copy)
+        mindrecord.write_shard(itertools.chain(rows_of(3), [bad]), copy)
     assert copy.read_bytes() == before
     assert sorted(os.listdir(copy.parent)) == [copy.name, copy.name + ".db"]
 
@@ -122,13 +122,13 @@ def test_batches_of_any_size_give_the_same_bytes(tmp_path, sizes):
     rows, ends = list(rows_of(300)), np.cumsum(sizes)
     (tmp_path / "batches").mkdir()
     paths = [tmp_path / "x.mindrecord", tmp_path / "batches" / "x.mindrecord"]
-    records.write_shard(rows, paths[0])
+    mindrecord.write_shard(rows, paths[0])
     whole = as_batch(rows)
     batches = (
         {name: column[end - size : end] for name, column in whole.items()}
         for size, end in zip(sizes, ends, strict=True)
     )
-    assert records.write_batches(batches, paths[1]) == 300
+    assert mindrecord.write_batches(batches, paths[1]) == 300
     for suffix in ("", ".db"):
         assert Path(f"{paths[0]}{suffix}").read_bytes() == Path(f"{paths[1]}{suffix}").read_bytes()
 
@@ -146,21 +146,21 @@ def test_batches_of_any_size_give_the_same_bytes(tmp_path, sizes):
 def test_a_batch_of_another_shape_is_refused(tmp_path, shape, labels, message):
     batch = {"input_ids": np.zeros(shape, np.int32), "labels": np.zeros(labels, np.int32)}
     with pytest.raises(ValueError, match=message):
-        records.write_batches([batch], tmp_path / "x.mindrecord")
+        mindrecord.write_batches([batch], tmp_path / "x.mindrecord")
     assert os.listdir(tmp_path) == []
 
 
 def test_a_later_batch_of_longer_rows_is_refused(tmp_path):
     batches = [dict.fromkeys(("input_ids", "labels"), np.zeros((2, length), np.int32)) for length in (12, 13)]
     with pytest.raises(ValueError, match=r"expected int32\[2, 12\], found int32\[2, 13\]"):
-        records.write_batches(batches, tmp_path / "x.mindrecord")
+        mindrecord.write_batches(batches, tmp_path / "x.mindrecord")
     assert os.listdir(tmp_path) == []
 
 
 def test_a_shard_too_large_for_its_header(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "HEADER", 500)
+    monkeypatch.setattr(mindrecord, "HEADER", 500)
     with pytest.raises(UserError, match=r"x\.mindrecord: too large for one shard; raise encode.shards"):
-        records.write_shard(rows_of(3), tmp_path / "x.mindrecord")
+        mindrecord.write_shard(rows_of(3), tmp_path / "x.mindrecord")
     assert os.listdir(tmp_path) == []
 
 
@@ -171,9 +171,9 @@ def test_a_full_disk(tmp_path, monkeypatch, error):
     def full(*_):
         raise error
 
-    monkeypatch.setattr(records, "_write_index", full)
+    monkeypatch.setattr(mindrecord, "_write_index", full)
     with pytest.raises(UserError, match=r"x\.mindrecord: cannot write .*\(.*\); free space"):
-        records.write_shard(rows_of(3), tmp_path / "x.mindrecord")
+        mindrecord.write_shard(rows_of(3), tmp_path / "x.mindrecord")
     assert os.listdir(tmp_path) == []
 
 
@@ -206,14 +206,14 @@ def padded(count, size, columns=("input_ids", "labels")):
 def test_the_very_bytes_of_mindspores_writer(tmp_path, monkeypatch, rows, count, size, columns):
     from mindspore.mindrecord import FileWriter
 
-    monkeypatch.setattr(records, "PAGE", 1 << 15)
+    monkeypatch.setattr(mindrecord, "PAGE", 1 << 15)
     names = ("input_ids", "labels", "document_ids")[:columns]
     ours, theirs = (tmp_path / folder / "x.mindrecord" for folder in ("ours", "theirs"))
-    records.write_shard(rows(count, size, names), ours, names)
+    mindrecord.write_shard(rows(count, size, names), ours, names)
     theirs.parent.mkdir()
     writer = FileWriter(str(theirs))
-    writer.set_page_size(max(records.PAGE, 2 * 4 * size * columns))
-    writer.set_header_size(records.HEADER)
+    writer.set_page_size(max(mindrecord.PAGE, 2 * 4 * size * columns))
+    writer.set_header_size(mindrecord.HEADER)
     writer.add_schema({name: {"type": "int32", "shape": [-1]} for name in names}, "mcqlora")
     writer.write_raw_data(list(rows(count, size, names)))
     writer.commit()
@@ -234,14 +234,14 @@ def cut(path, keep):
 
 def test_missing_shard(tmp_path):
     with pytest.raises(UserError, match=r"x\.mindrecord: no such MindRecord shard"):
-        records.count_rows([tmp_path / "x.mindrecord"])
+        mindrecord.count_rows([tmp_path / "x.mindrecord"])
 
 
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
         (lambda path: cut(path, path.stat().st_size - 1), "cut off at"),
-        (lambda path: cut(path, records.HEADER + 1000), "cut off at"),
+        (lambda path: cut(path, mindrecord.HEADER + 1000), "cut off at"),
         (lambda path: cut(path, 100), "no MindRecord header"),
         (lambda path: cut(path, 0), "no MindRecord header"),
         (lambda path: path.write_bytes(bytes(1000)), "no MindRecord header"),
@@ -251,7 +251,7 @@ def test_missing_shard(tmp_path):
 )
 def test_damage_that_the_header_shows(copy, harm, message):
     harm(copy)
-    for read in (records.count_rows, lambda paths: list(records.read_shard(paths))):
+    for read in (mindrecord.count_rows, lambda paths: list(mindrecord.read_shard(paths))):
         with pytest.raises(
             UserError, match=rf"{copy.name}: {message}.*; delete it and its \.db and run again"
         ):
@@ -259,14 +259,14 @@ def test_damage_that_the_header_shows(copy, harm, message):
 
 
 def test_a_whole_shard_is_verified(shard, copy):
-    written = [records.hashes(shard)]
-    assert records.verified([copy], written) == [written[0]["data"]]
+    written = [mindrecord.hashes(shard)]
+    assert mindrecord.verified([copy], written) == [written[0]["data"]]
 
 
 @given(data=st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_byte_anywhere_is_noticed(shard, copy, data):
-    written = [records.hashes(shard)]
+    written = [mindrecord.hashes(shard)]
     file = data.draw(st.sampled_from([copy, copy.with_name(copy.name + ".db")]))
     raw = file.read_bytes()
     place = data.draw(st.integers(0, len(raw) - 1))
@@ -276,7 +276,7 @@ def test_a_changed_byte_anywhere_is_noticed(shard, copy, data):
         opened.write(bytes([changed]))
     try:
         with pytest.raises(UserError, match=r"; delete it and its \.db and run again") as error:
-            records.verified([copy], written)
+            mindrecord.verified([copy], written)
         assert "\n" not in str(error.value)
     finally:
         file.write_bytes(raw)
@@ -286,7 +286,7 @@ def test_damage_that_only_reading_shows(copy):
     index = copy.with_name(copy.name + ".db")
     index.write_bytes(index.read_bytes()[:5000])
     with pytest.raises(UserError, match=r"is corrupt; delete it and its \.db and run again") as caught:
-        list(records.read_shard([copy]))
+        list(mindrecord.read_shard([copy]))
     assert "\n" not in str(caught.value)
 
 
@@ -294,15 +294,15 @@ def test_rows_lost_by_the_index(copy):
     with contextlib.closing(sqlite3.connect(f"{copy}.db")) as index, index:
         index.execute("DELETE FROM INDEXES WHERE ROW_ID >= 1500")
     with pytest.raises(UserError, match=r"is corrupt; .* \(\[ERROR\] Unequal number of index entries"):
-        list(records.read_shard([copy]))
+        list(mindrecord.read_shard([copy]))
 
 
 def test_rows_that_the_library_leaves_out(shard, monkeypatch):
-    monkeypatch.setattr(records, "_header_rows", lambda path: 2101)
+    monkeypatch.setattr(mindrecord, "_header_rows", lambda path: 2101)
     with pytest.raises(
         UserError, match=r"2100 of 2101 rows can be read; delete it and its \.db and run again"
     ):
-        list(records.read_shard([shard]))
+        list(mindrecord.read_shard([shard]))
 
 
 def test_a_crash_while_moving_leaves_no_old_rows_beside_a_new_index(copy, monkeypatch):
@@ -315,7 +315,7 @@ def test_a_crash_while_moving_leaves_no_old_rows_beside_a_new_index(copy, monkey
 
     monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
-        records.write_shard(rows_of(3), copy)
+        mindrecord.write_shard(rows_of(3), copy)
     assert not copy.exists()
 
 
@@ -323,4 +323,4 @@ def test_a_renamed_shard_is_refused(copy):
     for suffix in ("", ".db"):
         copy.with_name(copy.name + suffix).rename(copy.with_name("other.mindrecord" + suffix))
     with pytest.raises(UserError, match=r"other\.mindrecord: is corrupt"):
-        list(records.read_shard([copy.with_name("other.mindrecord")]))
+        list(mindrecord.read_shard([copy.with_name("other.mindrecord")]))

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from mcqlora import config, training, wiring
-from mcqlora.schedule import plan_steps
+from mcqlora.config import checks, params
+from mcqlora.config.loading import check, read_yaml
+from mcqlora.model import architecture
+from mcqlora.train import mindformers_yaml
+from mcqlora.train.schedule import plan_steps
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,16 +26,16 @@ def merged(base, overlay):
 @pytest.fixture(scope="module")
 def made():
     files = [ROOT / "config.yaml", ROOT / "config" / "reference-4npu.yaml"]
-    schema = config.read_yaml(ROOT / "workflow" / "schemas" / "config.schema.yaml")
-    checked = config.check(merged(*map(config.read_yaml, files)), schema)
-    wiring.check(checked)
+    schema = read_yaml(ROOT / "workflow" / "schemas" / "config.schema.yaml")
+    checked = check(merged(*map(read_yaml, files)), schema)
+    checks.check(checked)
     return checked
 
 
 @pytest.fixture(scope="module")
 def rendered(made):
     """The MindFormers YAML of this overlay's training on the report's rows."""
-    asked = wiring.train(made)
+    asked = params.train(made)
     device, workers, batch = asked["device"], asked["workers"], asked["batch_size"]
     schedule = plan_steps(
         138_020,
@@ -43,14 +46,14 @@ def rendered(made):
         asked["evaluations"],
         asked["checkpoints"],
         5,
-        training.sink_size(device),
+        architecture.sink_size(device),
         asked["evaluation_interval"],
         asked["checkpoint_interval"],
     )
     network = asked["network"] | {"vocab_size": 103_168}
-    return training.render(
+    return mindformers_yaml.render(
         name="lora",
-        model=training.model_config(network, asked["seq_length"], batch, device, 0, 2, asked["lora"]),
+        model=architecture.model_config(network, asked["seq_length"], batch, device, 0, 2, asked["lora"]),
         schedule=schedule,
         optimization=asked["optimization"],
         workers=workers,
@@ -101,7 +104,7 @@ def test_the_configuration(made, field, path, expected):
 
 
 def test_rows_are_one_id_longer_in_training(made):
-    assert {part: wiring.row_size(made, part) for part in ("train", "valid")} == {
+    assert {part: params.row_size(made, part) for part in ("train", "valid")} == {
         "train": 1_025,
         "valid": 1_024,
     }

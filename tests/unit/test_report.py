@@ -4,7 +4,7 @@ import orjson
 import pytest
 from evaluations import full_inputs, inputs, items, mcq, squad_scores
 
-from mcqlora import report, summary
+from mcqlora.report import labels, page, summary
 
 FIGURES = {
     name: f"figures/{name}.svg"
@@ -13,7 +13,7 @@ FIGURES = {
 
 
 def text(**changes):
-    return report.markdown(summary.build(**inputs(**changes)))
+    return page.markdown(summary.build(**inputs(**changes)))
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +22,11 @@ def full():
 
 
 def test_the_report_can_be_made_from_summary_json_alone(full):
-    assert report.markdown(orjson.loads(orjson.dumps(full)), FIGURES) == report.markdown(full, FIGURES)
+    assert page.markdown(orjson.loads(orjson.dumps(full)), FIGURES) == page.markdown(full, FIGURES)
 
 
 def test_the_verdicts_come_first(full):
-    lines = [line for line in report.markdown(full).splitlines() if line.startswith("- ")]
+    lines = [line for line in page.markdown(full).splitlines() if line.startswith("- ")]
     assert [re.match(r"- \*\*([A-Za-z]+)", line).group(1) for line in lines] == [
         "Learnt",
         "Leak",
@@ -61,20 +61,20 @@ def test_a_leaked_run_says_so_first():
 
 
 def test_the_leak_is_told_side_by_side(full):
-    found = report.markdown(full)
+    found = page.markdown(full)
     assert "scores 100.0 % [91.2, 100.0] (n = 40) against 90.0 % [76.9, 96.0] (n = 40)" in found
     assert (
         "| checkpoint_2 (tuned) | 90.0 % [76.9, 96.0], n = 40 | 100.0 % [91.2, 100.0], n = 40 | +10.0 ["
         in found
     )
     assert "| base | 30.0 % [" in found
-    assert "a leak would add" not in found and "no gap is shown, +10.0 [" in report.verdicts(full)[1]
-    earlier = report.verdicts(summary.build(**full_inputs(tuned="checkpoint_1")))[1]
+    assert "a leak would add" not in found and "no gap is shown, +10.0 [" in page.verdicts(full)[1]
+    earlier = page.verdicts(summary.build(**full_inputs(tuned="checkpoint_1")))[1]
     assert "a leak would add +25.0 [" in earlier and "base +0.0 [" in earlier
 
 
 def test_what_was_not_run_is_said():
-    found = report.markdown(summary.build(**inputs()), FIGURES)
+    found = page.markdown(summary.build(**inputs()), FIGURES)
     assert "Not run: no training questions were asked again (evaluate.leak_items 0, or " in found
     assert "Rotated options: not run (evaluate.rotations 1, " in found
     assert "figures/leak.svg" not in found and "figures/loss.svg" in found
@@ -98,7 +98,7 @@ def test_retained_ability_is_told_from_the_official_f1(base, tuned, line):
 
 
 def test_every_model_and_task_has_its_row(full):
-    found = report.markdown(full)
+    found = page.markdown(full)
     heads = next(line for line in found.splitlines() if line.startswith("| %"))
     assert heads == "| %[^all] | n | base | checkpoint_1 | checkpoint_2 (tuned, best, last) |"
     assert "| validation loss (nats a token) | 9 | - | 1.5000 | 1.2500 |" in found
@@ -111,7 +111,7 @@ def test_every_model_and_task_has_its_row(full):
 
 
 def test_every_number_names_the_files_it_was_made_from(full):
-    found = report.markdown(full, FIGURES)
+    found = page.markdown(full, FIGURES)
     used = set(re.findall(r"(?<!^)\[\^(\w+)\]", found, re.M))
     defined = dict(re.findall(r"^\[\^(\w+)\]: (.*)$", found, re.M))
     assert used == set(defined)
@@ -122,7 +122,7 @@ def test_every_number_names_the_files_it_was_made_from(full):
 
 
 def test_tables_are_whole(full):
-    for found in (report.markdown(full, FIGURES), text()):
+    for found in (page.markdown(full, FIGURES), text()):
         width = None
         for line in found.splitlines():
             if line.startswith("|"):
@@ -134,7 +134,7 @@ def test_tables_are_whole(full):
 
 
 def test_the_report_says_how_it_was_made(full):
-    found = report.markdown(full, FIGURES)
+    found = page.markdown(full, FIGURES)
     assert "52 read, 50 kept, 2 dropped (equal options 2)" in found
     assert "229 of 100,000 (0.229 %)" in found
     assert "Drawn from 10,570 questions (official) and 2,067 first questions" in found
@@ -146,18 +146,18 @@ def test_the_report_says_how_it_was_made(full):
 def test_the_best_and_the_last_checkpoint_are_named():
     values = inputs(squad={})
     values["training"]["history"][-1]["valid_loss"] = 1.75
-    found = report.markdown(summary.build(**values))
+    found = page.markdown(summary.build(**values))
     best = "Best by validation loss checkpoint_1 (1.5000 nats a token). The last is checkpoint_2."
     assert f"Tuned is checkpoint_1, chosen by validation loss. {best}" in found
     assert "checkpoint_2 against checkpoint_1: -7.5 [" in found
     assert "| checkpoint_1 (tuned, best) | checkpoint_2 (last) |" in found
     values["training"]["history"] = []
-    assert "no validation loss says which is the best" in report.markdown(summary.build(**values))
+    assert "no validation loss says which is the best" in page.markdown(summary.build(**values))
 
 
 def test_both_rules_are_named_where_both_were_measured():
     valid = {name: {"items": items(right, n=8)} for name, right in (("checkpoint_1", 6), ("checkpoint_2", 4))}
-    found = report.markdown(summary.build(**inputs(squad={}), valid=valid, best="valid_accuracy"))
+    found = page.markdown(summary.build(**inputs(squad={}), valid=valid, best="valid_accuracy"))
     assert (
         "Tuned is checkpoint_1, chosen by validation accuracy. Best by validation loss checkpoint_2 ("
         in found
@@ -171,18 +171,18 @@ def test_several_benchmarks_have_rows_of_their_own():
     for scores in values["mcq"].values():
         for item in scores["protocols"]["answer"]["items"][::2]:
             item["id"] = item["id"].replace("demo/", "other/")
-    assert "| full answer, other alone | 20 |" in report.markdown(summary.build(**values))
+    assert "| full answer, other alone | 20 |" in page.markdown(summary.build(**values))
 
 
 def test_the_calibration_shown_is_the_headline_s_or_the_first():
-    assert report.calibrated(summary.build(**inputs())) == "answer"
-    assert report.calibrated(summary.build(**inputs(protocol="generation"))) == "answer"
+    assert labels.calibrated(summary.build(**inputs())) == "answer"
+    assert labels.calibrated(summary.build(**inputs(protocol="generation"))) == "answer"
     bare = inputs()
     for scores in bare["mcq"].values():
         for part in scores["protocols"].values():
             for item in part["items"]:
                 item.pop("scores", None)
-    assert report.calibrated(summary.build(**bare)) is None
+    assert labels.calibrated(summary.build(**bare)) is None
 
 
 @pytest.mark.parametrize(
@@ -196,4 +196,4 @@ def test_the_calibration_shown_is_the_headline_s_or_the_first():
     ],
 )
 def test_protocols_have_words(name, label):
-    assert report.protocol_label(name) == label
+    assert labels.protocol_label(name) == label

@@ -5,7 +5,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from mcqlora import robustness, statistics
+from mcqlora.report import intervals, robustness
 
 
 def item(i, gold, choice, scores=None):
@@ -31,7 +31,7 @@ def test_the_confusion_counts_every_item_once():
     assert found["confusion"]["B"]["none"] == 1
     assert sum(sum(row.values()) for row in found["confusion"].values()) == found["n"] == 5
     assert found["recall"]["A"] == {"n": 2, "value": 0.5} | dict(
-        zip(("low", "high"), statistics.wilson(1, 2), strict=True)
+        zip(("low", "high"), intervals.wilson(1, 2), strict=True)
     )
     assert found["recall"]["C"] is None
     assert found["rstd"]["value"] == pytest.approx(np.std([0.5, 0.0, 1.0]))
@@ -127,9 +127,9 @@ def test_circular_evaluation_by_hand():
     found = robustness.circular(items)
     assert (found["n"], found["questions"], found["correct"], found["accuracy"]) == (16, 4, 11, 11 / 16)
     assert found["all_right"] == {"n": 4, "correct": 2, "value": 0.5} | dict(
-        zip(("low", "high"), statistics.wilson(2, 4), strict=True)
+        zip(("low", "high"), intervals.wilson(2, 4), strict=True)
     )
     shares = np.array([1.0, 0.75, 0.0, 1.0])
     assert found["standard_error"] == pytest.approx(shares.std() / 2)
-    alone = statistics.wilson(11, 16)
+    alone = intervals.wilson(11, 16)
     assert found["low"] < alone[0] and found["high"] > alone[1]

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mcqlora import records
 from mcqlora.errors import UserError
-from mcqlora.schedule import evenly, exhausted, plan_steps
+from mcqlora.tokens import mindrecord
+from mcqlora.train.schedule import evenly, exhausted, plan_steps
 
 
 def test_arithmetic_of_the_reports_recipe():
@@ -82,7 +82,7 @@ def test_the_library_takes_as_many_steps(tmp_path, rows, workers, part):
     from mindspore.dataset import MindDataset
 
     file = tmp_path / "x.mindrecord"
-    records.write_shard(({"input_ids": np.full(4, n, np.int32)} for n in range(rows)), file, ["input_ids"])
+    mindrecord.write_shard(({"input_ids": np.full(4, n, np.int32)} for n in range(rows)), file, ["input_ids"])
     some = {} if part is None else {"num_samples": part // workers}  # what MindFormers makes of it
     plan = plan_steps(part or rows, workers, 4, 1, 0, 1, 1, 1, whole=part is None)
     for worker in range(workers):

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcqlora import scoring
-from mcqlora.cache import Cache
-from mcqlora.scoring import Rows, Scored, Tree
+from mcqlora.evaluate import generation, scoring
+from mcqlora.evaluate.answers import Cache
+from mcqlora.evaluate.forward import Rows, load
+from mcqlora.evaluate.scoring import Scored, Tree
 from tests.unit.networks import TINY, random_weights
 
 VOCABULARY = 7
@@ -204,11 +205,11 @@ def test_a_killed_scoring_goes_on_where_it_was(tmp_path):
 def test_a_killed_generation_goes_on_where_it_was(tmp_path):
     prompts = [[1 + i % 5, 1 + i // 5] for i in range(12)]
     whole = Forward()
-    expected = scoring.generate(whole, prompts, 6, STOP, 2, 64)
+    expected = generation.generate(whole, prompts, 6, STOP, 2, 64)
     first, second = Forward(), Forward()
     with pytest.raises(Killed):
-        scoring.generate(dying(first, 20), prompts, 6, STOP, 2, 64, Cache(tmp_path / "kept"))
-    assert scoring.generate(second, prompts, 6, STOP, 2, 64, Cache(tmp_path / "kept")) == expected
+        generation.generate(dying(first, 20), prompts, 6, STOP, 2, 64, Cache(tmp_path / "kept"))
+    assert generation.generate(second, prompts, 6, STOP, 2, 64, Cache(tmp_path / "kept")) == expected
     assert len(whole.fed) - 20 <= len(second.fed) < len(whole.fed) / 2  # of two groups the second was lost
     assert second.fed == whole.fed[-len(second.fed) :]  # and made again from the same batches
 
@@ -222,7 +223,7 @@ def test_processes_share_the_very_batches_of_one(tmp_path, ranks):
     def evaluate(forward, cache):
         scored = scoring.score(forward, TOLD, 2, 64, cache)
         starts = [[int(scored[0][0].choices[0])]] * len(prompts)
-        return scored, scoring.generate(forward, prompts, 6, STOP, 2, 64, cache, starts)
+        return scored, generation.generate(forward, prompts, 6, STOP, 2, 64, cache, starts)
 
     one = Forward()
     expected = evaluate(one, Cache())
@@ -247,7 +248,7 @@ def test_the_cache_knows_what_was_asked(tmp_path, change):
     asked = {"most": 6, "stop": STOP, "limit": 64}
 
     def run(forward, most, stop, limit):
-        return scoring.generate(forward, [[1, 2]], most, stop, 1, limit, Cache(tmp_path / "kept"))
+        return generation.generate(forward, [[1, 2]], most, stop, 1, limit, Cache(tmp_path / "kept"))
 
     run(Forward(), **asked)
     again, other = Forward(), Forward()
@@ -266,7 +267,7 @@ def test_progress_counts_everything_once(tmp_path):
 
         cache = Cache(tmp_path / "kept")
         scoring.score(Forward(), TOLD, 2, 64, cache, progress, "choices")
-        scoring.generate(Forward(), [[1], [2], [3]], 4, STOP, 2, 64, cache, None, progress, "texts")
+        generation.generate(Forward(), [[1], [2], [3]], 4, STOP, 2, 64, cache, None, progress, "texts")
         place = told.index((3, "texts"))
         assert told[0] == (9, "choices") and sum(told[1:place]) == 9 and sum(told[place + 1 :]) == 3
 
@@ -279,7 +280,7 @@ def test_progress_counts_everything_once(tmp_path):
     limit=st.sampled_from([8, 64]),
 )
 def test_generation_is_what_each_prompt_alone_gives(prompts, batch_size, most, limit):
-    found = scoring.generate(Forward(), prompts, most, STOP, batch_size, limit)
+    found = generation.generate(Forward(), prompts, most, STOP, batch_size, limit)
     assert found == [generate_alone(ids, most, STOP, limit) for ids in prompts]
     assert all(len(ids) <= most and not STOP & set(ids) for ids in found)
 
@@ -293,7 +294,7 @@ def test_generation_goes_on_from_what_is_known(prompts, known, most):
         text = generate_alone(ids, known, STOP, 64)
         ended = len(text) < known
         starts.append([*text, int(after(ids + text).argmax())] if ended else text)
-    found = scoring.generate(Forward(), prompts, most, STOP, 2, 64, None, starts)
+    found = generation.generate(Forward(), prompts, most, STOP, 2, 64, None, starts)
     assert found == [generate_alone(ids, most, STOP, 64) for ids in prompts]
 
 
@@ -303,15 +304,15 @@ def countdown(text):
 
 def test_generation_stops_at_each_stop_token():
     forward = Forward(countdown)
-    assert scoring.generate(forward, [[5], [3], [9]], 10, {2}, 2, 64) == [[4, 3], [], [8, 7, 6, 5, 4, 3]]
-    assert scoring.generate(forward, [[5], [3], [9]], 3, {2}, 2, 64) == [[4, 3], [], [8, 7, 6]]
-    assert scoring.generate(forward, [[5], [9]], 10, {7, 4}, 2, 64) == [[], [8]]
+    assert generation.generate(forward, [[5], [3], [9]], 10, {2}, 2, 64) == [[4, 3], [], [8, 7, 6, 5, 4, 3]]
+    assert generation.generate(forward, [[5], [3], [9]], 3, {2}, 2, 64) == [[4, 3], [], [8, 7, 6]]
+    assert generation.generate(forward, [[5], [9]], 10, {7, 4}, 2, 64) == [[], [8]]
 
 
 def test_ended_rows_make_room():
     """One long row and nine short ones, two a batch: the short ones don't wait for the long one."""
     forward = Forward(countdown)
-    scoring.generate(forward, [[9]] + [[2]] * 9, 50, {0}, 2, 64)
+    generation.generate(forward, [[9]] + [[2]] * 9, 50, {0}, 2, 64)
     assert len(forward.shapes) <= 18  # 9 + 9 * 2 calls when a batch waits for its longest row five times
 
 
@@ -319,7 +320,7 @@ def test_a_quotation_takes_few_passes():
     """The network copies what it was shown, to the stop token: guesses hold."""
     shown = [1, 2, 3, 4, 5, 1, 3, 2, 4, 1, 5, 6]
     forward = Forward(lambda text: shown[(len(text) - len(shown) - 2) % len(shown)])
-    assert scoring.generate(forward, [[*shown, 1, 2]], 30, {6}, 1, 64) == [shown[:-1]]
+    assert generation.generate(forward, [[*shown, 1, 2]], 30, {6}, 1, 64) == [shown[:-1]]
     assert len(forward.shapes) < 6
 
 
@@ -334,26 +335,26 @@ def test_a_quotation_takes_few_passes():
     ],
 )
 def test_guess(text, most, guessed):
-    assert scoring.guess(text, most) == guessed
+    assert generation.guess(text, most) == guessed
 
 
 def test_prompts_are_left_alone():
     prompts, starts = [[1, 2], [3]], [[4], []]
-    scoring.generate(Forward(), prompts, 4, STOP, 2, 64, None, starts)
+    generation.generate(Forward(), prompts, 4, STOP, 2, 64, None, starts)
     assert prompts == [[1, 2], [3]] and starts == [[4], []]
 
 
 @pytest.mark.parametrize(("length", "sizes", "padded"), [(3, (2, 4, 8), 4), (4, (4, 8), 4), (9, (2, 8), 16)])
 def test_padded(length, sizes, padded):
-    assert scoring._padded(length, sizes) == padded
+    assert scoring.padded(length, sizes) == padded
 
 
 def test_the_real_network_scores_a_tree_as_its_continuations_alone():
     """Masks and rotary places on MindSpore, against one continuation a row, read on its own."""
-    from mcqlora import training
+    from mcqlora.model import architecture
 
-    config = training.model_config(TINY, 32, 4, "CPU", 0, 2, None)
-    forward = scoring.load(config, "CPU", random_weights(TINY), "random")
+    config = architecture.model_config(TINY, 32, 4, "CPU", 0, 2, None)
+    forward = load(config, "CPU", random_weights(TINY), "random")
     trees = [Tree([1, 9, 8, 7], [[5, 6, 7, 8], [5, 9], [5, 6, 30]]), Tree([1, 40], [[3], [4]])]
     alone = [Tree(tree.prompt, [branch]) for tree in trees for branch in tree.branches]
     together = [found for tree in scoring.score(forward, trees, 4, 32) for found in tree]

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcqlora import alpaca, splits, wiring
-from mcqlora.benchmarks import category
+from mcqlora.config import checks
+from mcqlora.data import alpaca, duplicates, leakage, splits
+from mcqlora.data.questions import category
 from mcqlora.errors import UserError
 
 
@@ -28,15 +29,15 @@ def grouped(*texts, threshold=None, options=None):
         question(n, text, options=options[n] if options else ("w", "x", "y", "z"))
         for n, text in enumerate(texts)
     ]
-    named = splits.groups(items, threshold)
+    named = duplicates.groups(items, threshold)
     return [named[item["id"]] for item in items]
 
 
 def test_fold():
-    assert splits.fold(" Ｌlama,\n LLAMA…（1）") == "llamallama1"
-    assert splits.fold("a+b") == "a+b"
-    assert splits.fold("?!") == "?!"
-    assert splits.fold("") == ""
+    assert duplicates.fold(" Ｌlama,\n LLAMA…（1）") == "llamallama1"
+    assert duplicates.fold("a+b") == "a+b"
+    assert duplicates.fold("?!") == "?!"
+    assert duplicates.fold("") == ""
 
 
 def test_groups_ignore_case_space_punctuation_and_option_order():
@@ -49,7 +50,7 @@ def test_groups_ignore_case_space_punctuation_and_option_order():
 
 
 def test_groups_of_nothing():
-    assert splits.groups([]) == {}
+    assert duplicates.groups([]) == {}
 
 
 def test_near_duplicates_merge_transitively():
@@ -73,11 +74,11 @@ texts = st.lists(st.sampled_from(["a", "A ", "b", "b.", "c", "d", "e", "?", "!"]
 @given(texts=texts, data=st.data())
 def test_groups_do_not_depend_on_order(texts, data):
     items = [question(n, text) for n, text in enumerate(texts)]
-    named = splits.groups(items)
-    assert splits.groups(data.draw(st.permutations(items))) == named
+    named = duplicates.groups(items)
+    assert duplicates.groups(data.draw(st.permutations(items))) == named
     for one in items:
         for other in items:
-            same = splits.fold(one["question"]) == splits.fold(other["question"])
+            same = duplicates.fold(one["question"]) == duplicates.fold(other["question"])
             assert (named[one["id"]] == named[other["id"]]) == same
     assert all(named[name] == name for name in named.values())
 
@@ -98,7 +99,7 @@ banks = st.lists(
 @settings(max_examples=150)
 @given(items=banks, seed=st.integers(0, 99), valid=st.integers(0, 3), test=st.integers(0, 3), data=st.data())
 def test_split_question_keeps_groups_whole(items, seed, valid, test, data):
-    named = splits.groups(items)
+    named = duplicates.groups(items)
     try:
         split = splits.split_question(items, named, seed, valid, test)
     except UserError as error:
@@ -118,12 +119,12 @@ def test_split_question_keeps_groups_whole(items, seed, valid, test, data):
 
 def test_split_question_is_exact_and_seeded():
     items = [question(n, subject=subject) for subject in "xyz" for n in range(30)]
-    named = splits.groups(items)
+    named = duplicates.groups(items)
     assert len(set(named.values())) == 30  # each text occurs in all three subjects
     split = splits.split_question(items, named, 1, 4, 6)
     assert not split.test and len(split.train) == 90  # groups that span categories train
     items = [question(n, f"{subject} {n}", subject) for subject in "xyz" for n in range(30)]
-    named = splits.groups(items)
+    named = duplicates.groups(items)
     split = splits.split_question(items, named, 1, 4, 6)
     summary = splits.summary(items, split)
     assert summary["categories"] == {
@@ -136,9 +137,9 @@ def test_split_question_is_exact_and_seeded():
 
 def test_a_new_question_moves_few_others():
     items = [question(n) for n in range(40)]
-    before = splits.split_question(items, splits.groups(items), 1, 5, 5)
+    before = splits.split_question(items, duplicates.groups(items), 1, 5, 5)
     items.append(question(40))
-    after = splits.split_question(items, splits.groups(items), 1, 5, 5)
+    after = splits.split_question(items, duplicates.groups(items), 1, 5, 5)
     assert len(set(before.test) ^ set(after.test)) <= 2
 
 
@@ -149,19 +150,19 @@ def test_split_official():
         question(15, "TEST 3", split="val"),
         *(question(n, f"test {n}") for n in range(30)),
     ]
-    split = splits.split_official(items, splits.groups(items), 1, 4)
+    split = splits.split_official(items, duplicates.groups(items), 1, 4)
     assert len(split.test) == 30 and all("/test/" in identity for identity in split.test)
     assert len(split.valid) == 4 and len(split.train) == 16
     assert split.dropped == [{"id": "b/s/val/15", "reason": "its group stands in test", "test": "b/s/test/3"}]
-    assert len(splits.split_official(items, splits.groups(items), 1, 100).valid) == 10  # half at most
+    assert len(splits.split_official(items, duplicates.groups(items), 1, 100).valid) == 10  # half at most
     with pytest.raises(UserError, match="no benchmark has a test directory"):
-        splits.split_official(items[:5], splits.groups(items), 1, 4)
+        splits.split_official(items[:5], duplicates.groups(items), 1, 4)
 
 
 @settings(max_examples=100)
 @given(items=banks, seed=st.integers(0, 9), valid=st.integers(0, 3))
 def test_split_official_never_crosses(items, seed, valid):
-    named = splits.groups(items)
+    named = duplicates.groups(items)
     try:
         split = splits.split_official(items, named, seed, valid)
     except UserError:
@@ -182,24 +183,26 @@ def test_recipe_leaks_and_the_gate_says_so():
     assert len(split.train) == 100 and len(split.valid) == len(split.test) == 40
     assert not set(split.valid) & set(split.test)
     assert [identity.split("/")[1] for identity in split.test] == ["x"] * 20 + ["y"] * 20
-    reference = wiring.REFERENCE["shuffle"]
+    reference = checks.REFERENCE["shuffle"]
     epochs = [list(alpaca.epoch(items, k, seed=42, **reference)) for k in range(1, 7)]
     parts = {part: list(records) for part, records in splits.assemble(split, epochs).items()}
     assert len(parts["train"]) == 500
     assert [record["id"] for record in parts["test"]] == split.test
-    found = splits.leakage(parts["train"], {"test": parts["test"]}, splits.groups(items), listed=5)["test"]
+    found = leakage.leakage(parts["train"], {"test": parts["test"]}, duplicates.groups(items), listed=5)[
+        "test"
+    ]
     assert found["leaked"] and found["leaked_questions"] == found["questions"] == 40
     assert found["leaked_share"] == 1.0 and found["ids"] == split.test[:5]
     assert found["verbatim_prompts"] == 0
     with pytest.raises(UserError, match=r"test: 40 of 40 questions .* \(first: b/x/test/\d+, .*\)") as error:
-        splits.gate(found)
+        leakage.gate(found)
     assert "\n" not in str(error.value) and split.test[3] not in str(error.value)
-    splits.gate(found, allowed=True)
+    leakage.gate(found, allowed=True)
 
 
 def test_honest_split_passes_the_gate():
     items = [*bank(), question(99, "x 1", "x")]
-    named = splits.groups(items)
+    named = duplicates.groups(items)
     split = splits.split_question(items, named, 1, 5, 10)
     epochs = [list(alpaca.epoch(items, k, seed=1)) for k in range(1, 7)]
     parts = {
@@ -211,9 +214,9 @@ def test_honest_split_passes_the_gate():
     assert parts["valid"] == [record for record in epochs[5] if record["id"] in split.valid]
     assert parts["test"] == [record for record in epochs[5] if record["id"] in split.test]
     for part in ("valid", "test"):
-        found = splits.leakage(iter(parts["train"]), {part: iter(parts[part])}, named)[part]
+        found = leakage.leakage(iter(parts["train"]), {part: iter(parts[part])}, named)[part]
         assert not found["leaked"] and found["leaked_share"] == 0.0 and found["ids"] == []
-        splits.gate(found, part=part)
+        leakage.gate(found, part=part)
 
 
 def map_to_iterators(epochs):
@@ -222,24 +225,24 @@ def map_to_iterators(epochs):
 
 def test_leakage_sees_duplicates_and_verbatim_prompts():
     items = [question(0, "Same?"), question(1, "same"), question(2, "Other"), question(3, "Fourth")]
-    named = splits.groups(items)
+    named = duplicates.groups(items)
     first = [alpaca.shuffled_record(item, "ABCD") for item in items]
     turned = [alpaca.shuffled_record(item, "DCBA") for item in items]
-    found = splits.leakage(first[:1], {"test": [turned[1], turned[2]]}, named)["test"]
+    found = leakage.leakage(first[:1], {"test": [turned[1], turned[2]]}, named)["test"]
     assert found["ids"] == ["b/s/test/1"] and found["leaked_share"] == 0.5 and found["verbatim_ids"] == []
     # A prompt that is there word for word leaks even if the groups know nothing of it.
     alone = {item["id"]: item["id"] for item in items}
     twin = {**first[2], "id": "b/s/test/3"}
-    found = splits.leakage([first[2]], {"test": [twin, first[3]]}, alone)["test"]
+    found = leakage.leakage([first[2]], {"test": [twin, first[3]]}, alone)["test"]
     assert found["leaked"] and found["ids"] == [] and found["verbatim_ids"] == ["b/s/test/3"]
     with pytest.raises(UserError, match=r"valid: 0 of 1 questions and 1 of 2 prompts .*first: b/s/test/3"):
-        splits.gate(found, part="valid")
-    assert splits.leakage([], {"test": []}, {})["test"]["leaked_share"] == 0.0
+        leakage.gate(found, part="valid")
+    assert leakage.leakage([], {"test": []}, {})["test"]["leaked_share"] == 0.0
 
 
 def test_assemble_with_one_copy_and_with_a_missing_record():
     items = bank(5)
-    split = splits.split_question(items, splits.groups(items), 1, 1, 1)
+    split = splits.split_question(items, duplicates.groups(items), 1, 1, 1)
     only = [alpaca.shuffled_record(item, "ABCD") for item in items]
     parts = {part: list(records) for part, records in splits.assemble(split, [only]).items()}
     assert [len(parts[part]) for part in splits.PARTS] == [6, 2, 2]

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcqlora import squad
+from mcqlora.data import squad
 from mcqlora.errors import UserError
+from mcqlora.evaluate import squad_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared/data/squad/dev-v1.1.json"
@@ -118,8 +119,8 @@ def test_prompt_is_the_one_of_mindformers_and_keeps_braces():
     ],
 )
 def test_the_two_scorers_disagree_as_tabled(prediction, gold, official, mindformers):
-    assert tuple(round(value, 2) for value in squad.official(prediction, [gold])) == official
-    assert tuple(round(value, 2) for value in squad.mindformers(prediction, gold)) == mindformers
+    assert tuple(round(value, 2) for value in squad_metrics.official(prediction, [gold])) == official
+    assert tuple(round(value, 2) for value in squad_metrics.mindformers(prediction, gold)) == mindformers
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_the_two_scorers_disagree_as_tabled(prediction, gold, official, mindform
     ],
 )
 def test_official_takes_the_best_gold(prediction, golds, expected):
-    assert squad.official(prediction, golds) == pytest.approx(expected)
+    assert squad_metrics.official(prediction, golds) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -151,24 +152,24 @@ def test_official_takes_the_best_gold(prediction, golds, expected):
     ],
 )
 def test_mindformers_edges(prediction, gold, expected):
-    assert squad.mindformers(prediction, gold) == pytest.approx(expected)
+    assert squad_metrics.mindformers(prediction, gold) == pytest.approx(expected)
 
 
 @given(TEXT, st.lists(TEXT, min_size=1, max_size=3))
 def test_official_is_bounded_and_full_on_a_gold(prediction, golds):
-    em, f1 = squad.official(prediction, golds)
+    em, f1 = squad_metrics.official(prediction, golds)
     assert em in (0.0, 1.0) and 0.0 <= f1 <= 1.0
-    assert squad.official(golds[0], golds)[0] == 1.0
+    assert squad_metrics.official(golds[0], golds)[0] == 1.0
 
 
 def test_aggregate_is_in_percent_and_reproduces_the_published_em():
-    scores = squad.aggregate([(1.0, 1.0)] * 649 + [(0.0, 0.5)] * 1418)
+    scores = squad_metrics.aggregate([(1.0, 1.0)] * 649 + [(0.0, 0.5)] * 1418)
     assert scores == {"em": 31.398161586840832, "f1": 100 * (649 + 709) / 2067, "n": 2067}
-    assert squad.aggregate([]) == {"em": None, "f1": None, "n": 0}
+    assert squad_metrics.aggregate([]) == {"em": None, "f1": None, "n": 0}
 
 
 def test_scoring_prints_nothing_and_leaves_no_cache(tmp_path):
-    code = "from mcqlora import squad; print(squad.mindformers('the sea', 'sea'))"
+    code = "from mcqlora.evaluate import squad_metrics; print(squad_metrics.mindformers('the sea', 'sea'))"
     env = os.environ | {"PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("(0.0, 0.5)\n", "")
@@ -193,7 +194,7 @@ def test_equals_the_class_of_mindformers(tmp_path, monkeypatch):
         metric.clear()
         metric.update([prediction], [gold])
         theirs = metric.eval()
-        em, f1 = squad.mindformers(prediction, gold)
+        em, f1 = squad_metrics.mindformers(prediction, gold)
         assert (100.0 * em, 100.0 * f1) == (theirs["Em"], theirs["F1"])
 
     compare()

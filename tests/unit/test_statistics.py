@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from mcqlora import statistics
+from mcqlora.report import intervals
 
 COUNTS = st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -22,39 +22,39 @@ def generator():
 def test_wilson_equals_scipy(counts, confidence):
     correct, n = counts
     ends = scipy.stats.binomtest(correct, n).proportion_ci(confidence, method="wilson")
-    assert statistics.wilson(correct, n, confidence) == pytest.approx((ends.low, ends.high), abs=1e-12)
+    assert intervals.wilson(correct, n, confidence) == pytest.approx((ends.low, ends.high), abs=1e-12)
 
 
 @pytest.mark.parametrize(("n", "points"), [(20, 20.0), (2480, 2.0), (25_624, 0.6)])
 def test_wilson_half_width_by_n(n, points):
-    low, high = statistics.wilson(0.55 * n, n)
+    low, high = intervals.wilson(0.55 * n, n)
     assert 100 * (high - low) / 2 == pytest.approx(points, abs=0.05)
 
 
 def test_wilson_never_claims_certainty():
-    assert statistics.wilson(0, 0) == (0.0, 1.0)
-    low, high = statistics.wilson(20, 20)
+    assert intervals.wilson(0, 0) == (0.0, 1.0)
+    low, high = intervals.wilson(20, 20)
     assert high == 1.0 and low == pytest.approx(20 / (20 + 1.959964**2))
 
 
 def test_interval_is_wilson_for_independent_answers():
     values = [1] * 30 + [0] * 12
-    assert statistics.interval(values) == statistics.interval(values, range(42)) == statistics.wilson(30, 42)
-    assert statistics.interval([]) == (0.0, 1.0)
+    assert intervals.interval(values) == intervals.interval(values, range(42)) == intervals.wilson(30, 42)
+    assert intervals.interval([]) == (0.0, 1.0)
 
 
 def test_interval_counts_copies_of_a_question_once():
     answers = [1] * 30 + [0] * 12
     copies = np.repeat(answers, 5)
-    assert statistics.interval(copies, np.repeat(range(42), 5).tolist()) == pytest.approx(
-        statistics.wilson(30, 42)
+    assert intervals.interval(copies, np.repeat(range(42), 5).tolist()) == pytest.approx(
+        intervals.wilson(30, 42)
     )
-    assert statistics.interval([1] * 50, [0] * 25 + [1] * 25) == statistics.wilson(2, 2)
+    assert intervals.interval([1] * 50, [0] * 25 + [1] * 25) == intervals.wilson(2, 2)
 
 
 def test_interval_is_never_narrower_for_clusters():
     values = [1, 0] * 50  # every cluster holds a right and a wrong one: the clustered error is 0
-    assert statistics.interval(values, np.repeat(range(50), 2).tolist()) == statistics.wilson(50, 100)
+    assert intervals.interval(values, np.repeat(range(50), 2).tolist()) == intervals.wilson(50, 100)
 
 
 def test_clustered_standard_error_equals_the_cluster_robust_one_of_statsmodels():
@@ -63,16 +63,16 @@ def test_clustered_standard_error_equals_the_cluster_robust_one_of_statsmodels()
     values = random.normal(size=30)[clusters] + random.normal(size=200)
     model = statsmodels.api.OLS(values, np.ones(200))
     fit = model.fit(cov_type="cluster", cov_kwds={"groups": clusters, "use_correction": False})
-    assert statistics.clustered_standard_error(values, clusters.tolist()) == pytest.approx(fit.bse[0])
+    assert intervals.clustered_standard_error(values, clusters.tolist()) == pytest.approx(fit.bse[0])
 
 
 def test_clustered_standard_error_alone_and_together():
     values = [0.0, 1.0, 1.0, 1.0]
-    assert statistics.clustered_standard_error(values, "abcd") == pytest.approx(np.std(values) / 2)
-    assert statistics.clustered_standard_error(values, "aabb") == pytest.approx(math.sqrt(0.5) / 4)
+    assert intervals.clustered_standard_error(values, "abcd") == pytest.approx(np.std(values) / 2)
+    assert intervals.clustered_standard_error(values, "aabb") == pytest.approx(math.sqrt(0.5) / 4)
     for bad in ([], [1.0]):
         with pytest.raises(ValueError, match="clusters"):
-            statistics.clustered_standard_error(bad, "ab" if bad else "")
+            intervals.clustered_standard_error(bad, "ab" if bad else "")
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
@@ -81,18 +81,18 @@ def test_mcnemar_is_the_binomial_test_of_the_pairs_that_differ(only_base, only_t
     tuned = [0] * only_base + [1] * only_tuned + [1, 0]
     differ = only_base + only_tuned
     expected = scipy.stats.binomtest(only_base, differ).pvalue if differ else 1.0
-    assert statistics.mcnemar_exact(base, tuned) == pytest.approx(expected)
+    assert intervals.mcnemar_exact(base, tuned) == pytest.approx(expected)
 
 
 def test_mcnemar_needs_pairs():
     with pytest.raises(ValueError, match="pairs"):
-        statistics.mcnemar_exact([1, 0], [1])
+        intervals.mcnemar_exact([1, 0], [1])
 
 
 def test_bootstrap_equals_scipys_percentile_bootstrap():
     diff = generator().choice([-1.0, 0.0, 1.0], p=[0.1, 0.5, 0.4], size=300)
     ends = scipy.stats.bootstrap((diff,), np.mean, method="percentile", random_state=1).confidence_interval
-    assert statistics.paired_bootstrap(diff, seed=1) == pytest.approx((ends.low, ends.high), abs=0.01)
+    assert intervals.paired_bootstrap(diff, seed=1) == pytest.approx((ends.low, ends.high), abs=0.01)
 
 
 def test_bootstrap_resamples_clusters_of_unequal_size():
@@ -108,29 +108,29 @@ def test_bootstrap_resamples_clusters_of_unequal_size():
         method="percentile",
         random_state=1,
     ).confidence_interval
-    ours = statistics.paired_bootstrap(diff, 1, clusters.tolist())
+    ours = intervals.paired_bootstrap(diff, 1, clusters.tolist())
     assert ours == pytest.approx((ends.low, ends.high), abs=0.02)
-    alone = statistics.paired_bootstrap(diff, 1)
+    alone = intervals.paired_bootstrap(diff, 1)
     assert ours[1] - ours[0] > 1.3 * (alone[1] - alone[0])
 
 
 def test_bootstrap_depends_on_the_seed_and_not_on_the_order():
     diff = generator().choice([-1.0, 0.0, 1.0], size=101)
-    assert statistics.paired_bootstrap(diff, 3) == statistics.paired_bootstrap(diff[::-1], 3)
-    first, second = (statistics.paired_bootstrap(generator().normal(size=50), seed) for seed in (3, 4))
+    assert intervals.paired_bootstrap(diff, 3) == intervals.paired_bootstrap(diff[::-1], 3)
+    first, second = (intervals.paired_bootstrap(generator().normal(size=50), seed) for seed in (3, 4))
     assert first != second
-    rare = statistics.wilson(0, 9)[1]
-    assert statistics.paired_bootstrap([0.0] * 9, 3) == (-rare, rare)
-    assert statistics.paired_bootstrap([1.0] * 9, 3) == (1 - rare, 1.0)
+    rare = intervals.wilson(0, 9)[1]
+    assert intervals.paired_bootstrap([0.0] * 9, 3) == (-rare, rare)
+    assert intervals.paired_bootstrap([1.0] * 9, 3) == (1 - rare, 1.0)
     with pytest.raises(ValueError, match="no differences"):
-        statistics.paired_bootstrap([], 3)
+        intervals.paired_bootstrap([], 3)
 
 
 def test_holm_steps_down_in_the_given_order():
     # Smallest times 3, next times 2, largest times 1, never falling.
-    assert statistics.holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
-    assert statistics.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
-    assert statistics.holm([]) == []
+    assert intervals.holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert intervals.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert intervals.holm([]) == []
 
 
 def test_bootstrap_of_several_sums_equals_scipys():
@@ -143,17 +143,17 @@ def test_bootstrap_of_several_sums_equals_scipys():
         method="percentile",
         rng=np.random.default_rng(1),
     ).confidence_interval
-    table = statistics.cluster_sums([base, tuned])
-    both = statistics.bootstrap(table, lambda sums: np.stack([sums[..., 1] / sums[..., 0], sums[..., 0]]), 2)
-    assert both.shape == (2, statistics.RESAMPLES)
-    assert statistics.percentiles(both[0]) == pytest.approx((ends.low, ends.high), abs=0.01)
+    table = intervals.cluster_sums([base, tuned])
+    both = intervals.bootstrap(table, lambda sums: np.stack([sums[..., 1] / sums[..., 0], sums[..., 0]]), 2)
+    assert both.shape == (2, intervals.RESAMPLES)
+    assert intervals.percentiles(both[0]) == pytest.approx((ends.low, ends.high), abs=0.01)
     assert both[1].std() == pytest.approx(base.std() * math.sqrt(200), rel=0.05)
 
 
 def test_bootstrap_of_one_unit_is_its_own_value():
-    assert statistics.bootstrap([[3.0, 2.0]], lambda sums: sums[..., 0] / sums[..., 1], 0).tolist() == [1.5]
+    assert intervals.bootstrap([[3.0, 2.0]], lambda sums: sums[..., 0] / sums[..., 1], 0).tolist() == [1.5]
     with pytest.raises(ValueError, match="nothing to resample"):
-        statistics.bootstrap(np.empty((0, 2)), lambda sums: sums[..., 0], 0)
+        intervals.bootstrap(np.empty((0, 2)), lambda sums: sums[..., 0], 0)
 
 
 @pytest.mark.parametrize(
@@ -162,14 +162,14 @@ def test_bootstrap_of_one_unit_is_its_own_value():
 )
 def test_the_verdict_on_what_was_kept(lost, n, verdict):
     base, tuned = np.ones(n), np.r_[np.zeros(lost), np.ones(n - lost)]
-    result = statistics.kept_share(base, tuned, seed=1)
+    result = intervals.kept_share(base, tuned, seed=1)
     assert (result["verdict"], result["value"]) == (verdict, (n - lost) / n)
     assert result["low"] <= result["lower"] <= result["value"] <= result["high"]
     assert (result["confidence"] >= 0.95) == (verdict == "kept")
 
 
 def test_nothing_lost_of_few_is_no_certainty():
-    result = statistics.kept_share(np.ones(40), np.ones(40), seed=1)
+    result = intervals.kept_share(np.ones(40), np.ones(40), seed=1)
     assert result["confidence"] == pytest.approx(1 - 0.9**40)
     # The exact one-sided bound of 0 lost in 40, and the two-sided one.
     assert result["lower"] == pytest.approx(
@@ -182,7 +182,7 @@ def test_nothing_lost_of_few_is_no_certainty():
 def test_the_confidence_is_that_of_the_binomial_when_the_base_is_always_right():
     # Resampling 200 items, 10 of them lost, draws a binomial count; the share is kept up to 20.
     tuned = np.r_[np.zeros(10), np.ones(190)]
-    result = statistics.kept_share(np.ones(200), tuned, seed=1)
+    result = intervals.kept_share(np.ones(200), tuned, seed=1)
     assert result["confidence"] == pytest.approx(scipy.stats.binom.cdf(20, 200, 0.05), abs=0.002)
     lower = 1 - scipy.stats.binom.ppf(0.95, 200, 0.05) / 200
     assert result["lower"] == pytest.approx(lower, abs=0.005)
@@ -190,28 +190,28 @@ def test_the_confidence_is_that_of_the_binomial_when_the_base_is_always_right():
 
 def test_paragraphs_not_questions_are_resampled_for_what_was_kept():
     tuned = np.repeat([0.0] * 7 + [1.0] * 93, 10)
-    alone = statistics.kept_share(np.ones(1000), tuned, 1)
-    together = statistics.kept_share(np.ones(1000), tuned, 1, np.repeat(range(100), 10).tolist())
+    alone = intervals.kept_share(np.ones(1000), tuned, 1)
+    together = intervals.kept_share(np.ones(1000), tuned, 1, np.repeat(range(100), 10).tolist())
     assert (alone["clusters"], together["clusters"]) == (1000, 100)
     assert together["high"] - together["low"] > 2 * (alone["high"] - alone["low"])
     assert (alone["verdict"], together["verdict"]) == ("kept", "undecided")
 
 
 def test_what_a_base_without_score_kept_cannot_be_told():
-    result = statistics.kept_share([0.0, 0.0], [1.0, 0.0], 1)
+    result = intervals.kept_share([0.0, 0.0], [1.0, 0.0], 1)
     assert (result["verdict"], result["value"], result["confidence"]) == ("untestable", None, None)
-    rare = statistics.kept_share([1.0] + [0.0] * 40, [0.0] * 41, 1)
+    rare = intervals.kept_share([1.0] + [0.0] * 40, [0.0] * 41, 1)
     assert rare["high"] is None and rare["verdict"] == "undecided"
     for pair in (([], []), ([1.0], [1.0, 0.0])):
         with pytest.raises(ValueError, match="pairs"):
-            statistics.kept_share(*pair, 1)
+            intervals.kept_share(*pair, 1)
 
 
 @given(COUNTS, COUNTS)
 def test_the_difference_of_two_independent_rates_is_newcombes(first, second):
-    rates = [(k / n, *statistics.wilson(k, n)) for k, n in (first, second)]
+    rates = [(k / n, *intervals.wilson(k, n)) for k, n in (first, second)]
     expected = confint_proportions_2indep(*first, *second, method="newcomb")
-    value, low, high = statistics.independent_difference(*rates)
+    value, low, high = intervals.independent_difference(*rates)
     assert (low, high) == pytest.approx(expected, abs=1e-9)
     assert low <= value <= high and value == rates[0][0] - rates[1][0]
 
@@ -221,7 +221,7 @@ def test_the_macro_average_has_the_stratified_standard_error_of_statsmodels():
     strata = np.repeat(range(5), [20, 30, 40, 50, 400])
     values = (random.random(len(strata)) < np.array([0.2, 0.4, 0.5, 0.6, 0.9])[strata]).astype(float)
     groups = [statsmodels.api.stats.DescrStatsW(values[strata == i]) for i in range(5)]
-    mean, low, high = statistics.macro(values, strata.tolist())
+    mean, low, high = intervals.macro(values, strata.tolist())
     assert mean == pytest.approx(np.mean([group.mean for group in groups]))
     error = math.sqrt(sum(group.std_mean**2 for group in groups)) / 5
     assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.02)
@@ -229,17 +229,17 @@ def test_the_macro_average_has_the_stratified_standard_error_of_statsmodels():
 
 def test_the_macro_average_of_one_category_or_of_single_items():
     values = [1.0] * 30 + [0.0] * 12
-    assert statistics.macro(values, ["x"] * 42)[0] == pytest.approx(30 / 42)
-    assert statistics.macro(values, range(42))[1:] == pytest.approx(statistics.wilson(30, 42))
-    assert statistics.macro([1.0] * 9, "aaabbbccc") == (1.0, *statistics.wilson(9, 9))
+    assert intervals.macro(values, ["x"] * 42)[0] == pytest.approx(30 / 42)
+    assert intervals.macro(values, range(42))[1:] == pytest.approx(intervals.wilson(30, 42))
+    assert intervals.macro([1.0] * 9, "aaabbbccc") == (1.0, *intervals.wilson(9, 9))
     with pytest.raises(ValueError, match="strata"):
-        statistics.macro([1.0], "ab")
+        intervals.macro([1.0], "ab")
 
 
 def test_minimum_detectable_difference_has_the_power_it_names():
     n, p, alpha = 2480, 0.5, 0.05
     error = math.sqrt(2 * p * (1 - p) / n)
-    delta = statistics.minimum_detectable_difference(error, power=0.8, alpha=alpha)
+    delta = intervals.minimum_detectable_difference(error, power=0.8, alpha=alpha)
     expected = statsmodels.stats.power.NormalIndPower().solve_power(
         effect_size=delta / math.sqrt(p * (1 - p)), nobs1=n, alpha=alpha, power=None
     )
@@ -247,6 +247,6 @@ def test_minimum_detectable_difference_has_the_power_it_names():
 
 
 def test_cluster_sums_keep_the_order_of_first_appearance():
-    table = statistics.cluster_sums([[1, 2, 3], [1, 1, 1]], ["b", "a", "b"])
+    table = intervals.cluster_sums([[1, 2, 3], [1, 1, 1]], ["b", "a", "b"])
     assert table.tolist() == [[4, 2], [2, 1]]
-    assert statistics.cluster_sums([[1, 2]]).tolist() == [[1], [2]]
+    assert intervals.cluster_sums([[1, 2]]).tolist() == [[1], [2]]

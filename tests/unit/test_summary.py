@@ -5,17 +5,15 @@ import orjson
 import pytest
 from evaluations import full_inputs, inputs, items, mcq, squad_scores
 
-from mcqlora import robustness, statistics, summary
 from mcqlora.errors import UserError
-from mcqlora.history import RULES
+from mcqlora.evaluate.selection import RULES
+from mcqlora.report import intervals, robustness, summary
 
 
 def test_summary_holds_every_number():
     found = summary.build(**inputs())
-    low, high = statistics.wilson(36, 40)
-    macro = dict(
-        zip(("value", "low", "high"), statistics.macro([1] * 36 + [0] * 4, [0, 1] * 20), strict=True)
-    )
+    low, high = intervals.wilson(36, 40)
+    macro = dict(zip(("value", "low", "high"), intervals.macro([1] * 36 + [0] * 4, [0, 1] * 20), strict=True))
     assert found["mcq"]["tuned"] == {
         "n": 40,
         "questions": 40,
@@ -48,7 +46,7 @@ def test_summary_holds_every_number():
     assert found["training"]["valid_loss"] == [[50, 1.5], [100, 1.25]]
     assert found["squad"]["base"]["official"]["em"] == 50.0
     assert found["squad"]["base"]["mindformers"]["n"] == 10
-    rare = 100 * statistics.wilson(0, 30)[1]
+    rare = 100 * intervals.wilson(0, 30)[1]
     assert found["squad"]["difference"]["official"]["f1"] == {"value": 0.0, "low": -rare, "high": rare}
     assert found["contest_score"] == pytest.approx(0.3 * (1 - 0.0229) + 0.7 * 0.9)
     assert found["contest"]["n"] == 40
@@ -171,7 +169,7 @@ def test_categories_are_those_of_the_ids():
         ("demo/metal", 20, 6, 18),
         ("demo/river", 20, 6, 18),
     ]
-    assert rows[0]["tuned"][1:] == statistics.wilson(18, 20)
+    assert rows[0]["tuned"][1:] == intervals.wilson(18, 20)
     assert rows[0]["mcnemar_p"] == pytest.approx(2 * 0.5**12)
     assert rows[0]["mcnemar_p_holm"] == pytest.approx(2 * rows[0]["mcnemar_p"])
     table = summary.accuracy_by_model(inputs()["mcq"], "answer")
@@ -196,7 +194,7 @@ def test_every_pair_of_models_is_compared_and_adjusted_together():
     assert [pair["difference"]["value"] for pair in found["pairs"]] == pytest.approx([0.2, 0.6, 0.4])
     raw = [pair["mcnemar_p"] for pair in found["pairs"]]
     assert raw == pytest.approx([2 * 0.5**8, 2 * 0.5**24, 2 * 0.5**16])
-    assert [pair["mcnemar_p_holm"] for pair in found["pairs"]] == statistics.holm(raw)
+    assert [pair["mcnemar_p_holm"] for pair in found["pairs"]] == intervals.holm(raw)
 
 
 def test_the_leak_is_told_for_tuned_and_for_every_model():
@@ -205,9 +203,9 @@ def test_the_leak_is_told_for_tuned_and_for_every_model():
     assert (leak["honest"]["n"], leak["honest"]["value"]) == (40, 0.9)
     assert (leak["recipe"]["n"], leak["recipe"]["value"]) == (40, 1.0)
     assert leak["gap"]["value"] == pytest.approx(0.1) and leak["gap"]["n"] == 80
-    assert (leak["honest"]["low"], leak["honest"]["high"]) == statistics.wilson(36, 40)
-    ends = statistics.independent_difference(
-        (1.0, *statistics.wilson(40, 40)), (0.9, *statistics.wilson(36, 40))
+    assert (leak["honest"]["low"], leak["honest"]["high"]) == intervals.wilson(36, 40)
+    ends = intervals.independent_difference(
+        (1.0, *intervals.wilson(40, 40)), (0.9, *intervals.wilson(36, 40))
     )
     assert (leak["gap"]["low"], leak["gap"]["high"]) == ends[1:]
     assert list(leak["models"]) == ["base", "checkpoint_1", "checkpoint_2"]
@@ -272,7 +270,7 @@ def test_what_was_retained_by_each_scorer_and_score():
         [item["official"]["em"] for item in values["squad"][model]["items"]]
         for model in ("base", "checkpoint_2")
     ]
-    assert part == statistics.kept_share(*both, 0)
+    assert part == intervals.kept_share(*both, 0)
     assert found["retained"]["mindformers"]["f1"]["n"] == 30
     kept = summary.build(**full_inputs(tuned="checkpoint_1"))["squad"]["retained"]
     assert kept["official"]["f1"]["verdict"] == "kept"
@@ -315,12 +313,12 @@ def test_the_average_of_the_source_is_kept():
 
 def test_the_detectable_difference_is_that_of_the_pairs():
     found = summary.build(**full_inputs())["mcq"]["minimum_detectable_difference"]
-    error = statistics.clustered_standard_error([0] * 12 + [1] * 24 + [0] * 4, range(40))
-    assert found["value"] == statistics.minimum_detectable_difference(error)
+    error = intervals.clustered_standard_error([0] * 12 + [1] * 24 + [0] * 4, range(40))
+    assert found["value"] == intervals.minimum_detectable_difference(error)
     same = inputs()
     same["mcq"]["checkpoint_2"] = same["mcq"]["base"]
     found = summary.build(**same)["mcq"]["minimum_detectable_difference"]
-    assert found["value"] == statistics.minimum_detectable_difference(1 / 40)
+    assert found["value"] == intervals.minimum_detectable_difference(1 / 40)
 
 
 def test_several_benchmarks_are_also_told_apart():

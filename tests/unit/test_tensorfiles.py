@@ -10,8 +10,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from mcqlora import adapters, io, tensorfiles
+from mcqlora import files, hashing
 from mcqlora.errors import UserError
+from mcqlora.model import tensorfiles, weights
 
 
 class Stored:
@@ -77,14 +78,14 @@ def bfloat16(values):
 
 def test_mapped_numbers_are_those_that_are_read(tmp_path):
     values = {"a": np.arange(12, dtype=np.float16).reshape(3, 4), "b": np.ones(5, np.float32)}
-    adapters.save(values, tmp_path / "some.safetensors")
-    before = io.sha256(tmp_path / "some.safetensors")
+    weights.save(values, tmp_path / "some.safetensors")
+    before = hashing.sha256(tmp_path / "some.safetensors")
     for name, tensor in tensorfiles.index_safetensors(tmp_path / "some.safetensors").items():
         found = tensorfiles.mapped(tensor)
         np.testing.assert_array_equal(found, values[name])
         assert found.dtype == values[name].dtype
         found[:] = 0  # touches no file
-    assert io.sha256(tmp_path / "some.safetensors") == before
+    assert hashing.sha256(tmp_path / "some.safetensors") == before
 
 
 def test_torch_tensors_are_found_and_read(save):
@@ -196,7 +197,7 @@ def test_streamed_files_have_the_library_s_bytes(tmp_path):
 
 def test_safetensors_are_found_and_read(tmp_path):
     made = tensors() | {"half": np.float16([[1, 2]])}
-    adapters.save(made, tmp_path / "model.safetensors")
+    weights.save(made, tmp_path / "model.safetensors")
     found = tensorfiles.locate(tmp_path)
     assert found.keys() == made.keys()
     for name, value in made.items():
@@ -216,8 +217,8 @@ def sharded(folder):
     made = tensors()
     where = {name: f"model-{1 + i % 2}.safetensors" for i, name in enumerate(made)}
     for shard in set(where.values()):
-        adapters.save({name: made[name] for name in made if where[name] == shard}, folder / shard)
-    io.write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": where})
+        weights.save({name: made[name] for name in made if where[name] == shard}, folder / shard)
+    files.write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": where})
     return made
 
 
@@ -238,20 +239,20 @@ def test_a_missing_shard_is_named(tmp_path):
 
 def test_a_tensor_that_is_not_in_its_shard_is_named(tmp_path):
     made = sharded(tmp_path)
-    adapters.save({"layer.1": made["layer.1"]}, tmp_path / "model-2.safetensors")
+    weights.save({"layer.1": made["layer.1"]}, tmp_path / "model-2.safetensors")
     with pytest.raises(UserError, match=r"model-2\.safetensors: no tensor layer\.\d+"):
         tensorfiles.locate(tmp_path)
 
 
 @pytest.mark.parametrize("shard", ["../elsewhere.safetensors", "/etc/passwd", 3])
 def test_an_index_names_files_beside_it_only(tmp_path, shard):
-    io.write_json(tmp_path / "model.safetensors.index.json", {"weight_map": {"w": shard}})
+    files.write_json(tmp_path / "model.safetensors.index.json", {"weight_map": {"w": shard}})
     with pytest.raises(UserError, match="no name of a file beside it"):
         tensorfiles.locate(tmp_path)
 
 
 def test_an_index_without_a_map(tmp_path):
-    io.write_json(tmp_path / "model.safetensors.index.json", [])
+    files.write_json(tmp_path / "model.safetensors.index.json", [])
     with pytest.raises(UserError, match="no weight_map"):
         tensorfiles.locate(tmp_path)
 
@@ -263,7 +264,7 @@ def test_a_folder_without_weights(tmp_path):
 
 def test_safetensors_cut_off(tmp_path):
     path = tmp_path / "model.safetensors"
-    adapters.save(tensors(), path)
+    weights.save(tensors(), path)
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(UserError, match=r"model\.safetensors: not a whole safetensors file"):
         tensorfiles.locate(tmp_path)

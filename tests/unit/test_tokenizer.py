@@ -4,8 +4,8 @@ import pytest
 import sentencepiece
 from texts import TEXTS
 
-from mcqlora import tokenizer
 from mcqlora.errors import UserError
+from mcqlora.tokens import tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 import yaml
 
-from mcqlora import checkpoints, history, io, training
+from mcqlora import files
 from mcqlora.errors import UserError
-from mcqlora.schedule import plan_steps
+from mcqlora.launch import msrun
+from mcqlora.model import architecture
+from mcqlora.train import checkpoints, finetune, history, mindformers_yaml, workplace
+from mcqlora.train.schedule import plan_steps
 
 TESTS = Path(__file__).parents[1]
 GOLDEN = TESTS / "golden"
@@ -56,7 +59,7 @@ SMALL = plan_steps(100, 2, 4, 1, 0.03, 4, 5, 5)
 
 def cpu(**changes):
     settings = {
-        "model": training.model_config(TINY, 64, 4, "CPU", 2, 2, LORA),
+        "model": architecture.model_config(TINY, 64, 4, "CPU", 2, 2, LORA),
         "schedule": SMALL,
         "optimization": OPTIMIZATION,
         "batch_size": 4,
@@ -71,7 +74,7 @@ def cpu(**changes):
 
 def ascend():
     return {
-        "model": training.model_config(INTERNLM_7B, 1024, 4, "Ascend", 2, 2, LORA),
+        "model": architecture.model_config(INTERNLM_7B, 1024, 4, "Ascend", 2, 2, LORA),
         "schedule": RECIPE,
         "optimization": OPTIMIZATION,
         "batch_size": 4,
@@ -84,7 +87,7 @@ def ascend():
 
 
 def render(settings, workers):
-    return training.render(name="lora", workers=workers, output="./output", **settings)
+    return mindformers_yaml.render(name="lora", workers=workers, output="./output", **settings)
 
 
 @pytest.mark.parametrize(
@@ -94,23 +97,23 @@ def test_the_rendered_yaml(name, settings, workers):
     path = GOLDEN / f"{name}.yaml"
     text = yaml.safe_dump(render(settings, workers), sort_keys=False)
     if os.environ.get("REGENERATE"):
-        io.write_text(path, text)
+        files.write_text(path, text)
     assert text == path.read_text()
 
 
 def test_cpu_and_ascend_differ_in_the_devices_table_alone():
     made = {}
-    for device in training.DEVICES:
-        model = training.model_config(TINY, 64, 4, device, 2, 2, LORA)
+    for device in architecture.DEVICES:
+        model = architecture.model_config(TINY, 64, 4, device, 2, 2, LORA)
         made[device] = render(cpu(model=model, device=device), 2)
         assert made[device]["context"].pop("device_target") == device
-        for key, value in training.DEVICES[device]["model"].items():
+        for key, value in architecture.DEVICES[device]["model"].items():
             assert made[device]["model"]["model_config"].pop(key) == value
         for key in ("sink_size", "sink_mode"):
-            assert made[device]["runner_config"].pop(key) == training.DEVICES[device][key]
+            assert made[device]["runner_config"].pop(key) == architecture.DEVICES[device][key]
     assert made["CPU"] == made["Ascend"]
-    assert training.DEVICES["CPU"].keys() == training.DEVICES["Ascend"].keys()
-    assert training.DEVICES["CPU"]["model"].keys() == training.DEVICES["Ascend"]["model"].keys()
+    assert architecture.DEVICES["CPU"].keys() == architecture.DEVICES["Ascend"].keys()
+    assert architecture.DEVICES["CPU"]["model"].keys() == architecture.DEVICES["Ascend"]["model"].keys()
 
 
 def test_the_recipe_on_ascend():
@@ -144,7 +147,7 @@ def test_without_validation_nothing_is_evaluated():
 
 
 def test_full_training_has_no_adapter():
-    made = render(cpu(model=training.model_config(TINY, 64, 4, "CPU", 2, 2, None)), 1)
+    made = render(cpu(model=architecture.model_config(TINY, 64, 4, "CPU", 2, 2, None)), 1)
     assert "pet_config" not in made["model"]["model_config"]
     assert made["use_parallel"] is False
 
@@ -177,13 +180,13 @@ def test_rows_limit_the_training_alone():
     ],
 )
 def test_evaluation_batch(rows, workers, batch, expected):
-    assert training.evaluation_batch(rows, workers, batch) == expected
+    assert mindformers_yaml.evaluation_batch(rows, workers, batch) == expected
 
 
 def test_an_evaluation_batch_asked_for():
-    assert training.evaluation_batch(2_480, 4, 4, asked=62) == 62
+    assert mindformers_yaml.evaluation_batch(2_480, 4, 4, asked=62) == 62
     with pytest.raises(UserError, match=r"^train.evaluation_batch_size: 620 .* leave 4, .* divisor of 620$"):
-        training.evaluation_batch(2_480, 4, 4, asked=8)
+        mindformers_yaml.evaluation_batch(2_480, 4, 4, asked=8)
 
 
 def test_recomputation():
@@ -203,34 +206,34 @@ def test_write_history(tmp_path):
 
 
 def test_the_architecture_is_the_bases(tmp_path):
-    io.write_json(tmp_path / "config.json", TINY)
+    files.write_json(tmp_path / "config.json", TINY)
     asked = TINY | {"vocab_size": 0}
-    assert training.network_of(tmp_path, asked, 64) == TINY
+    assert architecture.network_of(tmp_path, asked, 64) == TINY
     with pytest.raises(UserError, match=r"^model.hidden_size is 64, but .* has 32; make them the same"):
-        training.network_of(tmp_path, asked | {"hidden_size": 64}, 64)
-    io.write_json(tmp_path / "config.json", TINY | {"max_positions": 64})
-    assert training.network_of(tmp_path, asked, 64)["max_positions"] == 64
+        architecture.network_of(tmp_path, asked | {"hidden_size": 64}, 64)
+    files.write_json(tmp_path / "config.json", TINY | {"max_positions": 64})
+    assert architecture.network_of(tmp_path, asked, 64)["max_positions"] == 64
     with pytest.raises(UserError, match=r"^encode.seq_length is 65, but .* has 64 positions; lower it"):
-        training.network_of(tmp_path, asked, 65)
+        architecture.network_of(tmp_path, asked, 65)
 
 
 def test_one_training_a_directory(tmp_path):
-    with training.exclusive(tmp_path / "run"):
+    with msrun.exclusive(tmp_path / "run"):
         with (
             pytest.raises(UserError, match="run: another training runs there; wait for it or stop it"),
-            training.exclusive(tmp_path / "run"),
+            msrun.exclusive(tmp_path / "run"),
         ):
             raise AssertionError("two at once")
-        with training.exclusive(tmp_path / "another"):
+        with msrun.exclusive(tmp_path / "another"):
             pass
-    with training.exclusive(tmp_path / "run"):
+    with msrun.exclusive(tmp_path / "run"):
         pass
 
 
 def test_the_lock_ends_with_its_process(tmp_path):
     code = (
-        "import os, sys\nfrom pathlib import Path\nfrom mcqlora import training\n"
-        "with training.exclusive(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()"
+        "import os, sys\nfrom pathlib import Path\nfrom mcqlora.launch import msrun\n"
+        "with msrun.exclusive(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)],
@@ -241,11 +244,11 @@ def test_the_lock_ends_with_its_process(tmp_path):
     )
     try:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UserError), training.exclusive(tmp_path):
+        with pytest.raises(UserError), msrun.exclusive(tmp_path):
             pass
         holder.kill()
         holder.wait()
-        with training.exclusive(tmp_path):
+        with msrun.exclusive(tmp_path):
             pass
     finally:
         holder.kill()
@@ -268,7 +271,7 @@ def launch(place, body, workers=2):
         "import os, sys\nprint('mcqlora: process', os.getpid(), flush=True)\n"
         "rank = os.environ.get('RANK_ID', '0')\n" + body
     )
-    training.launch(place / "worker.py", place / "config.yaml", workers, place / "logs", 60)
+    finetune.launch(place / "worker.py", place / "config.yaml", workers, place / "logs", 60)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -352,12 +355,14 @@ WORKER = (
     + """
 from pathlib import Path
 import numpy as np, yaml
-from mcqlora import checkpoints, io
+from mcqlora import files
+from mcqlora.train import checkpoints
 if os.environ.get("RANK_ID", "0") == "0":
     config = yaml.safe_load(open(sys.argv[1]))
     schedule = next(c for c in config["callbacks"] if c["type"] == "ScheduleCallback")
     for step in range(schedule["start"] + 1, schedule["checkpoints"][-1] + 1):
-        io.append_jsonl("output/history.jsonl", {"step": step, "train_loss": 1 / step, "learning_rate": 0.5})
+        row = {"step": step, "train_loss": 1 / step, "learning_rate": 0.5}
+        files.append_jsonl("output/history.jsonl", row)
         if step in schedule["checkpoints"]:
             checkpoints.write(Path("output/checkpoints"), step, {"scale_sense": np.float32(step)})
         if os.path.exists("die-at-" + str(step)):
@@ -375,7 +380,7 @@ def train(work, place):
 
 def test_a_workplace_renders_launches_and_collects(place):
     (place / "worker.py").write_text(WORKER)
-    with training.workplace(place / "runs" / "key", "lora") as work:
+    with workplace.workplace(place / "runs" / "key", "lora") as work:
         work.output.mkdir()
         (work.output / "leftover").write_text("of an attempt that failed before its first checkpoint")
         train(work, place)
@@ -396,7 +401,7 @@ def test_a_workplace_renders_launches_and_collects(place):
 def test_a_workplace_goes_on_after_the_last_complete_checkpoint(place):
     (place / "worker.py").write_text(WORKER)
     first, second, *_ = SMALL.checkpoints
-    with training.workplace(place / "runs" / "key", "lora") as work:
+    with workplace.workplace(place / "runs" / "key", "lora") as work:
         (work.directory / f"die-at-{second}").touch()
         with pytest.raises(UserError, match="killed"):
             train(work, place)
@@ -414,7 +419,7 @@ def test_a_workplace_goes_on_after_the_last_complete_checkpoint(place):
 
 def test_without_its_history_a_training_starts_again(place):
     (place / "worker.py").write_text(WORKER)
-    with training.workplace(place / "runs" / "key", "lora") as work:
+    with workplace.workplace(place / "runs" / "key", "lora") as work:
         train(work, place)
         (work.output / "history.jsonl").unlink()
         train(work, place)

@@ -4,34 +4,25 @@ from pathlib import Path
 
 import pytest
 
-from mcqlora import (
-    alpaca,
-    base,
-    benchmarks,
-    config,
-    demo,
-    evaluation,
-    export,
-    huggingface,
-    plan,
-    prediction,
-    splits,
-    training,
-    wiring,
-)
+from mcqlora import demo
+from mcqlora.config import checks, loading, params
+from mcqlora.data import alpaca, ledger, readers, splits
 from mcqlora.errors import UserError
+from mcqlora.evaluate import model, tasks
+from mcqlora.interop import export, huggingface, mindformers
+from mcqlora.train import finetune, plan, pretrain
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = config.read_yaml(ROOT / "workflow" / "schemas" / "config.schema.yaml")
+SCHEMA = loading.read_yaml(ROOT / "workflow" / "schemas" / "config.schema.yaml")
 
 
 def settings(**changes):
     """The checked default with changes: `train__workers=4` is train.workers."""
-    made = config.read_yaml(ROOT / "config.yaml")
+    made = loading.read_yaml(ROOT / "config.yaml")
     for key, value in changes.items():
         *section, last = key.split("__")
         (made[section[0]] if section else made)[last] = value
-    return config.check(made, SCHEMA)
+    return loading.check(made, SCHEMA)
 
 
 def given(**changes):
@@ -42,9 +33,9 @@ def given(**changes):
 
 def test_the_default_passes():
     for made in (settings(), given()):
-        wiring.check(made)
+        checks.check(made)
         for part in ("base", "train"):
-            wiring.check_npus(made, part, 2)
+            checks.check_npus(made, part, 2)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +79,7 @@ def test_the_default_passes():
 )
 def test_what_no_schema_can_say(changed, message):
     with pytest.raises(UserError, match=message) as error:
-        wiring.check(changed)
+        checks.check(changed)
     assert "\n" not in str(error.value)
 
 
@@ -96,23 +87,23 @@ def test_what_no_schema_can_say(changed, message):
 def test_workers_are_limited_by_the_profile_where_it_says_a_number(part):
     made = settings(**{f"{part}__workers": 4})
     for enough in (4, 8, None):
-        wiring.check_npus(made, part, enough)
+        checks.check_npus(made, part, enough)
     with pytest.raises(
         UserError, match=rf"^{part}.workers is 4, but the profile has 2 npu; .*npu=4"
     ) as error:
-        wiring.check_npus(made, part, 2)
+        checks.check_npus(made, part, 2)
     assert "\n" not in str(error.value)
 
 
 def test_the_profiles_npus_are_those_of_one_machine():
     made = settings(train__workers=8, train__nodes=2)
-    wiring.check_npus(made, "train", 4)
+    checks.check_npus(made, "train", 4)
     with pytest.raises(
         UserError, match=r"^train.workers is 8 on 2 nodes, but the profile has 2 npu; .*npu=4"
     ):
-        wiring.check_npus(made, "train", 2)
-    assert wiring.plan(made, 4)["machine"]["devices"] == 8
-    assert wiring.plan(made, None)["machine"]["devices"] is None
+        checks.check_npus(made, "train", 2)
+    assert params.plan(made, 4)["machine"]["devices"] == 8
+    assert params.plan(made, None)["machine"]["devices"] is None
 
 
 @pytest.mark.parametrize(
@@ -126,29 +117,29 @@ def test_the_profiles_npus_are_those_of_one_machine():
     ],
 )
 def test_what_slurm_is_asked_for(device, gres, npu, asked):
-    assert wiring.gres(settings(device=device, gres=gres), npu) == asked
+    assert params.gres(settings(device=device, gres=gres), npu) == asked
 
 
 def test_the_plans_devices_are_those_of_the_machine_or_of_the_profile():
-    assert wiring.plan(settings(), 2)["machine"]["devices"] == 2
-    assert wiring.plan(settings(plan__devices=8), 2)["machine"]["devices"] == 8
+    assert params.plan(settings(), 2)["machine"]["devices"] == 2
+    assert params.plan(settings(plan__devices=8), 2)["machine"]["devices"] == 8
 
 
 def test_reference_implies_its_defects():
     made = settings(recipe="reference")
-    wiring.check(made)
+    checks.check(made)
     assert made["split"] == "recipe"
-    assert wiring.reading(made) == {"on_bad_row": "fail", "first_row_lost": True, "pandas_na": True}
-    assert wiring.screening(made) == {"drop_identical_options": False, "drop_contradictory": False}
-    assert wiring.shuffling(made) == {"seed": 42} | wiring.REFERENCE["shuffle"]
-    assert (wiring.layout(made, "train"), wiring.edge(made, "train")) == ("padded", "reference")
-    assert wiring.evaluate(made)["reference_template"] is True
-    assert wiring.train(made)["reference_template"] is True
+    assert params.reading(made) == {"on_bad_row": "fail", "first_row_lost": True, "pandas_na": True}
+    assert params.screening(made) == {"drop_identical_options": False, "drop_contradictory": False}
+    assert params.shuffling(made) == {"seed": 42} | checks.REFERENCE["shuffle"]
+    assert (params.layout(made, "train"), params.edge(made, "train")) == ("padded", "reference")
+    assert params.evaluate(made)["reference_template"] is True
+    assert params.train(made)["reference_template"] is True
 
 
 SWITCHES = [
     (section, name)
-    for section, value in wiring.REFERENCE.items()
+    for section, value in checks.REFERENCE.items()
     for name in (value if isinstance(value, dict) else [None])
 ]
 
@@ -158,9 +149,9 @@ def test_a_named_switch_wins_over_the_recipe(section, name):
     honest = settings()[section]
     named = {section: {name: honest[name]} if name else honest}
     made = settings(recipe="reference")
-    wiring.check(made, {"recipe": "reference"} | named)
+    checks.check(made, {"recipe": "reference"} | named)
     expected = settings(recipe="reference")
-    wiring.check(expected)
+    checks.check(expected)
     if name:
         assert made[section] == expected[section] | {name: honest[name]} != expected[section]
     else:
@@ -170,87 +161,87 @@ def test_a_named_switch_wins_over_the_recipe(section, name):
 
 def test_an_empty_section_names_nothing():
     made = settings(recipe="reference")
-    wiring.check(made, {"read": None})
+    checks.check(made, {"read": None})
     assert made["read"]["first_row_lost"] is True
 
 
 def test_the_reference_overlay_names_every_switch():
-    overlay = config.read_yaml(ROOT / "config" / "reference-4npu.yaml")
-    for section, value in wiring.REFERENCE.items():
+    overlay = loading.read_yaml(ROOT / "config" / "reference-4npu.yaml")
+    for section, value in checks.REFERENCE.items():
         named = overlay[section]
         assert named == value if not isinstance(value, dict) else named | value == named
 
 
 def test_corrected_has_none_of_them():
     made = settings()
-    wiring.check(made)
+    checks.check(made)
     assert made["split"] == "question"
-    assert wiring.reading(made) == {"on_bad_row": "fail", "first_row_lost": False, "pandas_na": False}
-    assert wiring.screening(made) == {"drop_identical_options": True, "drop_contradictory": True}
-    assert wiring.shuffling(made) == {
+    assert params.reading(made) == {"on_bad_row": "fail", "first_row_lost": False, "pandas_na": False}
+    assert params.screening(made) == {"drop_identical_options": True, "drop_contradictory": True}
+    assert params.shuffling(made) == {
         "seed": 42,
         "pin_references": True,
         "balance_letters": True,
         "reparse_options": False,
     }
-    assert wiring.edge(made, "train") == wiring.edge(made, "valid") == "corrected"
-    assert wiring.evaluate(made)["reference_template"] is False
+    assert params.edge(made, "train") == params.edge(made, "valid") == "corrected"
+    assert params.evaluate(made)["reference_template"] is False
 
 
 def test_the_headline_is_one_of_the_protocols():
     with pytest.raises(
         UserError, match=r"^evaluate.protocol: letter, the headline, is not in .* add it there"
     ):
-        wiring.check(settings(evaluate__protocol="letter", evaluate__protocols=["answer"]), 2)
+        checks.check(settings(evaluate__protocol="letter", evaluate__protocols=["answer"]), 2)
 
 
 def test_a_split_that_leaks_needs_no_leak_items():
-    assert wiring.evaluate(settings())["choosing"]["leak_items"] > 0
-    assert wiring.evaluate(settings(split="recipe"))["choosing"]["leak_items"] == 0
+    assert params.evaluate(settings())["choosing"]["leak_items"] > 0
+    assert params.evaluate(settings(split="recipe"))["choosing"]["leak_items"] == 0
 
 
 def test_a_given_tokenizer_has_its_own_size():
-    assert wiring.tokenizer(settings(tokenizer__path="a", tokenizer__vocab_size=300)) == {
+    assert params.tokenizer(settings(tokenizer__path="a", tokenizer__vocab_size=300)) == {
         "path": "a",
         "vocab_size": None,
     }
-    assert wiring.tokenizer(settings(tokenizer__vocab_size=300)) == {"path": None, "vocab_size": 300}
+    assert params.tokenizer(settings(tokenizer__vocab_size=300)) == {"path": None, "vocab_size": 300}
 
 
 def test_the_evaluation_of_the_base_knows_nothing_of_lora():
-    assert wiring.evaluate(settings(train__lora_rank=3), False) == wiring.evaluate(settings(), False)
-    assert wiring.evaluate(settings(train__lora_rank=3)) != wiring.evaluate(settings())
+    assert params.evaluate(settings(train__lora_rank=3), False) == params.evaluate(settings(), False)
+    assert params.evaluate(settings(train__lora_rank=3)) != params.evaluate(settings())
 
 
 def test_the_headline_is_no_business_of_the_evaluation():
-    assert wiring.evaluate(settings()) == wiring.evaluate(settings(evaluate__protocol="letter"))
+    assert params.evaluate(settings()) == params.evaluate(settings(evaluate__protocol="letter"))
 
 
 def test_packed_rows_are_for_training_alone():
     made = settings(encode__layout="packed", encode__mask_full_rows=True)
-    wiring.check(made, 2)
-    assert (wiring.layout(made, "train"), wiring.layout(made, "valid")) == ("packed", "padded")
-    assert (wiring.edge(made, "train"), wiring.edge(made, "valid")) == ("corrected", "reference")
-    assert wiring.train(made)["layout"] == "packed"
+    checks.check(made, 2)
+    assert (params.layout(made, "train"), params.layout(made, "valid")) == ("packed", "padded")
+    assert (params.edge(made, "train"), params.edge(made, "valid")) == ("corrected", "reference")
+    assert params.train(made)["layout"] == "packed"
 
 
 def test_packed_rows_cannot_be_truncated():
     with pytest.raises(UserError, match=r"^encode.on_long: truncate .*set encode.on_long: drop"):
-        wiring.check(settings(encode__layout="packed", encode__on_long="truncate"), 2)
+        checks.check(settings(encode__layout="packed", encode__on_long="truncate"), 2)
 
 
 def test_rows_are_one_longer_in_training():
     made = settings(encode__seq_length=1024)
-    assert wiring.row_size(made, "train") == 1025
-    assert wiring.row_size(made, "valid") == 1024
+    assert params.row_size(made, "train") == 1025
+    assert params.row_size(made, "valid") == 1024
 
 
 def test_a_given_base_brings_its_tokenizer():
     made = given(base__path="llama", base__text="corpus", tokenizer__path=None)
-    wiring.check(made, 2)
+    checks.check(made, 2)
     assert made["tokenizer"]["path"] == "llama/tokenizer.model"
     named = given(base__path="llama", tokenizer__path="other.model")
-    wiring.check(named, 2)
+    checks.check(named, 2)
     assert named["tokenizer"]["path"] == "other.model"
 
 
@@ -263,37 +254,37 @@ def test_the_files_of_a_given_base(tmp_path):
         ("model.safetensors", "no model.saf"),
     ):
         with pytest.raises(UserError, match=missing):
-            wiring.base_files(made, "downloads")
+            params.base_files(made, "downloads")
         (folder / name).touch()
-    assert wiring.base_files(made, "downloads") == [
+    assert params.base_files(made, "downloads") == [
         str(folder / "config.json"),
         str(folder / "model.safetensors"),
     ]
-    assert wiring.peft_base(made, "downloads", "exported") == str(folder)
+    assert params.peft_base(made, "downloads", "exported") == str(folder)
 
 
 def test_a_base_that_is_trained_here_has_no_files():
-    assert wiring.base_files(settings(), "downloads") == []
-    assert wiring.peft_base(settings(), "downloads", "exported") == "exported"
+    assert params.base_files(settings(), "downloads") == []
+    assert params.peft_base(settings(), "downloads", "exported") == "exported"
 
 
 def test_a_given_base_stands_below_the_working_directory_where_the_benchmark_is_generated():
     made = settings(base__path="llama")
-    assert wiring.base_folder(made, "downloads") == Path("llama")
+    assert params.base_folder(made, "downloads") == Path("llama")
     with pytest.raises(UserError, match=r"^base\.path: there is no folder llama"):
-        wiring.base_files(made, "downloads")
+        params.base_files(made, "downloads")
 
 
 def test_nothing_is_watched_for_the_generated_benchmark():
-    assert wiring.benchmark_inputs(settings()) == []
+    assert params.benchmark_inputs(settings()) == []
     with pytest.raises(UserError, match="there is no folder"):
-        wiring.benchmark_inputs(given(data="not-there"))
+        params.benchmark_inputs(given(data="not-there"))
 
 
 def test_the_recipes_numbers_reach_the_training():
-    overlay = config.read_yaml(ROOT / "config" / "reference-4npu.yaml")
-    made = config.check(config.read_yaml(ROOT / "config.yaml") | overlay, SCHEMA)
-    train = wiring.train(made)
+    overlay = loading.read_yaml(ROOT / "config" / "reference-4npu.yaml")
+    made = loading.check(loading.read_yaml(ROOT / "config.yaml") | overlay, SCHEMA)
+    train = params.train(made)
     assert train["lora"] == {
         "rank": 16,
         "alpha": 32,
@@ -332,11 +323,11 @@ def parameters(*functions):
 @pytest.mark.parametrize(
     ("script", "function", "fragment"),
     [
-        ("train.py", training.finetune, wiring.train),
-        ("base.py", base.build, wiring.base),
-        ("convert.py", huggingface.convert, wiring.conversion),
-        ("configs.py", prediction.write, wiring.prediction),
-        ("reckon.py", plan.reckon, lambda made: wiring.plan(made, 2)),
+        ("train.py", finetune.finetune, params.train),
+        ("base.py", pretrain.build, params.base),
+        ("convert.py", huggingface.convert, params.conversion),
+        ("configs.py", mindformers.write, params.prediction),
+        ("reckon.py", plan.reckon, lambda made: params.plan(made, 2)),
     ],
 )
 def test_script_and_fragment_together_are_the_functions_arguments(script, function, fragment):
@@ -348,27 +339,27 @@ def test_script_and_fragment_together_are_the_functions_arguments(script, functi
 @pytest.mark.parametrize(
     ("script", "task", "fragment"),
     [
-        ("evaluate.py", evaluation.evaluate, wiring.evaluate),
-        ("validate.py", evaluation.validate, wiring.asking),
+        ("evaluate.py", tasks.evaluate, params.evaluate),
+        ("validate.py", tasks.validate, params.asking),
     ],
 )
 def test_script_and_fragment_together_are_an_evaluation_s_arguments(script, task, fragment):
-    ours, theirs = keywords(script, evaluation.ask), set(fragment(settings()))
+    ours, theirs = keywords(script, tasks.ask), set(fragment(settings()))
     assert not ours & theirs
-    wanted = parameters(evaluation.ask, task, evaluation.ready) - {"task", "arguments", "asking", "share"}
+    wanted = parameters(tasks.ask, task, model.ready) - {"task", "arguments", "asking", "share"}
     assert ours | theirs == wanted
 
 
 @pytest.mark.parametrize(
     ("function", "fragment"),
     [
-        (benchmarks.read_benchmark, wiring.reading),
-        (benchmarks.screen, wiring.screening),
-        (alpaca.copies, wiring.shuffling),
-        (splits.choose, wiring.sizes),
-        (export.export_network, wiring.export),
+        (readers.read_benchmark, params.reading),
+        (ledger.screen, params.screening),
+        (alpaca.copies, params.shuffling),
+        (splits.choose, params.sizes),
+        (export.export_network, params.export),
         (demo.write, lambda made: made["demo"]),
-        (plan.reckon, lambda made: wiring.plan(made, 2)),
+        (plan.reckon, lambda made: params.plan(made, 2)),
     ],
 )
 def test_fragments_are_arguments_of_their_functions(function, fragment):
@@ -378,17 +369,17 @@ def test_fragments_are_arguments_of_their_functions(function, fragment):
 @pytest.mark.parametrize(
     "fragment",
     [
-        wiring.reading,
-        wiring.screening,
-        wiring.shuffling,
-        wiring.sizes,
-        wiring.base,
-        wiring.conversion,
-        wiring.export,
-        wiring.train,
-        wiring.evaluate,
-        wiring.prediction,
-        lambda made: wiring.plan(made, 2) | {"run": ""},
+        params.reading,
+        params.screening,
+        params.shuffling,
+        params.sizes,
+        params.base,
+        params.conversion,
+        params.export,
+        params.train,
+        params.evaluate,
+        params.prediction,
+        lambda made: params.plan(made, 2) | {"run": ""},
     ],
 )
 def test_a_fragment_does_not_change_with_keys_of_others(fragment):
@@ -407,28 +398,28 @@ def test_inputs_by_address_become_downloads():
         evaluate__squad_sha256="3" * 64,
         benchmarks=[{"name": "ferns", "layout": "mmlu", "language": "en", "path": "S3://bucket/f.tar.gz"}],
     )
-    wiring.check(made)
+    checks.check(made)
     s3 = {"endpoint": None, "region": None, "addressing": "auto"}
-    assert wiring.fetched(made) == {
+    assert params.fetched(made) == {
         "ferns.tar.gz": {"address": "S3://bucket/f.tar.gz", "s3": s3, "sha256": None},
         "tokenizer.model": {"address": "s3://bucket/net/tokenizer.model", "s3": s3, "sha256": "2" * 64},
         "reading.json": {"address": "https://host/dev.json?token=1", "s3": None, "sha256": "3" * 64},
         "base-config/config.json": {"address": "s3://bucket/net/config.json", "s3": s3, "sha256": "1" * 64},
     }
-    assert list(wiring.fetched_archives(made)) == ["ferns.tar.gz"]
-    assert wiring.fetched_base(made) == {"address": "s3://bucket/net/", "s3": s3, "sha256": hashes}
-    assert wiring.base_files(made, "downloads") == ["downloads/base-config/config.json", "downloads/base"]
-    assert wiring.peft_base(made, "downloads", "exported") == "downloads/base"
+    assert list(params.fetched_archives(made)) == ["ferns.tar.gz"]
+    assert params.fetched_base(made) == {"address": "s3://bucket/net/", "s3": s3, "sha256": hashes}
+    assert params.base_files(made, "downloads") == ["downloads/base-config/config.json", "downloads/base"]
+    assert params.peft_base(made, "downloads", "exported") == "downloads/base"
 
 
 def test_nothing_is_downloaded_by_default():
-    assert wiring.fetched(settings()) == {} and wiring.fetched_base(settings()) is None
+    assert params.fetched(settings()) == {} and params.fetched_base(settings()) is None
 
 
 def test_the_published_configuration_has_no_secrets_of_addresses_and_not_where_it_goes():
     path = "https://me:secret@host/f.zip?token=secret"
     entry = {"name": "ferns", "layout": "mmlu", "language": "en", "path": path}
-    made = wiring.recipe(settings(benchmarks=[entry], publish__to="s3://bucket"))
+    made = params.recipe(settings(benchmarks=[entry], publish__to="s3://bucket"))
     assert made["benchmarks"][0]["path"] == "https://host/f.zip" and "secret" not in str(made)
     assert set(settings()) - set(made) == {"s3", "publish", "fetch_run", "plan"}
     assert made["train"] == settings()["train"]

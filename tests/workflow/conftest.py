@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import pytest
 
-from mcqlora import demo, tokenizer
+from mcqlora import demo
+from mcqlora.tokens import tokenizer
 
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "config" / "tiny.yaml"

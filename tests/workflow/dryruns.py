@@ -45,8 +45,9 @@ def run(project: Path, arguments: list[str], changed: dict[str, str]) -> tuple[i
 def rewrite(path: Path, data: bytes) -> None:
     """Write a file, and let the Snakefile import it anew if it is a module of ours."""
     path.write_bytes(data)
-    if path.parent.name == "mcqlora" and sys.modules.pop(f"mcqlora.{path.stem}", None):
-        delattr(sys.modules["mcqlora"], path.stem)
+    if "mcqlora" in path.parts and path.suffix == ".py":
+        for name in [name for name in sys.modules if name.split(".")[0] == "mcqlora"]:
+            del sys.modules[name]
 
 
 if __name__ == "__main__":

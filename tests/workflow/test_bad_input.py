@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from mcqlora import io
+from mcqlora import hashing
 from tests.workflow.conftest import only_line, setting, snakemake, write_data
 
 
@@ -53,7 +53,7 @@ def test_a_bad_row_names_file_and_row_and_earlier_results_stay(tmp_path, data, c
     alpaca = tmp_path / "results/tiny/alpaca.json"
     first = run(tmp_path, data, "results/tiny/alpaca.json")
     assert first.returncode == 0, first.stderr
-    before = io.sha256(alpaca)
+    before = hashing.sha256(alpaca)
     path = data / "island_en" / "dev" / "clan_trees_dev.csv"
     good = path.read_bytes()
     try:
@@ -63,4 +63,4 @@ def test_a_bad_row_names_file_and_row_and_earlier_results_stay(tmp_path, data, c
     finally:
         path.write_bytes(good)
     assert "clan_trees_dev.csv" in line and all(word in line for word in said)
-    assert io.sha256(alpaca) == before
+    assert hashing.sha256(alpaca) == before

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 import yaml
 
-from mcqlora import io
+from mcqlora import files
 from tests.workflow.conftest import TINY, rules, snakemake
 
 SUBJECT = "fern_lore"
@@ -58,7 +58,7 @@ def entry(path, **more):
 
 
 def questions(folder):
-    return list(io.read_jsonl(folder / "results/tiny/questions.jsonl"))
+    return list(files.read_jsonl(folder / "results/tiny/questions.jsonl"))
 
 
 @pytest.mark.parametrize("path", ["ferns", "ferns.zip"])
@@ -69,7 +69,7 @@ def test_a_third_benchmark_is_an_entry(tmp_path, shelf, path):
     found = questions(tmp_path)
     assert [q["id"] for q in found[:2]] == [f"ferns/{SUBJECT}/dev/0", f"ferns/{SUBJECT}/dev/1"]
     assert len(found) == 36
-    assert io.read_json(tmp_path / "results/tiny/leakage.json")["split"]["test"] == 4
+    assert files.read_json(tmp_path / "results/tiny/leakage.json")["split"]["test"] == 4
 
 
 def test_a_third_benchmark_beside_the_generated_ones_comes_by_url(tmp_path, shelf, monkeypatch):

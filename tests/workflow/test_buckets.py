@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mcqlora import demo, io
+from mcqlora import demo, files, hashing
 from tests.s3 import BUCKET, KEY, SECRET
 from tests.workflow.conftest import rules, setting, snakemake
 
@@ -51,7 +51,7 @@ def made(tmp_path_factory):
     result = snakemake(folder, "--cores", "2", "data")
     assert result.returncode == 0, result.stderr[-3000:]
     for name in STAND_INS:  # newer than the shards, so Snakemake takes them for what train and peft made
-        io.write_text(folder / RESULTS / name, f"stands for {name}")
+        files.write_text(folder / RESULTS / name, f"stands for {name}")
     return folder
 
 
@@ -59,7 +59,7 @@ def made(tmp_path_factory):
 def published(made, s3):
     result = run(made, s3, "publish", config=to("shared"))
     assert result.returncode == 0, result.stderr[-3000:]
-    return SimpleNamespace(folder=made, **io.read_json(made / RESULTS / "published.json"))
+    return SimpleNamespace(folder=made, **files.read_json(made / RESULTS / "published.json"))
 
 
 def test_round_trip(published, s3, tmp_path):
@@ -80,7 +80,7 @@ def test_round_trip(published, s3, tmp_path):
     fetched = tmp_path / RESULTS / "fetched"
     for name in [*(name for name in STAND_INS if name.startswith("export/")), "questions.jsonl"]:
         assert (fetched / name).read_bytes() == (published.folder / RESULTS / name).read_bytes()
-    assert io.sha256(fetched / "manifest.json") == published.sha256
+    assert hashing.sha256(fetched / "manifest.json") == published.sha256
     assert rules(run(tmp_path, s3, "-n", "fetch_run", config=[f"fetch_run={wanted}"])) == set()
 
 
@@ -106,7 +106,7 @@ def test_inputs_from_the_bucket_with_the_manifests_hashes(published, s3, tmp_pat
     config = [
         f"data={tmp_path}",
         f"benchmarks=[{{name: island, layout: mmlu, language: en, path: '{archive}', "
-        f"sha256: {io.sha256(tmp_path / 'island.zip')}}}]",
+        f"sha256: {hashing.sha256(tmp_path / 'island.zip')}}}]",
         f"tokenizer={{path: '{model}', sha256: {right}}}",
         f"evaluate={{squad: '{reading}'}}",
         setting("base.text=train"),
@@ -116,9 +116,9 @@ def test_inputs_from_the_bucket_with_the_manifests_hashes(published, s3, tmp_pat
     ]
     result = run(tmp_path, s3, *targets, config=config)
     assert result.returncode == 0, result.stderr
-    assert io.sha256(tmp_path / RESULTS / "tokenizer.model") == right
+    assert hashing.sha256(tmp_path / RESULTS / "tokenizer.model") == right
     assert (tmp_path / RESULTS / "downloads/reading.json").read_bytes() == b"{}"
-    assert len(list(io.read_jsonl(tmp_path / RESULTS / "questions.jsonl"))) > 100
+    assert len(list(files.read_jsonl(tmp_path / RESULTS / "questions.jsonl"))) > 100
 
     config[2] = f"tokenizer={{path: '{model}', sha256: {'0' * 64}}}"
     line = refusal(run(tmp_path, s3, targets[1], config=config))

@@ -16,8 +16,9 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from mcqlora import config as settings
-from mcqlora import demo, publish
+from mcqlora import demo
+from mcqlora.config.loading import check, read_yaml
+from mcqlora.storage import publish
 from tests.workflow.conftest import ROOT
 
 PAGES = [
@@ -133,13 +134,13 @@ def test_commands_for_real(example, checkout):
 @pytest.mark.parametrize("example", of_kind("yaml"))
 def test_configurations(example):
     given = yaml.safe_load(example.text)
-    default = settings.read_yaml(ROOT / "config.yaml")
-    schema = settings.read_yaml(ROOT / "workflow/schemas/config.schema.yaml")
+    default = read_yaml(ROOT / "config.yaml")
+    schema = read_yaml(ROOT / "workflow/schemas/config.schema.yaml")
     assert given and given.keys() <= default.keys()
     merged = {
         key: default[key] | given[key] if isinstance(default[key], dict) else given[key] for key in given
     }
-    settings.check(default | merged, schema)
+    check(default | merged, schema)
 
 
 @pytest.mark.parametrize("example", of_kind("json"))

@@ -5,7 +5,9 @@ import json
 
 import pytest
 
-from mcqlora import adapters, io, records
+from mcqlora import files, hashing
+from mcqlora.model import weights
+from mcqlora.tokens import mindrecord
 from tests.workflow.conftest import snakemake
 
 
@@ -45,21 +47,21 @@ def test_the_leak_is_told_for_every_model_and_the_report_names_its_inputs(result
     report = (results / "report.md").read_text()
     for model in models:
         name = f"evaluation/{model}/mcq.json"
-        assert summary["inputs"][name] == io.sha256(results / name)
+        assert summary["inputs"][name] == hashing.sha256(results / name)
         assert f"{name} `{summary['inputs'][name][:12]}`" in report
 
 
 def test_parameters_are_those_of_the_files(results):
     told = json.loads((results / "summary.json").read_text())["parameters"]
-    base = adapters.read(results / "base" / "model.safetensors")
-    lora = adapters.read(results / "adapters" / "checkpoint_5.safetensors")
+    base = weights.read(results / "base" / "model.safetensors")
+    lora = weights.read(results / "adapters" / "checkpoint_5.safetensors")
     assert told["total"] == sum(tensor.size for tensor in base.values())
     assert told["trainable"] == sum(tensor.size for tensor in lora.values())
     assert told["ratio"] == told["trainable"] / told["total"]
 
 
 def test_training_changed_the_adapter_between_checkpoints(results):
-    first, last = (adapters.read(results / "adapters" / f"checkpoint_{k}.safetensors") for k in (1, 5))
+    first, last = (weights.read(results / "adapters" / f"checkpoint_{k}.safetensors") for k in (1, 5))
     assert set(first) == set(last)
     assert any((first[name] != last[name]).any() for name in first)
 
@@ -73,27 +75,27 @@ def test_history_has_every_step_and_the_last_is_evaluated(results):
 
 def test_shards_hold_all_training_rows_in_order(results):
     shards = [results / "mindrecord" / "train" / f"shard-{i}-of-2.mindrecord" for i in (0, 1)]
-    train = list(io.read_json_array(results / "splits" / "train.json"))
-    assert records.count_rows(shards) == len(train)
+    train = list(files.read_json_array(results / "splits" / "train.json"))
+    assert mindrecord.count_rows(shards) == len(train)
 
 
 def test_items_are_kept_and_add_up(results):
     for model in ("base", *(f"checkpoint_{k}" for k in range(1, 6))):
-        mcq = io.read_json(results / "evaluation" / model / "mcq.json")
+        mcq = files.read_json(results / "evaluation" / model / "mcq.json")
         assert len(mcq["protocols"]["answer"]["items"]) == 60
         assert len(mcq["protocols"]["generation"]["items"]) == 6
         assert len(mcq["circular"]["answer"]["items"]) == 4 * 60
         assert len(mcq["leak"]["recipe"]["answer"]["items"]) == 8
-        assert len(io.read_json(results / "evaluation" / model / "squad.json")["items"]) == 6
+        assert len(files.read_json(results / "evaluation" / model / "squad.json")["items"]) == 6
 
 
 def test_every_checkpoint_and_the_one_reported_are_exported(results):
     peft = results / "export" / "peft"
     assert {path.name for path in peft.iterdir()} == {f"checkpoint_{k}" for k in range(1, 6)}
     for folder in peft.iterdir():
-        ours = adapters.read(results / "adapters" / f"{folder.name}.safetensors")
-        assert len(adapters.read(folder / "adapter_model.safetensors")) == len(ours)
-    merged = io.read_json(results / "export" / "merged" / "merged_from.json")
+        ours = weights.read(results / "adapters" / f"{folder.name}.safetensors")
+        assert len(weights.read(folder / "adapter_model.safetensors")) == len(ours)
+    merged = files.read_json(results / "export" / "merged" / "merged_from.json")
     assert merged["checkpoint"] == json.loads((results / "summary.json").read_text())["tuned"]
 
 
@@ -101,19 +103,19 @@ def test_an_export_comes_in_again_as_a_base(finished, results):
     given = ["run=again", "base={path: results/tiny/export/merged}"]
     result = snakemake(finished, "--cores", "1", "results/again/base", "--config", *given)
     assert result.returncode == 0, result.stderr[-3000:]
-    merged = io.read_json(results / "export" / "merged" / "merged_from.json")
-    lora = adapters.read(results / "adapters" / f"{merged['checkpoint']}.safetensors")
-    expected = adapters.merge(adapters.read(results / "base" / "model.safetensors"), lora, 32 / 4)
-    found = adapters.read(finished / "results" / "again" / "base" / "model.safetensors")
+    merged = files.read_json(results / "export" / "merged" / "merged_from.json")
+    lora = weights.read(results / "adapters" / f"{merged['checkpoint']}.safetensors")
+    expected = weights.merge(weights.read(results / "base" / "model.safetensors"), lora, 32 / 4)
+    found = weights.read(finished / "results" / "again" / "base" / "model.safetensors")
     assert found.keys() == expected.keys()
     assert all((found[name] == expected[name]).all() for name in found)
 
 
 def test_leak_items_were_trained_on_in_another_order(results):
     trained = {}
-    for record in io.read_json_array(results / "splits" / "train.json"):
+    for record in files.read_json_array(results / "splits" / "train.json"):
         trained.setdefault(record["id"], set()).add(record["order"])
-    leak = io.read_json(results / "evaluation" / "base" / "mcq.json")["leak"]
+    leak = files.read_json(results / "evaluation" / "base" / "mcq.json")["leak"]
     for item in leak["recipe"]["answer"]["items"]:
         assert item["order"] not in trained[item["id"]]
     assert not {item["id"] for item in leak["honest"]["answer"]["items"]} & trained.keys()

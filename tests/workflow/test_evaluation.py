@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from mcqlora import io
+from mcqlora import files
 from tests.workflow.conftest import rules, setting, snakemake
 
 pytestmark = pytest.mark.slow
@@ -49,14 +49,14 @@ def test_validation_accuracy_chooses_the_checkpoint(finished, folder):
     done = snakemake(folder, "--cores", "2", "--config", setting("train.best=valid_accuracy"))
     assert done.returncode == 0, done.stderr[-3000:]
     results = folder / "results" / "tiny"
-    asked = {record["id"] for record in io.read_json_array(results / "splits/valid.json")}
+    asked = {record["id"] for record in files.read_json_array(results / "splits/valid.json")}
     accuracy = {}
     for name in (f"checkpoint_{k}" for k in range(1, 6)):
-        valid = io.read_json(results / f"evaluation/{name}/valid.json")
+        valid = files.read_json(results / f"evaluation/{name}/valid.json")
         assert valid["model"] == name and {item["id"] for item in valid["items"]} == asked
         accuracy[name] = sum(item["correct"] for item in valid["items"]) / len(asked)
-    summary = io.read_json(results / "summary.json")
-    before = io.read_json(finished / "results/tiny/summary.json")
+    summary = files.read_json(results / "summary.json")
+    before = files.read_json(finished / "results/tiny/summary.json")
     by = summary["best_by"]
     assert by["rule"] == "valid_accuracy" and before["best_by"] == {
         "rule": "valid_loss",
@@ -65,7 +65,7 @@ def test_validation_accuracy_chooses_the_checkpoint(finished, folder):
     }
     assert accuracy[by["valid_accuracy"]] == max(accuracy.values())
     assert summary["tuned"] == summary["best"] == by["valid_accuracy"]
-    assert io.read_json(results / "export/merged/merged_from.json")["checkpoint"] == summary["tuned"]
+    assert files.read_json(results / "export/merged/merged_from.json")["checkpoint"] == summary["tuned"]
     report = (results / "report.md").read_text()
     assert f"best by validation accuracy {by['valid_accuracy']} (" in report
     assert f"best by validation loss {by['valid_loss']} (" in report.replace("Best", "best")

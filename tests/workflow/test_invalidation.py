@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from mcqlora import config as settings
+from mcqlora.config import loading
+from mcqlora.config.loading import read_yaml
 from tests.workflow.conftest import ROOT, TINY, DryRun, dry_runs, setting, snakemake
 
 GIVEN = Path(__file__).parent / "config" / "given.yaml"
@@ -47,7 +48,7 @@ OURS = {"exported_base"}  # PEFT adapters name a given base
 
 def island(**changes: str) -> tuple[str]:
     """The setting of `benchmarks` with a change of the first."""
-    entries = settings.read_yaml(ROOT / "config.yaml")["benchmarks"]
+    entries = loading.read_yaml(ROOT / "config.yaml")["benchmarks"]
     entries[0] |= changes
     return (f"benchmarks={json.dumps(entries)}",)
 
@@ -396,7 +397,7 @@ def taken_for(folder: Path, configfile: Path, *targets: str) -> Path:
 
 
 def test_every_key_of_the_schema_has_a_row():
-    schema = settings.read_yaml(ROOT / "workflow/schemas/config.schema.yaml")
+    schema = read_yaml(ROOT / "workflow/schemas/config.schema.yaml")
     assert leaves(schema) == KEYS.keys()
     assert GIVEN_KEYS.keys() | ADDRESSED_KEYS.keys() < KEYS.keys()
     assert {key for key, (value, _) in KEYS.items() if value is None} < ADDRESSED_KEYS.keys()

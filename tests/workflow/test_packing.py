@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcqlora import io, packing, records
+from mcqlora import files
+from mcqlora.tokens import mindrecord, packing
 from tests.workflow.conftest import rules, snakemake
 
 PACKED = Path(__file__).parent / "config" / "packed.yaml"
@@ -39,7 +40,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(folder):
-    return list(records.read_shard(shards(folder, 4)))
+    return list(mindrecord.read_shard(shards(folder, 4)))
 
 
 def test_a_second_making_has_the_same_bytes(folder):
@@ -52,14 +53,14 @@ def test_a_second_making_has_the_same_bytes(folder):
 
 def test_one_shard_has_the_rows_of_four_in_the_same_order(folder, rows):
     assert make(folder, 1) == ENCODED
-    np.testing.assert_equal(list(records.read_shard(shards(folder, 1))), rows)
+    np.testing.assert_equal(list(mindrecord.read_shard(shards(folder, 1))), rows)
 
 
 def test_packing_json_counts_the_rows_and_both_layouts(folder, rows):
-    train = io.read_json(folder / "results/packed/packing.json")["train"]
+    train = files.read_json(folder / "results/packed/packing.json")["train"]
     useful = sum(int((row["document_ids"] > 0).sum()) for row in rows)
     documents = sum(int(row["document_ids"].max()) for row in rows)
-    questions = sum(1 for _ in io.read_json_array(folder / "results/packed/splits/train.json"))
+    questions = sum(1 for _ in files.read_json_array(folder / "results/packed/splits/train.json"))
     assert (train["layout"], train["size"], train["dropped"]) == ("packed", 257, 0)
     assert train["documents"] == documents == questions == 5 * (1620 - 15 * 8)
     assert train["packed"] == {"rows": len(rows), "useful_fraction": useful / (len(rows) * 257)}
@@ -68,7 +69,7 @@ def test_packing_json_counts_the_rows_and_both_layouts(folder, rows):
 
 
 def test_shards_stats_add_up(folder, rows):
-    stats = [io.read_json(path.with_suffix(".json")) for path in shards(folder, 4)]
+    stats = [files.read_json(path.with_suffix(".json")) for path in shards(folder, 4)]
     assert sum(part["rows"] for part in stats) == len(rows)
     assert sum(part["documents"] for part in stats) == 5 * (1620 - 15 * 8)
     assert sum(part["ids"] for part in stats) == sum(int((row["document_ids"] > 0).sum()) for row in rows)
@@ -76,10 +77,10 @@ def test_shards_stats_add_up(folder, rows):
 
 def test_validation_rows_are_padded(folder):
     (valid,) = shards(folder, 1, "valid")
-    row = next(records.read_shard([valid]))
+    row = next(mindrecord.read_shard([valid]))
     assert row.keys() == set(packing.COLUMNS["padded"])
     assert row["input_ids"].shape == (256,)
-    assert io.read_json(folder / "results/packed/packing.json")["valid"]["layout"] == "padded"
+    assert files.read_json(folder / "results/packed/packing.json")["valid"]["layout"] == "padded"
 
 
 def test_encoded_ids_are_temporary(folder):

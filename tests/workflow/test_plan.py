@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from mcqlora import io
+from mcqlora import files
 from tests.workflow.conftest import ROOT, rules, setting, snakemake
 
 REAL = ROOT.parent / "shared" / "data"
@@ -27,7 +27,7 @@ def test_the_plan_needs_the_cheap_stages_alone(tmp_path):
     assert rules(dry) == data | {"tokenizer", "encode", "reckon", "plan"}
     done = snakemake(tmp_path, "--cores", "1", "plan")
     assert done.returncode == 0, done.stderr
-    made = io.read_json(tmp_path / "results/tiny/plan.json")
+    made = files.read_json(tmp_path / "results/tiny/plan.json")
     table = said(done)
     assert table["steps"].startswith(f"{made['steps']:,} in ")
     assert table["delivered"] == " / ".join(f"{step:,}" for step in made["delivered"])
@@ -69,7 +69,7 @@ def test_a_given_base_of_another_architecture_is_refused_now(planned):
     shutil.copy(planned / "results/tiny/tokenizer.model", folder)
     (folder / "model.safetensors").touch()
     said = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-    io.write_json(
+    files.write_json(
         folder / "config.json", {"model_type": "llama", "attention_bias": True, "vocab_size": 1200} | said
     )
     done = snakemake(planned, "--cores", "1", "plan", "--config", "run=other", "base={path: given}")
@@ -81,8 +81,8 @@ def test_a_given_base_of_another_architecture_is_refused_now(planned):
 def test_the_training_is_as_planned(finished):
     done = snakemake(finished, "--cores", "1", "results/tiny/plan.json")
     assert done.returncode == 0, done.stderr
-    plan = io.read_json(finished / "results/tiny/plan.json")
-    facts = io.read_json(finished / "results/tiny/training/training.json")
+    plan = files.read_json(finished / "results/tiny/plan.json")
+    facts = files.read_json(finished / "results/tiny/training/training.json")
     assert plan["steps"] == facts["training"]["steps"]
     assert plan["delivered"] == [checkpoint["step"] for checkpoint in facts["training"]["checkpoints"]]
     assert plan["parameters"] == facts["parameters"]

@@ -10,7 +10,10 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from mcqlora import alpaca, benchmarks, datacard, io, optionrefs, records, shuffle, splits
+from mcqlora import files
+from mcqlora.data import alpaca, duplicates, option_orders, option_references, readers, splits
+from mcqlora.report import data_card
+from mcqlora.tokens import mindrecord
 from tests.workflow.conftest import ROOT, snakemake
 
 DATA = ROOT.parent / "shared" / "data"
@@ -63,12 +66,12 @@ def questions():
     return [
         question
         for name, language in (("mmlu", "en"), ("cmmlu", "zh"))
-        for question in benchmarks.read_benchmark(DATA, name, name, name, language)[0]
+        for question in readers.read_benchmark(DATA, name, name, name, language)[0]
     ]
 
 
 def test_the_reference_has_the_reports_numbers(reference):
-    ledger, leakage = (io.read_json(reference / name) for name in ("ledger.json", "leakage.json"))
+    ledger, leakage = (files.read_json(reference / name) for name in ("ledger.json", "leakage.json"))
     assert (ledger["read"], ledger["kept"], ledger["dropped"]) == (27_775, 27_604, {"first_row_lost": 171})
     assert leakage["records"] == {"train": 138_020, "valid": 2_480, "test": 2_480}
     assert len(leakage["split"]["categories"]) == 124
@@ -83,12 +86,12 @@ def test_the_reference_has_the_reports_numbers(reference):
 def test_the_references_rows(reference):
     for part, size, rows in (("train", 1_025, 138_020 // 4), ("valid", 1_024, 2_480)):
         (path,) = (reference / shard for shard in SHARDS if part in shard)
-        stats = io.read_json(path.with_suffix(".json"))
+        stats = files.read_json(path.with_suffix(".json"))
         assert (stats["size"], stats["rows"], stats["dropped"]) == (size, rows, [])
-        first = next(iter(records.read_shard([path])))
+        first = next(iter(mindrecord.read_shard([path])))
         assert first["input_ids"].shape == first["labels"].shape == (size,)
         assert {103_166, 103_167} <= set(first["input_ids"].tolist())
-    masked = io.read_json(reference / SHARDS[0].replace(".mindrecord", ".json"))["masked"]
+    masked = files.read_json(reference / SHARDS[0].replace(".mindrecord", ".json"))["masked"]
     assert {row["id"] for row in masked if row["length"] > 1_025} == TOO_LONG
 
 
@@ -103,11 +106,11 @@ def test_each_switch_of_the_reference_shows_what_it_breaks(questions):
     cut = [f"mmlu/high_school_european_history/test/{row}" for row in (50, 52, 151)]
     assert changed(reparse_options=True) == cut
     moved = set(changed(pin_references=False))
-    assert moved and moved <= {question["id"] for question in questions if optionrefs.pins(question)}
+    assert moved and moved <= {question["id"] for question in questions if option_references.pins(question)}
 
 
 def test_the_corrected_recipe_reads_all_and_leaks_nothing(corrected):
-    ledger, leakage = (io.read_json(corrected / name) for name in ("ledger.json", "leakage.json"))
+    ledger, leakage = (files.read_json(corrected / name) for name in ("ledger.json", "leakage.json"))
     assert ledger["read"] == 27_775
     assert ledger["dropped"] == {"contradictory": 10, "identical_options": 5}
     assert ledger["kept"] == 27_760 == ledger["read"] - len(ledger["rows"])
@@ -122,20 +125,20 @@ def test_the_corrected_recipe_reads_all_and_leaks_nothing(corrected):
 
 def test_no_training_row_is_without_a_label_and_the_long_ones_are_named(corrected):
     for shard in SHARDS:
-        stats = io.read_json(corrected / shard.replace(".mindrecord", ".json"))
+        stats = files.read_json(corrected / shard.replace(".mindrecord", ".json"))
         assert stats["masked"] == []
         assert stats["documents"] + len(stats["dropped"]) == stats["records"]
         assert {row["id"] for row in stats["dropped"]} <= TOO_LONG
-        assert all((row["labels"] != -100).any() for row in records.read_shard([corrected / shard]))
+        assert all((row["labels"] != -100).any() for row in mindrecord.read_shard([corrected / shard]))
 
 
 def test_the_ledger_adds_up_row_by_row(corrected):
     """Against a count of its own: every row of every file is a question or a ledger row, and only one."""
-    ledger = io.read_json(corrected / "ledger.json")
+    ledger = files.read_json(corrected / "ledger.json")
     told = {row["file"]: (row["read"], row["kept"], row["dropped"]) for row in ledger["files"]}
     kept = Counter()
     ids = set()
-    for question in io.read_jsonl(corrected / "questions.jsonl"):
+    for question in files.read_jsonl(corrected / "questions.jsonl"):
         ending = f"_{question['split']}.csv" if question["benchmark"] == "mmlu" else ".csv"
         kept[f"{question['benchmark']}/{question['split']}/{question['subject']}{ending}"] += 1
         ids.add(question["id"])
@@ -152,12 +155,14 @@ def test_the_ledger_adds_up_row_by_row(corrected):
 
 
 def test_the_official_split_tests_on_the_test_files_and_leaks_nothing(official):
-    leakage = io.read_json(official / "leakage.json")
-    kept = list(io.read_jsonl(official / "questions.jsonl"))
+    leakage = files.read_json(official / "leakage.json")
+    kept = list(files.read_jsonl(official / "questions.jsonl"))
     tested = {q["id"] for q in kept if q["split"] == "test"}
-    assert {record["id"] for record in io.read_json_array(official / "splits/test.json")} == tested
+    assert {record["id"] for record in files.read_json_array(official / "splits/test.json")} == tested
     for part in ("train", "valid"):
-        assert not tested & {record["id"] for record in io.read_json_array(official / f"splits/{part}.json")}
+        assert not tested & {
+            record["id"] for record in files.read_json_array(official / f"splits/{part}.json")
+        }
     for part in ("valid", "test"):
         assert not leakage[part]["leaked"]
     dropped = leakage["dropped"]
@@ -172,7 +177,7 @@ def test_the_official_files_share_the_questions_that_are_known(questions):
         files[question["question"], tuple(sorted(question["options"]))].add(question["split"])
     counts = Counter(tuple(sorted(names)) for names in files.values())
     assert (counts["test", "val"], counts["dev", "test"]) == (27, 5)
-    groups = splits.groups(questions)
+    groups = duplicates.groups(questions)
     dropped = splits.split_official(questions, groups, 42, 20).dropped
     found = Counter(tuple(row["id"].split("/")[::2]) for row in dropped)
     assert found["mmlu", "val"] >= 27 and found["mmlu", "dev"] >= 5
@@ -180,13 +185,17 @@ def test_the_official_files_share_the_questions_that_are_known(questions):
 
 def test_letters_are_balanced_over_the_copies(corrected, questions):
     """Each question that may move shows the right option under each letter once or twice."""
-    counts = [datacard.letters(io.read_json_array(corrected / f"epochs/epoch_{k}.json")) for k in range(1, 7)]
+    counts = [
+        data_card.letters(files.read_json_array(corrected / f"epochs/epoch_{k}.json")) for k in range(1, 7)
+    ]
     for letter in "ABCD":
         share = sum(copy[letter] for copy in counts) / sum(sum(copy.values()) for copy in counts)
         assert 0.245 < share < 0.257  # 2.3 % of the questions are pinned, and more often D
     for question in questions:
-        if not optionrefs.pins(question):
-            shown = Counter(shuffle.present(question, order)[1] for order in shuffle.orders(question, 42, 6))
+        if not option_references.pins(question):
+            shown = Counter(
+                option_orders.present(question, order)[1] for order in option_orders.orders(question, 42, 6)
+            )
             assert set(shown) == set("ABCD") and max(shown.values()) <= 2
 
 
@@ -235,7 +244,7 @@ def in_doubt(questions):
         question["id"]
         for question in questions
         if any(map(any, map(suspicious, question["options"])))
-        and any(lies(question, order) for order in shuffle.permitted(optionrefs.pins(question)))
+        and any(lies(question, order) for order in option_orders.permitted(option_references.pins(question)))
     ]
 
 
@@ -257,8 +266,8 @@ def test_no_option_names_a_wrong_letter_after_shuffling(questions):
 
 def test_references_that_the_table_finds_hold_in_every_copy(questions):
     for question in questions:
-        found = optionrefs.kinds(question)
-        for order in shuffle.orders(question, 42, 6, optionrefs.pins(question)):
+        found = option_references.kinds(question)
+        for order in option_orders.orders(question, 42, 6, option_references.pins(question)):
             for place, kind in enumerate(found):
                 assert kind != "letters" or order == "ABCD"
                 assert not kind or order[place] == "ABCD"[place]

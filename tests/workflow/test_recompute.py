@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from mcqlora import io
+from mcqlora import files
 from tests.workflow.conftest import setting, snakemake
 
 
@@ -21,5 +21,5 @@ def test_recomputation_trains_the_same(finished, tmp_path):
     for root in (finished, folder):
         with open(root / "results/tiny/training/history.csv", newline="") as file:
             losses.append([float(row["train_loss"]) for row in csv.DictReader(file)])
-    assert len(io.read_json(folder / target)["training"]["history"]) == len(losses[0])
+    assert len(files.read_json(folder / target)["training"]["history"]) == len(losses[0])
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)

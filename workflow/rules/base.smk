@@ -47,7 +47,7 @@ else:
         input:
             corpus=ROOT if config["base"]["text"] == "corpus" else rules.split.output.train,
             tokenizer=rules.tokenizer.output[0],
-            devices=only_if(wiring.check_npus, "base", NPUS),
+            devices=only_if(checks.check_npus, "base", NPUS),
         output:
             directory(f"{RESULTS}/base"),
         log:

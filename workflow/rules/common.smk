@@ -8,23 +8,24 @@ SCRIPTS = PROJECT / "workflow" / "scripts"
 sys.path.insert(0, str(SOURCE))
 if workflow.remote_exec:  # on a cluster's node: the submitting host's process number means nothing here
     os.environ.pop("MCQLORA_MASTER", None)
-os.environ.setdefault("MCQLORA_MASTER", str(os.getpid()))  # whose end ends the jobs, see mcqlora.cli
+os.environ.setdefault("MCQLORA_MASTER", str(os.getpid()))  # whose end ends the jobs, see mcqlora.job
 
-from mcqlora import archives, preflight, wiring
-from mcqlora import config as settings
+from mcqlora.config import checks, loading, params as wiring
+from mcqlora.machine import preflight
 from mcqlora.errors import UserError
-from mcqlora.fingerprint import fingerprint
+from mcqlora.provenance.fingerprint import fingerprint
+from mcqlora.storage import addresses
 
 logging.raiseExceptions = False  # a full disk shall not print a traceback for every line of Snakemake's log
 
 try:
-    config = settings.check(
+    config = loading.check(
         config,
-        settings.read_yaml(PROJECT / "workflow/schemas/config.schema.yaml"),
+        loading.read_yaml(PROJECT / "workflow/schemas/config.schema.yaml"),
     )
     FETCHED = f"results/{config['run']}/downloads"
     BENCHMARK_FILES = wiring.benchmark_inputs(config)
-    wiring.check(config, NAMED)
+    checks.check(config, NAMED)
     BASE_FILES = wiring.base_files(config, FETCHED)  # of a given base
 except UserError as error:
     sys.exit(f"mcqlora: {error}")
@@ -34,7 +35,7 @@ NPUS = getattr(NPUS, "value", NPUS)
 RUN = config["run"]
 ENVIRONMENT = PROJECT / "envs" / f"{config['device'].lower()}.yaml"  # for --sdm conda
 RESULTS, LOGS, TIMES = f"results/{RUN}", f"logs/{RUN}", f"benchmarks/{RUN}"
-GENERATED = config["data"] == settings.GENERATED
+GENERATED = config["data"] == loading.GENERATED
 ROOT = f"{RESULTS}/data" if GENERATED else config["data"]
 DOWNLOADS = wiring.fetched(config)
 FETCHED_BASE = wiring.fetched_base(config)
@@ -65,17 +66,17 @@ def shard_files(part, kind="mindrecord"):
 
 def given_file(path, download):
     """A file that the config names, as an input: itself, or the download of that name."""
-    if archives.is_address(path):
+    if addresses.is_address(path):
         return f"{FETCHED}/{download}"
     try:
-        return settings.data_file(config, path)
+        return loading.data_file(config, path)
     except UserError as error:
         sys.exit(f"mcqlora: {error}")
 
 
 def under_data(path, download):
     """A file of the data folder as an input: itself, its download, or the generated folder that holds it."""
-    return ROOT if GENERATED and not archives.is_address(path) else given_file(path, download)
+    return ROOT if GENERATED and not addresses.is_address(path) else given_file(path, download)
 
 
 GIVEN = [

@@ -18,7 +18,7 @@ rule evaluate:
         last_copy=rules.shuffle.output[-1],
         questions=rules.read.output.questions,
         squad=under_data(config["evaluate"]["squad"], wiring.READING),
-        devices=only_if(wiring.check_npus, "evaluate", NPUS),
+        devices=only_if(checks.check_npus, "evaluate", NPUS),
     output:
         mcq=f"{RESULTS}/evaluation/{{model}}/mcq.json",
         squad=f"{RESULTS}/evaluation/{{model}}/squad.json",
@@ -47,7 +47,7 @@ rule validate:
         tokenizer=rules.tokenizer.output[0],
         valid=rules.split.output.valid,
         questions=rules.read.output.questions,
-        devices=only_if(wiring.check_npus, "evaluate", NPUS),
+        devices=only_if(checks.check_npus, "evaluate", NPUS),
     output:
         f"{RESULTS}/evaluation/{{model}}/valid.json",
     log:

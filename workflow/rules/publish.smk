@@ -23,7 +23,7 @@ rule publish:
     """Upload the run to publish.to, its manifest last; what the bucket has already stays."""
     input:
         [PUBLISHED[part] for part in config["publish"]["parts"]],
-        only_if(wiring.check_publish),
+        only_if(checks.check_publish),
     output:
         f"{RESULTS}/published.json",
     log:
@@ -45,7 +45,7 @@ rule publish:
 rule fetch_run:
     """Download files of a published run, by its manifest, into results/<run>/fetched/; hashes are compared."""
     input:
-        only_if(wiring.check_fetch_run),
+        only_if(checks.check_fetch_run),
     output:
         directory(f"{RESULTS}/fetched"),
     log:

@@ -7,7 +7,7 @@ rule train:
         valid=shard_files("valid"),
         train_stats=shard_files("train", "json"),
         valid_stats=shard_files("valid", "json"),
-        devices=only_if(wiring.check_npus, "train", NPUS),
+        devices=only_if(checks.check_npus, "train", NPUS),
     output:
         adapters=ensure(
             [f"{RESULTS}/adapters/{name}.safetensors" for name in CHECKPOINTS],

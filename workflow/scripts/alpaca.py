@@ -1,7 +1,8 @@
 """questions.jsonl to one Alpaca record a question."""
 
-from mcqlora import alpaca, io
-from mcqlora.cli import job
+from mcqlora import files
+from mcqlora.data import alpaca
+from mcqlora.job import job
 
 with job(snakemake):
-    io.write_json_array(snakemake.output[0], map(alpaca.record, io.read_jsonl(snakemake.input[0])))
+    files.write_json_array(snakemake.output[0], map(alpaca.record, files.read_jsonl(snakemake.input[0])))

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from mcqlora import base
-from mcqlora.cli import job
+from mcqlora.job import job
+from mcqlora.train import pretrain
 
 with job(snakemake):
-    base.build(
+    pretrain.build(
         corpus=Path(snakemake.input.corpus),
         tokenizer_path=snakemake.input.tokenizer,
         output=Path(snakemake.output[0]),

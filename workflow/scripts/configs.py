@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from mcqlora import prediction
-from mcqlora.cli import job
+from mcqlora.interop import mindformers
+from mcqlora.job import job
 
 with job(snakemake):
-    prediction.write(
+    mindformers.write(
         tokenizer_path=snakemake.input[0],
         squad=Path(snakemake.output.squad),
         mcq=Path(snakemake.output.mcq),

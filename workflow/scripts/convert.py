@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mcqlora import huggingface
-from mcqlora.cli import job
+from mcqlora.interop import huggingface
+from mcqlora.job import job
 
 with job(snakemake):
     huggingface.convert(

@@ -1,17 +1,21 @@
 """data_card.md: what the questions of a run are."""
 
-from mcqlora import datacard, io, optionrefs
-from mcqlora.cli import job
+from mcqlora import files
+from mcqlora.data import option_references
+from mcqlora.job import job
+from mcqlora.report import data_card
 
 with job(snakemake):
     source, params = snakemake.input, snakemake.params
-    described = datacard.describe(io.read_jsonl(source.questions), optionrefs.table(params.option_references))
-    card = datacard.markdown(
+    described = data_card.describe(
+        files.read_jsonl(source.questions), option_references.table(params.option_references)
+    )
+    card = data_card.markdown(
         params.run,
-        io.read_json(source.ledger),
+        files.read_json(source.ledger),
         described,
-        io.read_json(source.leakage),
-        [datacard.letters(io.read_json_array(path)) for path in source.epochs],
+        files.read_json(source.leakage),
+        [data_card.letters(files.read_json_array(path)) for path in source.epochs],
         params.licences,
     )
-    io.write_text(snakemake.output[0], card)
+    files.write_text(snakemake.output[0], card)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mcqlora import demo
-from mcqlora.cli import job
+from mcqlora.job import job
 
 with job(snakemake):
     demo.write(Path(snakemake.output[0]), **snakemake.params.demo)

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from mcqlora import doctor
-from mcqlora.cli import job
 from mcqlora.errors import UserError
+from mcqlora.job import job
+from mcqlora.machine import doctor
 
 with job(snakemake) as terminal:
     found = []
-    for check in doctor.checks(Path(doctor.__file__).parents[2], Path.cwd()):
+    for check in doctor.checks(Path(doctor.__file__).parents[3], Path.cwd()):
         terminal.output.write(doctor.line(check))
         terminal.output.flush()
         found.append(check)

@@ -1,17 +1,18 @@
 """Records as documents of token ids: encoded once, and the rows that they make in both layouts."""
 
-from mcqlora import encode, io, packing, prompt, tokenizer
-from mcqlora.cli import job
+from mcqlora import files
+from mcqlora.job import job
+from mcqlora.tokens import documents, packing, prompt, segments, tokenizer
 
 with job(snakemake):
     params, made = snakemake.params, snakemake.output
     processor = tokenizer.load(snakemake.input.tokenizer)
-    encoder = encode.SegmentEncoder(processor)
+    encoder = segments.SegmentEncoder(processor)
     template = prompt.template(processor, params.reference_template)
     report = {}
     for index, part in enumerate(params.parts):
         size, layout = params.sizes[index], params.layouts[index]
-        lengths, long = encode.write_documents(
+        lengths, long = documents.write_documents(
             snakemake.input.records[index],
             encoder,
             template,
@@ -21,7 +22,7 @@ with job(snakemake):
             snakemake.threads,
         )
         plans = {name: packing.plan(lengths, size, name, params.on_long) for name in packing.COLUMNS}
-        io.write_array(made.plans[index], plans[layout])
-        io.write_json(made.facts[index], {"pad": template.pad, "long": long})
+        files.write_array(made.plans[index], plans[layout])
+        files.write_json(made.facts[index], {"pad": template.pad, "long": long})
         report[part] = {"layout": layout} | packing.summary(lengths, plans, size)
-    io.write_json(made.report, report, indent=True)
+    files.write_json(made.report, report, indent=True)

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from mcqlora import evaluation, io
-from mcqlora.cli import job, progress_on
+from mcqlora import files
+from mcqlora.evaluate import tasks
+from mcqlora.job import job, progress_on
 
 with job(snakemake) as terminal:
     squad = Path(snakemake.input.squad)
-    mcq, reading = evaluation.ask(
+    mcq, reading = tasks.ask(
         "evaluate",
         workers=snakemake.resources.workers,
         worker=Path(snakemake.scriptdir, "evaluation_worker.py"),
@@ -24,5 +25,5 @@ with job(snakemake) as terminal:
         runs="runs",
         **snakemake.params.evaluate,
     )
-    io.write_json(snakemake.output.mcq, mcq)
-    io.write_json(snakemake.output.squad, reading)
+    files.write_json(snakemake.output.mcq, mcq)
+    files.write_json(snakemake.output.squad, reading)

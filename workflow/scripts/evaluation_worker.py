@@ -2,6 +2,6 @@
 
 import sys
 
-from mcqlora.evaluation import run_worker
+from mcqlora.evaluate.tasks import run_worker
 
 run_worker(sys.argv[1])

@@ -2,15 +2,17 @@
 
 from pathlib import Path
 
-from mcqlora import export, io
-from mcqlora.cli import job
+from mcqlora import files
+from mcqlora.evaluate import selection
+from mcqlora.interop import export
+from mcqlora.job import job
 
 with job(snakemake):
     adapter = None
     if snakemake.input.get("adapters"):
-        training = io.read_json(snakemake.input.facts)["training"]
-        valid = map(io.read_json, snakemake.input.valid)
-        name = export.chosen(training, snakemake.params.checkpoint, valid)
+        training = files.read_json(snakemake.input.facts)["training"]
+        valid = map(files.read_json, snakemake.input.valid)
+        name = selection.chosen(training, snakemake.params.checkpoint, valid)
         adapter = next(path for path in map(Path, snakemake.input.adapters) if path.stem == name)
     export.export_network(
         base=Path(snakemake.input.base),

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mcqlora import downloads
-from mcqlora.cli import job
+from mcqlora.job import job
+from mcqlora.storage import downloads
 
 with job(snakemake):
     downloads.fetch_network(folder=Path(snakemake.output[0]), **snakemake.params.source)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mcqlora import publish
-from mcqlora.cli import job
+from mcqlora.job import job
+from mcqlora.storage import publish
 
 with job(snakemake) as terminal:
     params = snakemake.params

@@ -2,10 +2,11 @@
 
 import shutil
 
-from mcqlora import io, prompt, tokenizer
-from mcqlora.cli import job
+from mcqlora import files
+from mcqlora.job import job
+from mcqlora.tokens import prompt, tokenizer
 
 with job(snakemake):
     prompt.from_tokenizer(tokenizer.load(snakemake.input[0]))
-    with io.atomic(snakemake.output[0]) as file, open(snakemake.input[0], "rb") as given:
+    with files.atomic(snakemake.output[0]) as file, open(snakemake.input[0], "rb") as given:
         shutil.copyfileobj(given, file)

@@ -1,16 +1,17 @@
 """Which questions are one item: the duplicate groups that a split must not tear apart."""
 
-from mcqlora import io, splits
-from mcqlora.cli import job
+from mcqlora import files
+from mcqlora.data import duplicates
+from mcqlora.job import job
 
 with job(snakemake):
-    questions = list(io.read_jsonl(snakemake.input[0]))
+    questions = list(files.read_jsonl(snakemake.input[0]))
     threshold = snakemake.params.near_duplicate_threshold
-    groups = splits.groups(questions, threshold)
-    equal = groups if threshold is None else splits.groups(questions)
-    duplicates = {
+    found = duplicates.groups(questions, threshold)
+    equal = found if threshold is None else duplicates.groups(questions)
+    counts = {
         "threshold": threshold,
-        "equal": splits.duplicates(equal),
-        "near": splits.duplicates(groups),
+        "equal": duplicates.duplicates(equal),
+        "near": duplicates.duplicates(found),
     }
-    io.write_json(snakemake.output[0], {"duplicates": duplicates, "groups": groups})
+    files.write_json(snakemake.output[0], {"duplicates": counts, "groups": found})

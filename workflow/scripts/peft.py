@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mcqlora import export
-from mcqlora.cli import job
+from mcqlora.interop import export
+from mcqlora.job import job
 
 with job(snakemake):
     for adapter, weights in zip(snakemake.input, snakemake.output.weights, strict=True):

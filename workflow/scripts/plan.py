@@ -2,12 +2,13 @@
 
 import shutil
 
-from mcqlora import io, plan
-from mcqlora.cli import job
+from mcqlora import files
 from mcqlora.errors import UserError
+from mcqlora.job import job
+from mcqlora.train import plan
 
 with job(snakemake) as terminal:
-    made = io.read_json(snakemake.input[0])
+    made = files.read_json(snakemake.input[0])
     free = shutil.disk_usage(".").free
     made["refusals"] = plan.refusals(made, snakemake.params.seq_length, free)
     terminal.output.write(plan.table(made))

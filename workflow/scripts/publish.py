@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from mcqlora import io, publish
-from mcqlora.cli import job
+from mcqlora.files import write_json
+from mcqlora.job import job
+from mcqlora.storage import publish
 
 with job(snakemake) as terminal:
     params = snakemake.params
@@ -11,7 +12,7 @@ with job(snakemake) as terminal:
     made = publish.manifest(params.run, files, params.config, publish.versions())
     done = publish.publish(files, params.to, made, params.s3, progress=print)
     described = {"address": done.address, "endpoint": done.endpoint, "sha256": done.sha256, "manifest": made}
-    io.write_json(snakemake.output[0], described, indent=True)
+    write_json(snakemake.output[0], described, indent=True)
     terminal.error.write(
         f"mcqlora: {len(files)} files are at {done.address}, {len(done.uploaded)} uploaded now\n"
         f"mcqlora: sha256 of the manifest: {done.sha256}\n"

@@ -1,14 +1,15 @@
 """Benchmark CSVs to questions.jsonl and a ledger that accounts for every row."""
 
-from mcqlora import benchmarks, io
-from mcqlora.cli import job
+from mcqlora import files
+from mcqlora.data import ledger, readers
+from mcqlora.job import job
 
 with job(snakemake):
     questions, entries = [], []
     for source in snakemake.params.sources:
-        found, rows = benchmarks.read_benchmark(**source, **snakemake.params.reading)
+        found, rows = readers.read_benchmark(**source, **snakemake.params.reading)
         questions += found
         entries += rows
-    questions, entries, notes = benchmarks.screen(questions, entries, **snakemake.params.screening)
-    io.write_json(snakemake.output.ledger, benchmarks.ledger(questions, entries, notes), indent=True)
-    io.write_jsonl(snakemake.output.questions, questions)
+    questions, entries, notes = ledger.screen(questions, entries, **snakemake.params.screening)
+    files.write_json(snakemake.output.ledger, ledger.ledger(questions, entries, notes), indent=True)
+    files.write_jsonl(snakemake.output.questions, questions)

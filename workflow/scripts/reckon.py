@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
-from mcqlora import huggingface, io, plan, tokenizer
-from mcqlora.cli import job
+from mcqlora import files
+from mcqlora.interop import huggingface
+from mcqlora.job import job
+from mcqlora.tokens import tokenizer
+from mcqlora.train import plan
 
 with job(snakemake):
     params, source = snakemake.params, snakemake.input
@@ -13,9 +16,9 @@ with job(snakemake):
             Path(path).parent, params.plan["network"], processor.vocab_size(), params.plan["seq_length"]
         )
     made = plan.reckon(
-        layouts=io.read_json(source.packing),
-        test=io.read_json(source.leakage)["records"]["test"],
+        layouts=files.read_json(source.packing),
+        test=files.read_json(source.leakage)["records"]["test"],
         vocabulary=processor.vocab_size(),
         **params.plan,
     )
-    io.write_json(snakemake.output[0], made, indent=True)
+    files.write_json(snakemake.output[0], made, indent=True)

@@ -2,15 +2,16 @@
 
 import os
 
-from mcqlora import figures, io, report, summary
-from mcqlora.cli import job
+from mcqlora import files, hashing
+from mcqlora.job import job
+from mcqlora.report import figures, page, summary
 
 with job(snakemake):
     source, made, params = snakemake.input, snakemake.output, snakemake.params
-    mcq = {model: io.read_json(path) for model, path in zip(params.models, source.mcq, strict=True)}
-    squad = {model: io.read_json(path) for model, path in zip(params.models, source.squad, strict=True)}
-    valid = {part["model"]: part for part in map(io.read_json, source.valid)}
-    ledger, leakage, facts = (io.read_json(path) for path in (source.ledger, source.leakage, source.facts))
+    mcq = {model: files.read_json(path) for model, path in zip(params.models, source.mcq, strict=True)}
+    squad = {model: files.read_json(path) for model, path in zip(params.models, source.squad, strict=True)}
+    valid = {part["model"]: part for part in map(files.read_json, source.valid)}
+    ledger, leakage, facts = (files.read_json(path) for path in (source.ledger, source.leakage, source.facts))
     read = (*source.mcq, *source.squad, *source.valid, source.ledger, source.leakage, source.facts)
     whole = summary.build(
         run=params.run,
@@ -26,10 +27,10 @@ with job(snakemake):
         valid=valid,
         best=params.best,
         protocol=params.protocol,
-        inputs={path.split("/", 2)[2]: io.sha256(path) for path in read},  # results/<run>/name
+        inputs={path.split("/", 2)[2]: hashing.sha256(path) for path in read},  # results/<run>/name
     )
     names = ("loss", "heatmap", "forest", "comparison", "letters", "reliability", "leak")
     figures.draw(whole, facts["training"], mcq, {name: made[name] for name in names})
-    io.write_json(made.summary, whole, indent=True)
+    files.write_json(made.summary, whole, indent=True)
     paths = {name: f"figures/{os.path.basename(made[name])}" for name in names}
-    io.write_text(made.report, report.markdown(whole, paths))
+    files.write_text(made.report, page.markdown(whole, paths))

@@ -2,15 +2,17 @@
 
 import numpy as np
 
-from mcqlora import encode, io, packing, records
-from mcqlora.cli import job
+from mcqlora import files
+from mcqlora.job import job
+from mcqlora.tokens import mindrecord, packing
+from mcqlora.tokens.documents import read_documents
 
 with job(snakemake):
     source, params = snakemake.input, snakemake.params
-    facts = io.read_json(source.facts)
-    documents, plan = encode.read_documents(source.ids, source.shapes), np.load(source.plan)
+    facts = files.read_json(source.facts)
+    documents, plan = read_documents(source.ids, source.shapes), np.load(source.plan)
     own = packing.share(plan, params.shard, params.shards)
-    records.write_batches(
+    mindrecord.write_batches(
         packing.batches(documents, own, params.size, facts["pad"], params.layout, params.edge),
         snakemake.output.shard,
         packing.COLUMNS[params.layout],
@@ -24,5 +26,5 @@ with job(snakemake):
         facts["long"],
         params.edge,
     )
-    stats["sha256"] = records.hashes(snakemake.output.shard)
-    io.write_json(snakemake.output.stats, stats, indent=True)
+    stats["sha256"] = mindrecord.hashes(snakemake.output.shard)
+    files.write_json(snakemake.output.stats, stats, indent=True)

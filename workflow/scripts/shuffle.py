@@ -2,13 +2,14 @@
 
 import contextlib
 
-from mcqlora import alpaca, io, optionrefs
-from mcqlora.cli import job
+from mcqlora.data import alpaca, option_references
+from mcqlora.files import json_array, read_jsonl
+from mcqlora.job import job
 
 with job(snakemake), contextlib.ExitStack() as stack:
-    patterns, chosen = optionrefs.table(snakemake.params.option_references), snakemake.params.shuffle
-    files = [stack.enter_context(io.json_array(path)) for path in snakemake.output]
-    for question in io.read_jsonl(snakemake.input[0]):
+    patterns, chosen = option_references.table(snakemake.params.option_references), snakemake.params.shuffle
+    files = [stack.enter_context(json_array(path)) for path in snakemake.output]
+    for question in read_jsonl(snakemake.input[0]):
         records = alpaca.copies(question, len(files), patterns=patterns, **chosen)
         for write, record in zip(files, records, strict=True):
             write(record)

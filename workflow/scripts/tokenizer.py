@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from mcqlora import demo, tokenizer
-from mcqlora.cli import job
+from mcqlora import demo
+from mcqlora.job import job
+from mcqlora.tokens import tokenizer
 
 with job(snakemake):
     texts = demo.tokenizer_text(Path(snakemake.input[0]))

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from mcqlora import training
-from mcqlora.cli import job
+from mcqlora.job import job
+from mcqlora.train import finetune
 
 with job(snakemake):
-    training.finetune(
+    finetune.finetune(
         base=Path(snakemake.input.base),
         tokenizer_path=snakemake.input.tokenizer,
         train_files=snakemake.input.train,

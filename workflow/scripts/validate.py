@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from mcqlora import evaluation, io
-from mcqlora.cli import job, progress_on
+from mcqlora import files
+from mcqlora.evaluate import tasks
+from mcqlora.job import job, progress_on
 
 with job(snakemake) as terminal:
-    found = evaluation.ask(
+    found = tasks.ask(
         "validate",
         workers=snakemake.resources.workers,
         worker=Path(snakemake.scriptdir, "evaluation_worker.py"),
@@ -20,4 +21,4 @@ with job(snakemake) as terminal:
         runs="runs",
         **snakemake.params.validate,
     )
-    io.write_json(snakemake.output[0], found)
+    files.write_json(snakemake.output[0], found)

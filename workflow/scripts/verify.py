@@ -5,9 +5,9 @@ from pathlib import Path
 from snakemake.api import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings, SnakemakeApi
 from snakemake.settings.enums import Quietness
 
-from mcqlora import verify
-from mcqlora.cli import job
 from mcqlora.errors import UserError
+from mcqlora.job import job
+from mcqlora.provenance import verify
 
 
 def jobs(snakefile, config, npus, targets):

@@ -2,6 +2,6 @@
 
 import sys
 
-from mcqlora.launch import run_worker
+from mcqlora.train.worker import run_worker
 
 run_worker(sys.argv[1])

@@ -1,0 +1,1 @@
+"""The configuration: typed sections with their defaults, the schema, and checks across sections."""

@@ -1,0 +1,1 @@
+"""Benchmarks to questions, option orders, Alpaca records, duplicate groups and train/valid/test parts."""

@@ -1,0 +1,1 @@
+"""What a model is worth: protocols, batched scoring and generation, reading, choice of checkpoints."""

@@ -1,0 +1,88 @@
+"""The network as a scoring function on MindSpore."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Rows(NamedTuple):
+    """A forward pass; all int32. Padding is at the end.
+
+    ids [B, S]; branches [B, S]: 0 of a prompt, 1, 2, ... of its continuations, -1 of padding: an id attends
+    to the earlier ones of the prompt and of its own branch; places [B, S]: where each id stands in its text;
+    positions [B, P] in a row, at which `targets` [B, P] are scored as the next ids.
+    """
+
+    ids: np.ndarray
+    branches: np.ndarray
+    places: np.ndarray
+    positions: np.ndarray
+    targets: np.ndarray
+
+
+Forward = Callable[[Rows], tuple[np.ndarray, np.ndarray]]
+
+
+def load(model_config: dict, device: str, weights: Mapping[str, np.ndarray], name: str) -> Forward:
+    """Build the network, put `weights` into it and return its scoring function; `name` is said in errors.
+
+    The function returns the log-probabilities of the targets as next ids, float32 [B, P], and the most
+    probable next ids, int32 [B, P]. Only the hidden states at `positions` meet the (large) head.
+
+    Raises:
+        UserError: `weights` lack a tensor of the network, or one has another shape.
+    """
+    import mindspore as ms
+    from mindformers import MindFormerConfig
+    from mindformers.models import build_network
+    from mindspore import Tensor, nn, ops
+
+    from mcqlora.model.decoder import MASKED
+    from mcqlora.model.weights import load_into
+
+    of_rank = {"device_id": int(os.environ["DEVICE_ID"])} if "DEVICE_ID" in os.environ else {}  # msrun's
+    ms.set_context(mode=ms.GRAPH_MODE, device_target=device, **of_rank)
+    config = {"model_config": model_config, "arch": {"type": "InternLMForCausalLM"}}
+    network = build_network(MindFormerConfig(model=config).model)
+    load_into(network, weights, name)
+
+    class Score(nn.Cell):
+        def __init__(self, decoder, head):
+            super().__init__(auto_prefix=False)
+            self.decoder, self.head = decoder, head
+            self.cos, self.sin = decoder.freqs_mgr.freqs_cos, decoder.freqs_mgr.freqs_sin
+            self.swap = decoder.freqs_mgr.swap_mask
+
+        def construct(self, ids, branches, places, positions, targets):
+            batch, length = ids.shape
+            keys = branches.reshape(batch, 1, length)
+            seen = ops.logical_or(ops.equal(keys, 0), ops.equal(keys, branches.reshape(batch, length, 1)))
+            order = ops.arange(0, length, 1)
+            seen = ops.logical_and(seen, ops.less_equal(order.reshape(1, 1, -1), order.reshape(1, -1, 1)))
+            mask = ops.mul(ops.sub(1.0, ops.cast(seen, self.decoder.dtype)), MASKED)
+            rotary = (self._at(self.cos, places), self._at(self.sin, places), self.swap)
+            hidden = ops.cast(self.decoder.tok_embeddings(ids), self.decoder.dtype)
+            for layer in self.decoder.layers:
+                hidden = layer(hidden, rotary, mask.reshape(batch, 1, length, length))
+            hidden = self.decoder.norm_out(hidden).reshape(batch * length, -1)
+            rows = positions + ops.arange(0, batch * length, length).reshape(batch, 1)
+            logits = ops.cast(self.head(ops.gather(hidden, rows.reshape(-1), 0)), ms.float32)
+            logprobs = ops.gather_elements(ops.log_softmax(logits, -1), 1, targets.reshape(-1, 1))
+            return logprobs.reshape(targets.shape), ops.argmax(logits, -1).reshape(targets.shape)
+
+        def _at(self, table, places):
+            batch, length = places.shape
+            return ops.gather(table, places.reshape(-1), 0).reshape(batch, 1, length, -1)
+
+    cell = Score(network.model, network.lm_head)
+    cell.set_train(False)
+
+    def forward(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        logprobs, choices = cell(*(Tensor(array, ms.int32) for array in rows))
+        return logprobs.asnumpy(), choices.asnumpy().astype(np.int32)
+
+    return forward

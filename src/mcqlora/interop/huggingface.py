@@ -1,0 +1,223 @@
+"""LLaMA and InternLM (v1) folders in Hugging Face's layout: their names of our tensors, and a base of one.
+
+The networks are one: a `LlamaConfig` with `attention_bias` is InternLM. Only names and places of numbers
+differ, so a conversion copies; q and k need no permutation, since both sides rotate halves.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcqlora import files
+from mcqlora.errors import UserError
+from mcqlora.model import tensorfiles
+from mcqlora.model.architecture import DEVICES, count, shapes
+from mcqlora.tokens import tokenizer
+
+OUTER = {
+    "model.tok_embeddings.embedding_weight": "model.embed_tokens.weight",
+    "model.norm_out.weight": "model.norm.weight",
+    "lm_head.weight": "lm_head.weight",
+}
+MODULES = {
+    "attention.wq": "self_attn.q_proj",
+    "attention.wk": "self_attn.k_proj",
+    "attention.wv": "self_attn.v_proj",
+    "attention.wo": "self_attn.o_proj",
+    "feed_forward.w1": "mlp.gate_proj",
+    "feed_forward.w2": "mlp.down_proj",
+    "feed_forward.w3": "mlp.up_proj",
+    "attention_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+}
+DTYPES = {"float32": "F32", "float16": "F16"}  # MindFormers' names and safetensors'
+RECOMPUTED = "rotary_emb.inv_freq"  # a table that old files hold beside the weights
+
+
+def name_of(ours: str) -> str:
+    """Hugging Face's name of one of our tensors, such as `model.layers.0.attention.wq.weight`."""
+    if ours in OUTER:
+        return OUTER[ours]
+    _, _, layer, rest = ours.split(".", 3)
+    module, _, kind = rest.rpartition(".")
+    return f"model.layers.{layer}.{MODULES[module]}.{kind}"
+
+
+def architecture(folder: Path) -> dict[str, Any]:
+    """What a folder's config.json says, by our keys of `model`, and `vocab_size`, `tied`, `max_positions`.
+
+    What the file leaves out has transformers' default.
+
+    Raises:
+        UserError: no config.json, or a network that ours isn't.
+    """
+    path = folder / "config.json"
+    try:
+        said = files.read_json(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot read it ({error.strerror}); give a Hugging Face folder") from error
+    if not isinstance(said, dict):
+        raise UserError(f"{path}: holds no keys; give a Hugging Face folder")
+    rope, rotary = said.get("rope_parameters") or {}, said.get("rotary") or {}
+    for key, value in (("rope_parameters", rope), ("rotary", rotary)):
+        if not isinstance(value, dict) or any(isinstance(item, dict) for item in value.values()):
+            raise UserError(f"{path}: {key} is {value}; only one plain rotation can be converted")
+    numbers = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+    unlike = {
+        "model_type": said.get("model_type") not in ("llama", "internlm"),
+        "hidden_act": said.get("hidden_act", "silu") != "silu",
+        "mlp_bias": bool(said.get("mlp_bias")),
+        "rope_scaling": bool(said.get("rope_scaling")),
+        "rope_parameters": rope.get("rope_type", "default") != "default",
+        # InternLM's "dynamic" is the plain rotation up to max_position_embeddings.
+        "rotary": rotary.get("type", "origin") not in ("origin", "dynamic"),
+        "quantization_config": bool(said.get("quantization_config")),
+    } | {key: not isinstance(said.get(key), int) or said[key] < 1 for key in numbers}
+    hidden, heads = said.get("hidden_size"), said.get("num_attention_heads")
+    if not any(unlike.values()):
+        unlike["head_dim"] = (said.get("head_dim") or hidden // heads) * heads != hidden
+    wrong = next((key for key, differs in unlike.items() if differs), None)
+    if wrong:
+        value = said.get(wrong, "not there")
+        raise UserError(f"{path}: {wrong} is {value}; only LLaMA and InternLM (v1) networks can be converted")
+    return {
+        "hidden_size": hidden,
+        "num_layers": said["num_hidden_layers"],
+        "num_heads": heads,
+        "n_kv_heads": said.get("num_key_value_heads") or heads,
+        "intermediate_size": said["intermediate_size"],
+        "rms_norm_eps": said.get("rms_norm_eps", 1e-6),
+        "theta": rope.get("rope_theta") or rotary.get("base") or said.get("rope_theta", 10000.0),
+        "has_bias": bool(said.get("attention_bias", said.get("bias", False))),
+        "vocab_size": said["vocab_size"],
+        "tied": bool(said.get("tie_word_embeddings")),
+        "max_positions": said.get("max_position_embeddings", 2048),
+    }
+
+
+def check_architecture(
+    folder: Path, network: Mapping[str, Any], vocab_size: int, seq_length: int | None = None
+) -> dict[str, Any]:
+    """`architecture` of a folder that holds the configured network, for a tokenizer of `vocab_size` pieces.
+
+    A `seq_length` must be one that the network has positions for: beyond them its rotation is another.
+
+    Raises:
+        UserError: it is another; names every key that differs.
+    """
+    given = architecture(folder)
+    asked = {**network, "n_kv_heads": network["n_kv_heads"] or network["num_heads"]}
+    differ = [
+        f"model.{key} is {asked[key]}, there {given[key]}"
+        for key in given
+        if key in asked and key != "vocab_size" and asked[key] != given[key]
+    ]
+    if differ:
+        raise UserError(f"{folder / 'config.json'}: {'; '.join(differ)}; make them the same")
+    if given["vocab_size"] != vocab_size:
+        raise UserError(
+            f"{folder / 'config.json'}: vocab_size is {given['vocab_size']}, the tokenizer has "
+            f"{vocab_size} pieces; let tokenizer.path name the tokenizer.model of this folder"
+        )
+    if seq_length is not None and seq_length > given["max_positions"]:
+        raise UserError(
+            f"{folder / 'config.json'}: max_position_embeddings is {given['max_positions']}, "
+            f"encode.seq_length {seq_length}; lower encode.seq_length"
+        )
+    return given
+
+
+def convert(*, folder: Path, tokenizer_path: str, output: Path, network: dict, device: str) -> None:
+    """Make the base folder `output` of a Hugging Face folder's weights, one tensor in memory at a time.
+
+    The numbers get the device's dtype: float32 on a CPU, float16 on Ascend. Tied embeddings become two equal
+    matrices, as our network has two.
+
+    Raises:
+        UserError: the folder is not whole, not of this network, or too large for this machine.
+    """
+    pieces = tokenizer.load(tokenizer_path).vocab_size()
+    network = network | {"vocab_size": tokenizer.network_vocabulary(pieces, network.get("vocab_size"))}
+    given = check_architecture(folder, network, network["vocab_size"])
+    wanted = shapes(network)
+    sources = check_tensors(folder, tensorfiles.locate(folder), wanted, given["tied"])
+    dtype = DTYPES[DEVICES[device]["model"]["param_init_type"]]
+    print(check_memory(folder, count(network, None)["total"], device, _memory()))
+    tensorfiles.write_safetensors(
+        output / "model.safetensors", wanted, dtype, lambda name: _cast(sources[name], dtype, name_of(name))
+    )
+    files.write_json(output / "config.json", network | {"max_positions": given["max_positions"]}, indent=True)
+
+
+def check_tensors(
+    folder: Path, found: Mapping[str, tensorfiles.Tensor], wanted: Mapping[str, tuple[int, ...]], tied: bool
+) -> dict[str, tensorfiles.Tensor]:
+    """For each of our names in `wanted` the tensor that holds its numbers; a `tied` head is the embeddings.
+
+    Raises:
+        UserError: one is missing, has another shape, or belongs to no such network.
+    """
+    names = {ours: name_of(ours) for ours in wanted}
+    if tied:
+        names["lm_head.weight"] = OUTER["model.tok_embeddings.embedding_weight"]
+    missing = [name for name in names.values() if name not in found]
+    if missing:
+        raise UserError(
+            f"{folder}: no tensor {_some(missing)}; the folder is not whole, or config.json another's"
+        )
+    for ours, name in names.items():
+        tensor = found[name]
+        if tensor.shape != wanted[ours]:
+            raise UserError(
+                f"{tensor.file}: {name} has shape {list(tensor.shape)}, by config.json it has "
+                f"{list(wanted[ours])}; they are of two networks"
+            )
+    extra = sorted(set(found) - set(names.values()) - {"lm_head.weight"})
+    extra = [name for name in extra if not name.endswith(RECOMPUTED)]
+    if extra:
+        raise UserError(
+            f"{found[extra[0]].file}: tensor {_some(extra)} is not of the network in config.json; a bias "
+            "on q, k, v and o is attention_bias there, other additions cannot be converted"
+        )
+    return {ours: found[name] for ours, name in names.items()}
+
+
+def _some(names: list[str]) -> str:
+    return names[0] + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
+
+
+def _cast(tensor: tensorfiles.Tensor, dtype: str, name: str) -> np.ndarray:
+    array = tensorfiles.read(tensor)
+    with np.errstate(over="ignore"):
+        cast = array.astype(tensorfiles.DTYPES[dtype], copy=False)
+    if not np.isfinite(cast).all():
+        raise UserError(
+            f"{tensor.file}: {name} holds numbers that are not finite as {dtype}; fetch it again, or take "
+            "another base"
+        )
+    return cast
+
+
+def check_memory(folder: Path, parameters: int, device: str, memory: int) -> str:
+    """A line on what the network takes of `memory` bytes, which on a CPU must hold its weights.
+
+    Raises:
+        UserError: it cannot.
+    """
+    width = 4 if device == "CPU" else 2
+    size = parameters * width
+    line = f"{folder}: {parameters:,} parameters, {size / 1e9:.1f} GB as float{8 * width} in each worker"
+    if device == "CPU" and size > memory:
+        raise UserError(
+            f"{line}, this machine has {memory / 1e9:.1f} GB; use a smaller base, or device: Ascend"
+        )
+    return line
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,1 @@
+"""Processes: msrun with its workers, and children that end with their parent."""

@@ -1,0 +1,1 @@
+"""What this machine can run: checks before a run, and the doctor."""

@@ -1,0 +1,240 @@
+"""What this machine can run, in a few lines: `make doctor`, before anything is installed or configured.
+
+The standard library alone is imported here, so that any Python can say what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+OK, LESS, BAD = "ok", "less", "BAD"  # BAD: the demo cannot run; LESS: it can, something else cannot
+
+PYTHON = (3, 11)
+MEMORY_GB = 4.2  # at most in the demo, by max_rss in benchmarks/demo/train.tsv (MiB)
+DISK_GB = 1
+# MindFormers 1.6.0 with MindSpore 2.7.0: https://www.mindspore.cn/mindformers/docs/en/r1.7.0/installation.html
+CANN = "8.2"
+DRIVER = "25.2.0"
+
+PROBE = """
+import numpy, sys
+import mindspore
+mindspore.set_context(device_target=sys.argv[1])
+two = mindspore.Tensor(numpy.ones((2, 2), numpy.float32))
+assert float(mindspore.ops.matmul(two, two).asnumpy().sum()) == 8
+import mindformers
+print("versions", mindspore.__version__, mindformers.__version__)
+"""
+
+
+class Check(NamedTuple):
+    """One line: what was looked at, how it stands, what was found, and what to do unless it is OK."""
+
+    name: str
+    state: str
+    found: str
+    remedy: str = ""
+
+
+def checks(project: Path, folder: Path) -> Iterator[Check]:
+    """Look at this machine: `project` is the checkout, `folder` the one that results will be written to."""
+    yield python(sys.version_info[:3])
+    yield packages({lock.stem: lock.read_text() for lock in locks(project)}, installed())
+    yield mindspore("CPU")
+    npus = len(list(Path("/dev").glob("davinci[0-9]*")))
+    yield devices(npus)
+    if npus:
+        yield from ascend(Path("/usr/local/Ascend"), os.environ.get("ASCEND_OPP_PATH"))
+        yield mindspore("Ascend")
+    yield msrun(Path(sys.executable).with_name("msrun"))
+    yield memory(Path("/proc/meminfo").read_text(), os.cpu_count() or 1)
+    yield disk(folder, shutil.disk_usage(folder).free)
+    yield loopback()
+    yield fonts(_output(["fc-list", ":lang=zh", "family"]))
+
+
+def locks(project: Path) -> list[Path]:
+    """The lock files of the two kinds of machine; the first that fits is named."""
+    return [project / "envs" / f"{device}.lock" for device in ("cpu", "ascend")]
+
+
+def python(version: Sequence[int]) -> Check:
+    found = ".".join(map(str, version))
+    if tuple(version[:2]) == PYTHON:
+        return Check("Python", OK, found)
+    return Check("Python", BAD, found, "install Python 3.11, or name it: make PYTHON=/path/to/python3.11")
+
+
+def installed() -> dict[str, str]:
+    """Version by normalised name of every package that this Python finds."""
+    found = {}
+    for distribution in metadata.distributions():
+        if name := distribution.metadata["Name"]:
+            found.setdefault(normal(name), distribution.version)
+    return found
+
+
+def normal(name: str) -> str:
+    """A package's name as lock files write it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(lock: str) -> dict[str, str]:
+    """Version by name of a lock file's text."""
+    return dict(re.findall(r"^([A-Za-z0-9][\w.-]*)==([^\s\\]+)", lock, re.MULTILINE))
+
+
+def packages(texts: Mapping[str, str], found: Mapping[str, str]) -> Check:
+    """Compare what is installed with the lock file (name -> text) that it is nearest to."""
+
+    def differing(name: str) -> list[str]:
+        return [package for package, version in pins(texts[name]).items() if found.get(package) != version]
+
+    name = min(texts, key=lambda one: len(differing(one)))
+    wanted, wrong = pins(texts[name]), differing(name)
+    if not wrong:
+        return Check("packages", OK, f"{len(wanted)}, as envs/{name}.lock has them")
+    remedy = f"make, or pip install --require-hashes -r envs/{name}.lock"
+    missing = [package for package in wrong if package not in found]
+    if missing:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        return Check("packages", BAD, f"{len(missing)} of {len(wanted)} missing ({shown})", remedy)
+    shown = ", ".join(f"{package} {found[package]} for {wanted[package]}" for package in wrong[:3])
+    more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    return Check("packages", LESS, f"not envs/{name}.lock: {shown}{more}", remedy)
+
+
+def mindspore(device: str, timeout: int = 600) -> Check:
+    """Whether MindSpore multiplies on `device` and MindFormers can be imported, in a process of its own."""
+    name = f"MindSpore on {device}"
+    state, remedy = BAD, "see packages; MindSpore has wheels for Linux on x86_64 and aarch64"
+    if device == "Ascend":
+        state, remedy = LESS, "see docs/devices.md for driver, CANN and their Python packages"
+    with tempfile.TemporaryDirectory() as folder:  # MindFormers writes ./output wherever it is imported
+        command = [sys.executable, "-c", PROBE, device]
+        environment = {**os.environ, "LOG_MF_PATH": folder, "GLOG_v": "4"}
+        try:
+            done = subprocess.run(
+                command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout
+            )
+        except subprocess.TimeoutExpired:
+            return Check(name, state, f"no answer in {timeout} s", remedy)
+    said = re.findall(r"^versions (\S+) (\S+)$", done.stdout, re.MULTILINE)
+    if said:
+        return Check(name, OK, "MindSpore {}, MindFormers {}".format(*said[-1]))
+    errors = re.findall(r"^\w*(?:Error|Exception)\b.*", done.stderr, re.MULTILINE)
+    return Check(name, state, (errors[-1] if errors else f"exit code {done.returncode}")[:120], remedy)
+
+
+def devices(npus: int) -> Check:
+    if npus:
+        return Check("devices", OK, f"{npus} Ascend NPU" + "s" * (npus > 1))
+    return Check("devices", LESS, "no Ascend NPU", "trainings run on the CPU: small networks only")
+
+
+def ascend(root: Path, opp: str | None) -> Iterator[Check]:
+    """Driver below `root` and CANN by its environment variable ASCEND_OPP_PATH, as MindSpore finds it."""
+    driver = _version(root / "driver" / "version.info")
+    state = OK if driver and driver.startswith(DRIVER) else LESS
+    yield Check("driver", state, driver or "none found", f"to CANN {CANN}.RC1 belongs {DRIVER}")
+    if not opp:
+        remedy = f"source {root}/ascend-toolkit/set_env.sh"
+        yield Check("CANN", LESS, "ASCEND_OPP_PATH is not set", remedy)
+        return
+    cann = _version(Path(opp).parent / "compiler" / "version.info")
+    state = OK if cann and cann.split(".")[:2] == CANN.split(".") else LESS
+    yield Check("CANN", state, cann or f"no version beside {opp}", f"install CANN {CANN}.RC1")
+
+
+def _version(file: Path) -> str | None:
+    found = re.search(r"^Version=(\S+)", file.read_text(), re.MULTILINE) if file.is_file() else None
+    return found[1] if found else None
+
+
+def msrun(path: Path) -> Check:
+    if os.access(path, os.X_OK):
+        return Check("msrun", OK, "starts several workers")
+    return Check("msrun", BAD, f"no {path.name} beside this Python", "see packages, or train.workers: 1")
+
+
+def memory(meminfo: str, cores: int) -> Check:
+    """`meminfo` is the text of /proc/meminfo, in kB."""
+    kilobytes = {key: int(value) for key, value in re.findall(r"^(\w+):\s+(\d+) kB", meminfo, re.MULTILINE)}
+    free, total = (kilobytes[key] * 1024 / 1e9 for key in ("MemAvailable", "MemTotal"))
+    found = f"{cores} cores, {free:.1f} of {total:.1f} GB free"
+    if free >= MEMORY_GB:
+        return Check("memory", OK, found)
+    return Check("memory", BAD, found, f"the demo takes {MEMORY_GB} GB; end something else")
+
+
+def disk(folder: Path, free_bytes: int) -> Check:
+    found = f"{free_bytes / 1e9:.1f} GB free here"
+    if not os.access(folder, os.W_OK):
+        return Check("disk", BAD, f"{folder} cannot be written", "change to a folder of your own")
+    if free_bytes < DISK_GB * 1e9:
+        return Check("disk", BAD, found, f"the demo writes up to {DISK_GB} GB; free some")
+    return Check("disk", OK, found)
+
+
+def loopback() -> Check:
+    """Whether two processes of this machine can meet on a TCP port, as msrun's workers do."""
+    try:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            socket.create_connection(server.getsockname(), timeout=5),
+        ):
+            return Check("ports", OK, "a free one for msrun")
+    except OSError as error:
+        remedy = "msrun's workers meet on 127.0.0.1: allow it, or train.workers: 1"
+        return Check("ports", BAD, str(error), remedy)
+
+
+def fonts(listing: str | None) -> Check:
+    """`listing` is what `fc-list :lang=zh family` prints, None if there is no fontconfig."""
+    families = sorted({line.split(",")[0] for line in (listing or "").splitlines() if line.strip()})
+    if families:
+        return Check("fonts", OK, f"Chinese: {families[0]}")
+    remedy = "figures are SVG: whoever views Chinese labels needs one, such as fonts-noto-cjk"
+    return Check("fonts", LESS, "none with Chinese", remedy)
+
+
+def _output(command: list[str]) -> str | None:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def line(check: Check) -> str:
+    remedy = f"; {check.remedy}" if check.state != OK and check.remedy else ""
+    return f"{check.state:4}  {check.name:19}  {check.found}{remedy}\n"
+
+
+def verdict(found: Sequence[Check]) -> str:
+    """The last line."""
+    bad = [check.name for check in found if check.state == BAD]
+    return f"The demo cannot run: {', '.join(bad)}" if bad else "The demo can run: make run"
+
+
+def main() -> int:
+    """Print a line a check as it is made; 1 if the demo could not run."""
+    found = []
+    for check in checks(Path(__file__).parents[3], Path.cwd()):
+        print(line(check), end="", flush=True)
+        found.append(check)
+    print(verdict(found))
+    return any(check.state == BAD for check in found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,297 @@
+"""Tensors in safetensors and PyTorch files: found without reading them, then read or written one at a time.
+
+Both formats are tables of byte ranges, so a tensor of either is a `Tensor` that says where its numbers lie. A
+PyTorch file's table is a pickle, which could run anything; here it may rebuild tensors and nothing else.
+"""
+
+from __future__ import annotations
+
+import collections
+import io as bytes_io
+import math
+import pickle
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from mcqlora import files
+from mcqlora.errors import UserError
+
+BFLOAT16 = "BF16"  # numpy has none: read as the upper halves of float32
+DTYPES = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    BFLOAT16: np.dtype("<u2"),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+}
+STORAGES = {
+    "DoubleStorage": "F64",
+    "FloatStorage": "F32",
+    "HalfStorage": "F16",
+    "BFloat16Storage": BFLOAT16,
+    "LongStorage": "I64",
+    "IntStorage": "I32",
+    "ShortStorage": "I16",
+    "CharStorage": "I8",
+    "ByteStorage": "U8",
+    "BoolStorage": "BOOL",
+}
+INDEX = ".index.json"
+NAMES = ("model.safetensors", "pytorch_model.bin")  # as Hugging Face calls them; the first found is taken
+
+
+class Tensor(NamedTuple):
+    """Where a tensor's numbers lie: `strides`, in elements, from byte `offset` of `file`."""
+
+    file: Path
+    dtype: str  # safetensors' name, such as F32
+    shape: tuple[int, ...]
+    offset: int
+    strides: tuple[int, ...]
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a Hugging Face folder that hold its weights, an index first where there is one.
+
+    Raises:
+        UserError: there are none, or the index names one that is not there.
+    """
+    for name in NAMES:
+        index = folder / (name + INDEX)
+        if index.is_file():
+            named = shards(index)
+            missing = [shard for shard in named if not (folder / shard).is_file()]
+            if missing:
+                raise UserError(f"{index}: names {missing[0]}, which is not there; fetch the whole folder")
+            return [index, *(folder / shard for shard in named)]
+        if (folder / name).is_file():
+            return [folder / name]
+    raise UserError(f"{folder}: no {' or '.join(NAMES)}, nor an index of one; give a Hugging Face folder")
+
+
+def locate(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of a Hugging Face folder, by name.
+
+    Raises:
+        UserError: no weights, a broken file, or one without a tensor that the index expects in it.
+    """
+    first, *shards = weight_files(folder)
+    if not first.name.endswith(INDEX):
+        return _index(first)
+    found = {shard.name: _index(shard) for shard in shards}
+    tensors = {}
+    for name, shard in _weight_map(first).items():
+        if name not in found[shard]:
+            raise UserError(f"{folder / shard}: no tensor {name}, which {first.name} expects there")
+        tensors[name] = found[shard][name]
+    return tensors
+
+
+def shards(index: Path) -> list[str]:
+    """Names of the files that an index says the weights are in.
+
+    Raises:
+        UserError: it is none, or names a file that is not beside it.
+    """
+    return sorted(set(_weight_map(index).values()))
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    content = files.read_json(index)
+    shards = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(shards, dict) or not shards:
+        raise UserError(f"{index}: no weight_map; fetch the folder again")
+    for shard in shards.values():
+        if Path(str(shard)).name != shard:
+            raise UserError(f"{index}: {shard!r} is no name of a file beside it")
+    return shards
+
+
+def _index(path: Path) -> dict[str, Tensor]:
+    return index_safetensors(path) if path.suffix == ".safetensors" else index_torch(path)
+
+
+def index_safetensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file, by name.
+
+    Raises:
+        UserError: not a whole safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np"):
+            pass  # checks the header, and that the tensors fill the file exactly
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a whole safetensors file ({error}); fetch it again") from error
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = orjson.loads(file.read(length))
+    return {
+        name: Tensor(
+            path,
+            entry["dtype"],
+            tuple(entry["shape"]),
+            8 + length + entry["data_offsets"][0],
+            _contiguous(entry["shape"]),
+        )
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
+
+
+def index_torch(path: Path) -> dict[str, Tensor]:
+    """Tensors of a PyTorch state dict in the zip format (torch 1.6 and later), by name; executes nothing.
+
+    Raises:
+        UserError: another format, a broken file, or a pickle that asks for more than tensors.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            table = next((n for n in archive.namelist() if n.endswith("/data.pkl")), None)
+            if table is None:
+                raise UserError(f"{path}: a zip file, but none of PyTorch's; give the weights themselves")
+            found = _TableReader(path, archive, table.removesuffix("data.pkl")).load()
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        raise UserError(
+            f"{path}: not a whole file of torch 1.6 or later ({error}); fetch it again, or take safetensors"
+        ) from error
+    except UserError:
+        raise
+    except Exception as error:  # whatever a forged pickle makes the unpickler say
+        raise UserError(
+            f"{path}: its pickle holds no plain state dict ({error}); save it as safetensors"
+        ) from error
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise UserError(f"{path}: its pickle holds no plain state dict; save it as safetensors")
+    return {str(name): tensor for name, tensor in found.items()}
+
+
+class _TableReader(pickle.Unpickler):
+    """Unpickles the table of a PyTorch file: dicts of tensors, every tensor as where it lies."""
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile, folder: str):
+        self.path, self.archive, self.folder = path, archive, folder
+        if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
+            raise UserError(f"{path}: saved on a big-endian machine; save it as safetensors")
+        super().__init__(bytes_io.BytesIO(archive.read(f"{folder}data.pkl")))
+        # Made anew for each file: a pickle may set attributes of what it is given.
+        self.known: dict[tuple[str, str], Any] = {
+            ("collections", "OrderedDict"): collections.OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2"): lambda storage, offset, shape, strides, *_: self.place(
+                storage, offset, shape, strides
+            ),
+            ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
+            **{("torch", storage): dtype for storage, dtype in STORAGES.items()},
+        }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.known:
+            raise UserError(
+                f"{self.path}: asks for {module}.{name}, which no file of weights needs; "
+                "don't trust it, or save it as safetensors"
+            )
+        return self.known[module, name]
+
+    def persistent_load(self, identifier: Any) -> tuple[str, int, int]:
+        """(dtype, byte offset in the file, number of elements) of a storage."""
+        kind, dtype, key, _, count = identifier
+        entry = self.archive.getinfo(f"{self.folder}data/{key}")
+        if kind != "storage" or entry.compress_type != zipfile.ZIP_STORED:
+            raise UserError(f"{self.path}: data/{key} is {kind}, compressed; save it as safetensors")
+        if entry.file_size != count * DTYPES[dtype].itemsize:
+            raise UserError(f"{self.path}: data/{key} has {entry.file_size} bytes, not {count} x {dtype}")
+        # The offset is that of the local header: 30 bytes, a name and an extra field of their own lengths.
+        with open(self.path, "rb") as file:
+            file.seek(entry.header_offset + 26)
+            lengths = np.frombuffer(file.read(4), "<u2")
+        return dtype, entry.header_offset + 30 + int(lengths.sum()), count
+
+    def place(self, storage: tuple[str, int, int], offset: int, shape: tuple, strides: tuple) -> Tensor:
+        dtype, start, count = storage
+        plain = all(isinstance(n, int) and n >= 0 for n in (offset, *shape, *strides))
+        if not plain or len(shape) != len(strides) or offset + _span(shape, strides) > count:
+            raise UserError(f"{self.path}: a tensor of shape {shape} reaches out of its storage")
+        return Tensor(self.path, dtype, shape, start + offset * DTYPES[dtype].itemsize, strides)
+
+
+def _span(shape: Iterable[int], strides: Iterable[int]) -> int:
+    """Elements from a tensor's first to its last."""
+    shape = tuple(shape)
+    if 0 in shape:
+        return 0
+    return 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+
+
+def _contiguous(shape: Iterable[int]) -> tuple[int, ...]:
+    shape = tuple(shape)
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def read(tensor: Tensor) -> np.ndarray:
+    """The numbers, in C order; bfloat16 as float32, which holds each of its values exactly.
+
+    Raises:
+        UserError: numbers of a kind that no network has, or a file cut off.
+    """
+    if tensor.dtype not in DTYPES:
+        raise UserError(
+            f"{tensor.file}: holds {tensor.dtype}, a quantised network; give one in float16 or wider"
+        )
+    dtype = DTYPES[tensor.dtype]
+    flat = np.empty(_span(tensor.shape, tensor.strides), dtype)
+    with open(tensor.file, "rb") as file:
+        file.seek(tensor.offset)
+        if file.readinto(flat) != flat.nbytes:
+            raise UserError(f"{tensor.file}: cut off; fetch it again")
+    strides = tuple(stride * dtype.itemsize for stride in tensor.strides)
+    view = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
+    array = np.asarray(view, order="C")
+    if tensor.dtype == BFLOAT16:
+        wide = array.astype("<u4")
+        wide <<= 16
+        return wide.view("<f4")
+    return array
+
+
+def mapped(tensor: Tensor) -> np.ndarray:
+    """The numbers of a contiguous tensor as they lie in the file: in memory only while they are looked at."""
+    return np.memmap(tensor.file, DTYPES[tensor.dtype], "c", tensor.offset, tensor.shape)
+
+
+def write_safetensors(
+    path: files.PathLike,
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: str,
+    make: Callable[[str], np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write tensors of one dtype (safetensors' name) as they are made, in the order of their names; atomic.
+
+    One tensor at a time is in memory. The bytes are those of safetensors' own writer; for the format see its
+    README: length of the header, header (JSON), numbers.
+    """
+    names, end = sorted(shapes), 0
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    for name in names:
+        start, end = end, end + math.prod(shapes[name]) * DTYPES[dtype].itemsize
+        header[name] = {"dtype": dtype, "shape": list(shapes[name]), "data_offsets": [start, end]}
+    said = orjson.dumps(header)
+    said += b" " * (-len(said) % 8)
+    with files.atomic(path) as file:
+        file.write(len(said).to_bytes(8, "little") + said)
+        for name in names:
+            array = np.asarray(make(name), DTYPES[dtype], order="C")
+            if array.shape != tuple(shapes[name]):
+                raise ValueError(f"{name}: made with {array.shape}, announced with {shapes[name]}")
+            file.write(array)

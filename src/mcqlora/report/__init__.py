@@ -1,0 +1,1 @@
+"""Numbers to statements: intervals, summary.json, report.md, figures and the data card."""

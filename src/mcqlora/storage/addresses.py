@@ -1,0 +1,77 @@
+"""Addresses of files elsewhere: http, https and s3; their kinds, their parts, and how they are shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from mcqlora.errors import UserError
+
+
+def join(folder: str, name: str) -> str:
+    """The address of a file in the folder that an address names; a query stays at the end."""
+    if ADDRESS.match(folder):
+        return f"{folder.rstrip('/')}/{name}"
+    parts = urlsplit(folder)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}"))
+
+
+def beside(address: str, name: str) -> str:
+    """The address of a file in the folder of the file `address`; a query stays at the end."""
+    if ADDRESS.match(address):
+        return join(address.rpartition("/")[0], name)
+    parts = urlsplit(address)
+    return join(urlunsplit(parts._replace(path=parts.path.rpartition("/")[0])), name)
+
+
+def without_secrets(address: str) -> str:
+    """The address without user, password and query, as it may stand in a message."""
+    if ADDRESS.match(address):
+        return address
+    parts = urlsplit(address)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def shown(value: Any) -> Any:
+    """Settings or parameters, every address in them without secrets."""
+    if isinstance(value, Mapping):
+        return {key: shown(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shown(item) for item in value]
+    return without_secrets(value) if isinstance(value, str) and is_address(value) else value
+
+
+SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
+
+
+def suffix(path: str) -> str:
+    """The ending, one of `SUFFIXES`, of an archive's path or address; "" if it is none."""
+    plain = re.split("[?#]", path)[0] if is_address(path) else path
+    return next((ending for ending in SUFFIXES if plain.lower().endswith(ending)), "")
+
+
+def is_address(path: str) -> bool:
+    """Does `path` name something elsewhere, not a file of this machine?"""
+    return re.match(r"(https?|s3)://", path, re.IGNORECASE) is not None
+
+
+ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.IGNORECASE | re.DOTALL)
+
+
+class Place(NamedTuple):
+    bucket: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def place(address: str) -> Place:
+    """Raises: UserError: `address` is no `s3://bucket/key`."""
+    found = ADDRESS.fullmatch(address)
+    if not found:
+        shown = re.sub(r"//[^/]*@", "//", address)  # a password has no place there, nor in a message
+        raise UserError(f"{shown}: no address of a bucket; write s3://bucket/key")
+    return Place(found[1].lower(), (found[2] or "").strip("/"))

@@ -1,0 +1,187 @@
+"""Benchmarks that come as an archive: verified, and laid out as the folder that they hold.
+
+Nothing of an archive is trusted: a member that would land outside, a link, or a size that no benchmark has is
+refused before anything is written. Members are copied in pieces, so memory does not grow with the archive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import re
+import shutil
+import stat
+import struct
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from mcqlora import hashing
+from mcqlora.errors import UserError
+from mcqlora.storage.addresses import suffix
+
+MEMBER_BYTES = 1 << 30  # largest member; the largest of MMLU has 2 MB
+TOTAL_BYTES = 1 << 32  # of all members together, and of a download
+NAME_BYTES = 255  # longest name of a file that Linux' file systems take
+_PIECE = 1 << 20
+
+_DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,  # an encrypted member, or a compression that zipfile lacks
+    *(IndexError, ValueError, OverflowError, struct.error),  # zipfile's, where lengths or dates are nonsense
+)
+
+
+class Member(NamedTuple):
+    """A file of an archive: `size` in bytes, `plain` unless it is a link or a device."""
+
+    name: str
+    size: int
+    plain: bool
+    open: Callable[[], IO[bytes]]
+
+
+def verify(path: Path, sha256: str | None) -> None:
+    """Raises: UserError: the file's hash is not `sha256` (hex); None is any."""
+    if sha256:
+        compare(hashing.sha256(path), sha256, str(path))
+
+
+@contextlib.contextmanager
+def folder(path: Path, parts: Collection[str]) -> Iterator[Path]:
+    """Yield `path` itself if it is a folder, else a temporary one with the CSV files of the archive `path`.
+
+    Taken are the CSV files in folders named as one of `parts`, wherever in the archive these stand; they must
+    stand together.
+
+    Raises:
+        UserError: the archive is damaged, not safe, or has two places with such folders.
+    """
+    if not suffix(path.name) or path.is_dir():
+        yield path
+        return
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give the archive's path below data, or its URL")
+    with tempfile.TemporaryDirectory(prefix="mcqlora-") as temporary:
+        _unpack(path, Path(temporary), parts)
+        yield Path(temporary)
+
+
+def _unpack(archive: Path, target: Path, parts: Collection[str]) -> None:
+    for part in parts:
+        (target / part).mkdir()
+    total, places, taken = 0, set(), set()
+    with _members(archive) as members:
+        for member in members:
+            total += member.size
+            _refuse_unsafe(archive, member, total)
+            path = PurePosixPath(member.name)
+            wanted = path.suffix == ".csv" and path.parent.name in parts and "__MACOSX" not in path.parts
+            if not wanted or path.name.startswith("."):
+                continue
+            places.add(path.parent.parent)
+            if len(places) > 1:
+                first, second = sorted(map(str, places))
+                raise UserError(
+                    f"{archive}: both {first}/ and {second}/ hold {'/, '.join(parts)}/; pack one benchmark"
+                )
+            if path in taken:
+                raise UserError(f"{archive}: {member.name} is in it twice; pack it again")
+            taken.add(path)
+            with member.open() as source, open(target / path.parent.name / path.name, "wb") as file:
+                shutil.copyfileobj(source, file, _PIECE)
+
+
+def _refuse_unsafe(archive: Path, member: Member, total: int) -> None:
+    path = PurePosixPath(member.name.replace("\\", "/"))
+    problem = (
+        (path.is_absolute() or re.match(r"[A-Za-z]:", member.name)) and "an absolute path",
+        ".." in path.parts and "a path that leaves the archive",
+        not member.plain and "a link or a device",
+        any(len(part.encode(errors="replace")) > NAME_BYTES for part in path.parts) and "a name too long",
+        member.size > MEMBER_BYTES and f"{member.size} bytes, more than {MEMBER_BYTES}",
+        total > TOTAL_BYTES and f"the one that makes {total} bytes in all, more than {TOTAL_BYTES}",
+    )
+    for found in filter(None, problem):
+        raise UserError(f"{archive}: member {member.name[:80]!r} is {found}; pack plain CSV files")
+
+
+@contextlib.contextmanager
+def _members(archive: Path) -> Iterator[Iterator[Member]]:
+    """The files of an archive in its own order, each to be opened before the next is asked for."""
+    try:
+        if suffix(archive.name) == ".zip":
+            with zipfile.ZipFile(archive) as opened:
+                yield _zipped(opened)
+        else:
+            with (
+                open(archive, "rb") as plain,
+                gzip.GzipFile(fileobj=plain) if _gzipped(plain) else plain as stream,
+                tarfile.TarFile(fileobj=_Pieces(stream)) as opened,
+            ):
+                yield _tarred(opened)
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # of the disk; a wrong offset in a zip is an invalid argument of seek
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise UserError(f"{archive}: damaged or no archive ({reason}); copy it again") from error
+
+
+def _gzipped(file: IO[bytes]) -> bool:
+    magic = file.read(2)
+    file.seek(0)
+    return magic == b"\x1f\x8b"
+
+
+class _Pieces:
+    """A file of which nobody reads much at once: tarfile takes a header whole, however long it is."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.tell, self.seek, self._read = file.tell, file.seek, file.read
+
+    def read(self, size: int) -> bytes:
+        if size > _PIECE:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return self._read(size)
+
+
+def _zipped(opened: zipfile.ZipFile) -> Iterator[Member]:
+    for info in opened.infolist():
+        mode = stat.S_IFMT(info.external_attr >> 16)
+        if not info.is_dir():
+            plain = mode in (0, stat.S_IFREG)
+            yield Member(info.filename, info.file_size, plain, lambda info=info: opened.open(info))
+
+
+def _tarred(opened: tarfile.TarFile) -> Iterator[Member]:
+    for info in opened:
+        if not info.isdir():
+            yield Member(info.name, info.size, info.isreg(), lambda info=info: opened.extractfile(info))
+    opened.fileobj.seek(opened.offset)
+    if opened.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise EOFError("no end mark")  # tarfile takes a cut between two members for the end
+
+
+def opens(path: str, ending: str) -> bool:
+    """Is the file `path` an archive of the kind that `ending` says?"""
+    try:
+        return zipfile.is_zipfile(path) if ending == ".zip" else tarfile.is_tarfile(path)
+    except _DAMAGED:  # is_tarfile lets pass what a decompressor raises
+        return False
+
+
+def compare(found: str, sha256: str | None, place: str) -> None:
+    """Raises: UserError: the hash `found` at `place` is not `sha256` (hex); None is any."""
+    if sha256 and found != sha256.lower():
+        raise UserError(
+            f"{place}: its sha256 is {found}, not {sha256.lower()}; mend the key or get the file anew"
+        )

@@ -1,0 +1,1 @@
+"""Text to token ids, rows and MindRecord shards: tokenizer, template, encoder, packing."""

@@ -1,0 +1,1 @@
+"""Training with MindFormers: schedule, YAML, workers, checkpoints, history and the plan."""

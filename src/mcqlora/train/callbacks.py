@@ -1,0 +1,141 @@
+"""History, evaluations and checkpoints at the steps of a schedule; the validation loss by token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+from mindformers.core.callback.callback import EvalCallBack
+from mindformers.tools.register import MindFormerModuleType, MindFormerRegister
+from mindspore import Callback, Parameter, Tensor, nn, ops
+from mindspore.common import dtype as mstype
+
+from mcqlora import files
+from mcqlora.model import weights
+from mcqlora.train import checkpoints
+from mcqlora.train.schedule import exhausted
+from mcqlora.train.step import PortableTrainOneStepCell, rank
+
+
+@MindFormerRegister.register(MindFormerModuleType.METRIC)
+class TokenLoss(nn.Metric):
+    """Validation loss as a mean over the tokens of all workers; `latest` keeps it.
+
+    MindFormers' PerplexityMetric averages batches, however many labels they have, and only one worker's.
+    """
+
+    latest: float | None = None
+
+    def clear(self):
+        self.sums = np.zeros(2)  # of losses, of tokens
+
+    def update(self, loss, tokens):
+        count = float(tokens.asnumpy())
+        self.sums += (float(loss.asnumpy()) * count, count)
+
+    def eval(self):
+        total = self.sums
+        if ms.communication.GlobalComm.INITED:
+            total = _AllSum()(Tensor(total, mstype.float32)).asnumpy()
+        TokenLoss.latest = float(total[0]) / max(1.0, float(total[1]))
+        return {"loss": TokenLoss.latest}
+
+
+class _AllSum(nn.Cell):
+    """The sum of a tensor over all workers."""
+
+    def __init__(self):
+        super().__init__()
+        self.all_reduce = ops.AllReduce()
+
+    def construct(self, x):
+        return self.all_reduce(x)
+
+
+@MindFormerRegister.register(MindFormerModuleType.CALLBACK)
+class ScheduleCallback(Callback):
+    """History, evaluations and checkpoints at the steps of a schedule; with `start`, the state to go on from.
+
+    Worker 0 writes `history.jsonl`, a line a step (`history.COLUMNS`; a gradient's norm is before
+    clipping), and `checkpoints/`, see `train.checkpoints`. A step's checkpoint comes after its line and its
+    evaluation, so that whatever lies there can be gone on from. With `patience` the training ends after so
+    many evaluations without a better validation loss, once there are `delivered` checkpoints. MindFormers'
+    own callbacks count from 0 after a resume, miss an evaluation at the end, and let every worker save the
+    frozen base with every checkpoint.
+
+    Raises:
+        FloatingPointError: a loss or a weight is not finite. (Gradients may be: the loss scale mends those.)
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        evaluations: list[int],
+        checkpoints: list[int],
+        delivered: int,
+        patience: int | None = None,
+        start: int = 0,
+    ):
+        super().__init__()
+        self.directory = Path(directory)
+        self.evaluations, self.checkpoints, self.start = set(evaluations), list(checkpoints), start
+        self.delivered, self.patience = delivered, patience
+        self.valid_losses: list[float] = []
+
+    def on_train_begin(self, run_context):
+        parameters = run_context.original_args()
+        for callback in parameters.list_callback:
+            if isinstance(callback, EvalCallBack):
+                self.evaluator = callback
+                callback.step_interval = 0  # from now on it is called here
+        if self.start:
+            rows = files.read_appended_jsonl(self.directory / "history.jsonl")
+            self.valid_losses = [row["valid_loss"] for row in rows if "valid_loss" in row]
+            state = weights.read(checkpoints.file(self.directory / "checkpoints", self.start))
+            for parameter in _changed(parameters.train_network):
+                value = state[parameter.name]
+                parameter.set_data(Tensor(value, parameter.dtype))
+
+    def on_train_step_end(self, run_context):
+        parameters = run_context.original_args()
+        loss, _, _, learning_rate, norm, *_ = (
+            None if output is None else float(output.asnumpy()) for output in parameters.net_outputs
+        )
+        step = self.start + int(parameters.cur_step_num)
+        _finite("the loss", step, loss)
+        row = {"step": step, "train_loss": loss, "learning_rate": learning_rate, "gradient_norm": norm}
+        if step in self.evaluations:
+            self.evaluator._execute_eval()
+            _finite("the validation loss", step, TokenLoss.latest)
+            row["valid_loss"] = TokenLoss.latest
+            self.valid_losses.append(TokenLoss.latest)
+        if exhausted(self.valid_losses, self.patience) and "valid_loss" in row:
+            taken = [*(earlier for earlier in self.checkpoints if earlier < step), step]
+            if len(taken) >= self.delivered:
+                self.checkpoints = taken
+                run_context.request_stop()  # by every worker: the loss is that of all
+        if rank() == 0:
+            files.append_jsonl(self.directory / "history.jsonl", row)
+            if step in self.checkpoints:
+                self._save(parameters.train_network, step)
+
+    def _save(self, cell, step):
+        # Nothing goes on from the last one: the weights are enough.
+        kept = cell.network.trainable_params() if step == self.checkpoints[-1] else _changed(cell)
+        tensors = {parameter.name: parameter.asnumpy() for parameter in kept}
+        _finite("a weight", step, *tensors.values())
+        checkpoints.write(self.directory / "checkpoints", step, tensors, last=step == self.checkpoints[-1])
+
+
+def _finite(what: str, step: int, *values: float | np.ndarray) -> None:
+    if not all(np.isfinite(value).all() for value in values):
+        # The first loss is that of the base as it is.
+        remedy = "the base is damaged, make it anew" if step == 1 else "lower the learning rate"
+        raise FloatingPointError(f"{what} is not finite at step {step}; {remedy}")
+
+
+def _changed(cell: PortableTrainOneStepCell) -> list[Parameter]:
+    """What a training changes: the trained weights, the optimizer's state, the loss scale, the counters."""
+    frozen = {parameter.name for parameter in cell.network.get_parameters() if not parameter.requires_grad}
+    return [parameter for parameter in cell.get_parameters() if parameter.name not in frozen]
