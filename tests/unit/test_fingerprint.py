@@ -125,5 +125,5 @@ def test_of_the_project():
     scripts = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
     assert len({fingerprint(script, source=source) for script in scripts}) == len(scripts) > 5
     train = {path.stem for path in closure(ROOT / "workflow" / "scripts" / "train.py", source=source)}
-    assert {"finetune", "decoder", "weights", "schedule", "files"} <= train
+    assert {"finetune", "workplace", "weights", "schedule", "files"} <= train
     assert not {"figures", "intervals", "squad"} & train
