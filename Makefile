@@ -1,42 +1,78 @@
 # make run: the whole pipeline on the embedded benchmark; make test: the fast tests. Both set up .venv first.
+# Lines with ## are what make help says.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?=
 PARITY := .venv-parity
 
-.PHONY: run test doctor slow faults slurm parity lint lock picture clean
+.PHONY: run help unit test test-workflow test-others doctor slow faults slurm parity format docs lint types lock picture clean
 .DEFAULT_GOAL := run
 
+## run      the whole pipeline on the embedded benchmark; RUN=... has more for Snakemake
 run: $(VENV)/installed
 	@scripts/run $(RUN)
 
-test: $(VENV)/installed
-	@$(BIN)/python -m pytest
+## help     this
+help:
+	@sed -n 's/^## /make /p' Makefile
 
-# Before the installation, too.
+## unit     pure functions: the tests for every save
+unit: $(VENV)/installed
+	@$(BIN)/python -m pytest -m "not integration and not slow" tests/unit
+
+## test     the fast tests and a small run from end to end: the tests for every commit
+# In two processes, side by side; each shows what it has to say when it is done.
+test: $(VENV)/installed
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-workflow test-others
+
+test-workflow:
+	@$(BIN)/python -m pytest tests/workflow
+
+test-others:
+	@$(BIN)/python -m pytest tests --ignore tests/workflow
+
+## doctor   what this machine has and lacks; before the installation, too
 doctor:
 	@PYTHONPATH=src $(or $(wildcard $(BIN)/python),$(PYTHON)) -m mcqlora.machine.doctor
 
+## slow     what test leaves out for its time, and ten times the examples of each property
 slow: $(VENV)/installed
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest --hypothesis-profile many -m "slow or hypothesis"
 
+## faults   kills, full disks, damaged and hostile files; some need root, which mounts
 faults: $(VENV)/installed
 	@$(BIN)/python -m pytest -rs -m faults
 
-# Through a real Slurm of two nodes; root, and Debian's packages, which are installed if they are missing.
+## slurm    through a real Slurm of two nodes; as root, for it installs Debian's packages
 slurm: $(VENV)/installed
 	@$(BIN)/python -m pytest -rs -m slurm
 
-# Our networks and exports against transformers and peft, in a venv of its own: torch has no place beside MindSpore.
+## parity   networks and exports against transformers and peft
+# In a venv of its own: torch has no place beside MindSpore.
 parity: $(VENV)/installed $(PARITY)/installed
 	@MCQLORA_PYTHON="$(abspath $(BIN)/python)" $(PARITY)/bin/python -m pytest -s -m parity tests/parity
 
+## format   ruff and snakefmt rewrite the code
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+## docs     the API's pages, in build/api
+docs: $(VENV)/installed
+	PYTHONPATH=src $(BIN)/pdoc -o build/api mcqlora
+
+## lint     ruff, snakefmt and Snakemake's own lint
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+
+## types    mypy
+types: $(VENV)/installed
+	$(BIN)/mypy
 
 $(VENV)/installed: envs/cpu.lock
 	@scripts/check-machine "$(PYTHON)"
@@ -52,7 +88,8 @@ $(PARITY)/installed: envs/parity.lock
 	@$(PARITY)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/parity.lock
 	@touch $@
 
-# Needs uv. No registry address lands in a file. ascend.lock is the same for x86_64 and aarch64: uv fails where a package
+## lock     the lock files anew, with uv, from envs/*.in
+# No registry address lands in a file. ascend.lock is the same for x86_64 and aarch64: uv fails where a package
 # has no wheel for it (two have none at all, and are plain Python).
 UV := uv pip compile --quiet --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --no-annotate
 WHEELS := --only-binary :all: --no-binary jieba --no-binary connection-pool
@@ -66,11 +103,12 @@ lock:
 	$(foreach device,cpu ascend,scripts/conda-yaml envs/$(device).lock > envs/$(device).yaml;)
 	echo torch | $(UV) --python-platform linux --excludes /dev/stdin envs/parity.in -o envs/parity.lock
 
-# The README's picture of the DAG, and of the report: make run, then make picture. The second needs Chromium.
+## picture  the documentation's pictures of the DAG and of the report; after make run, with Chromium
 picture: $(VENV)/installed
-	$(BIN)/snakemake --rulegraph 2>/dev/null | $(BIN)/python scripts/picture README.md
+	$(BIN)/snakemake --rulegraph 2>/dev/null | $(BIN)/python scripts/picture docs/architecture.md
 	$(BIN)/snakemake --report report.html --quiet all
 	$(BIN)/python scripts/screenshot report.html docs/report.png
 
+## clean    remove all that runs made here
 clean:
 	rm -rf results logs benchmarks runs .snakemake

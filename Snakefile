@@ -3,6 +3,7 @@
 CSV -> questions -> Alpaca JSON -> shuffled epochs -> train/valid/test -> MindRecord -> LoRA -> evaluation -> report
 """
 
+import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -12,7 +13,11 @@ min_version("9.0")
 
 
 PROJECT = Path(str(workflow.current_basedir)).resolve()  # also where workflow/Snakefile includes this one
-NAMED = deepcopy(config)  # by an overlay or the command line, without the defaults of config.yaml
+if not (PROJECT / "src").is_dir():
+    sys.exit(
+        "mcqlora: the rules import src/, so no module by github(...); clone it, and name the clone's Snakefile"
+    )
+NAMED = deepcopy(config)  # by an overlay, the command line or a module's `config:`, without config.yaml
 
 
 configfile: PROJECT / "config.yaml"

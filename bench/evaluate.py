@@ -1,4 +1,4 @@
-"""Items a second: letters in one pass, batched generation, and generation one by one as the reference does.
+"""Items per second: letters in one pass, batched generation, and generation one by one as the reference does.
 
     PYTHONPATH=src .venv/bin/python bench/evaluate.py  # a random network of the demo's size
     PYTHONPATH=src .venv/bin/python bench/evaluate.py --results results/demo --model checkpoint_5
@@ -15,21 +15,46 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from sentencepiece import SentencePieceProcessor
 
 from mcqlora import demo, files
-from mcqlora.data.alpaca import shuffled_record
-from mcqlora.data.readers import read_benchmark
+from mcqlora.data.alpaca import Record, shuffled_record
+from mcqlora.data.questions import Question, read_questions
+from mcqlora.data.readers import Source, read_benchmark
 from mcqlora.evaluate import generation, protocols, scoring
+from mcqlora.evaluate.engine import Engine
 from mcqlora.evaluate.forward import Forward, Rows, load
-from mcqlora.model import architecture
+from mcqlora.evaluate.trees import greedy_start
+from mcqlora.model.architecture import Architecture, read_architecture
 from mcqlora.model.weights import merge, read
 from mcqlora.tokens import prompt, segments, tokenizer
 
-NETWORK = {"hidden_size": 128, "num_layers": 3, "num_heads": 4, "n_kv_heads": None, "intermediate_size": 344}
-NETWORK |= {"rms_norm_eps": 1e-6, "theta": 1e4, "has_bias": True, "init_std": 0.08}
+ARCHITECTURE = Architecture(
+    vocab_size=None,
+    hidden_size=128,
+    num_layers=3,
+    num_heads=4,
+    n_kv_heads=None,
+    intermediate_size=344,
+    rms_norm_eps=1e-6,
+    theta=1e4,
+    has_bias=True,
+    init_std=0.08,
+)
 LIMIT, BATCH, SCALING = 128, 32, 2.0
+
+
+class Asked(NamedTuple):
+    """A network and what it is asked."""
+
+    questions: dict[str, Question]
+    records: list[Record]
+    processor: SentencePieceProcessor
+    weights: dict[str, np.ndarray]
+    architecture: Architecture
 
 
 def main() -> None:
@@ -42,25 +67,27 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
 
-    questions, records, processor, weights, network = (
-        finished(options.results, options.model) if options.results else random()
-    )
-    records = records[: options.items]
-    encoder, template = segments.SegmentEncoder(processor), prompt.from_tokenizer(processor)
-    items = protocols.recipe(records, questions, encoder, template, LIMIT)
+    asked = finished(options.results, options.model) if options.results else random()
+    encoder, template = segments.SegmentEncoder(asked.processor), prompt.from_tokenizer(asked.processor)
+    tokens = protocols.Tokenization(asked.processor, encoder, template)
+    context = protocols.Context(questions=asked.questions, tokens=tokens, limit=LIMIT)
+    items = [protocols.recipe(record, context) for record in asked.records[: options.items]]
     letters = [protocols.letters(item) for item in items]
     stop, most = {template.eos, template.eoa}, options.max_new_tokens
-    config = architecture.model_config(network, LIMIT, BATCH, "CPU", template.pad, template.eos, None)
-    forward = load(config, "CPU", weights, "bench")
+    config = asked.architecture.model_config(LIMIT, BATCH, "CPU", template.pad, template.eos)
+    forward = load(config, "CPU", asked.weights, "bench")
+
+    def engine():
+        """Without what an earlier repeat has kept."""
+        return Engine(forward, BATCH, LIMIT)
 
     def score(items):
-        return scoring.score(forward, [item.tree for item in items], BATCH, LIMIT)
+        return scoring.score(engine(), [item.tree for item in items])
 
     def generate(items):
         pairs = zip(items, score(items), strict=True)
-        starts = [protocols.greedy_start(item, found)[0] for item, found in pairs]
-        prompts = [item.tree.prompt for item in items]
-        return generation.generate(forward, prompts, most, stop, BATCH, LIMIT, None, starts)
+        starts = [greedy_start(item.tree, found)[0] for item, found in pairs]
+        return generation.generate(engine(), [item.tree.prompt for item in items], most, stop, starts)
 
     def one_by_one(items):
         return [alone(forward, item.tree.prompt, most, stop) for item in items]
@@ -111,29 +138,29 @@ def timed(work: Callable[[], object], repeats: int) -> float:
     return min(found)
 
 
-def finished(results: Path, model: str):
-    questions = {question["id"]: question for question in files.read_jsonl(results / "questions.jsonl")}
+def finished(results: Path, model: str) -> Asked:
+    questions = {question.id: question for question in read_questions(results / "questions.jsonl")}
     records = list(files.read_json_array(results / "splits" / "test.json"))
     weights = read(results / "base" / "model.safetensors")
     if model != "base":
         weights = merge(weights, read(results / f"adapters/{model}.safetensors"), SCALING)
-    network = files.read_json(results / "base" / "config.json")
-    return questions, records, tokenizer.load(results / "tokenizer.model"), weights, network
+    processor = tokenizer.load(results / "tokenizer.model")
+    return Asked(questions, records, processor, weights, read_architecture(results / "base"))
 
 
-def random():
+def random() -> Asked:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         demo.write(folder, seed=7, repeats=1)
-        tokenizer.train(demo.tokenizer_text(folder), folder / "tokenizer.model", 1200)
+        tokenizer.train(tokenizer.corpus_texts(folder / "corpus.jsonl"), folder / "tokenizer.model", 1200)
         processor = tokenizer.load(folder / "tokenizer.model")
-        found, _ = read_benchmark(folder, "island_en", "mmlu", "island_en", "en")
-    network = NETWORK | {"vocab_size": processor.vocab_size()}
+        found, _ = read_benchmark(Source(folder, "island_en", "mmlu", "island_en", "en"))
+    architecture = ARCHITECTURE.for_tokenizer(processor.vocab_size())
     records = [shuffled_record(question, "BCDA") for question in found]
-    return {q["id"]: q for q in found}, records, processor, random_weights(network), network
+    return Asked({q.id: q for q in found}, records, processor, random_weights(architecture), architecture)
 
 
-def random_weights(network: dict) -> dict[str, np.ndarray]:
+def random_weights(architecture: Architecture) -> dict[str, np.ndarray]:
     """Weights by MindSpore's names, from the network itself so that the shapes are its own."""
     from mindformers import MindFormerConfig
     from mindformers.models import build_network
@@ -142,12 +169,12 @@ def random_weights(network: dict) -> dict[str, np.ndarray]:
     import mcqlora.train.callbacks
     import mcqlora.train.step  # noqa: F401  (registers the network)
 
-    config = architecture.model_config(network, LIMIT, BATCH, "CPU", 0, 2, None)
+    config = architecture.model_config(LIMIT, BATCH, "CPU", 0, 2)
     arch = {"type": "InternLMForCausalLM"}
     made = build_network(MindFormerConfig(model={"model_config": config, "arch": arch}).model)
     generator = np.random.default_rng(0)
     return {
-        name: generator.normal(0, network["init_std"], parameter.shape).astype(np.float32)
+        name: generator.normal(0, architecture.init_std, parameter.shape).astype(np.float32)
         for name, parameter in made.parameters_dict().items()
     }
 

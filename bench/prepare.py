@@ -5,20 +5,20 @@
 Needs the real MMLU and CMMLU files and InternLM's tokenizer. Every side starts at the same CSV files, ends at
 138,020 training records (27,604 questions) in rows of 1,025 ids on disk, and runs in a process of its own:
 
-* plain: pandas, the json module, one SentencePiece call a part of a record, one MindRecord call a record,
-  padded rows, as the report's scripts work;
+* plain: pandas, the json module, one SentencePiece call per part of a record, one MindRecord call per
+  record, padded rows, as the report's scripts do it;
 * datasets: the same up to the training records; then `datasets.map` with the fast tokenizer, in batches,
   padded rows, saved as Arrow. It needs datasets and transformers, which come with mindformers;
 * dag-padded, dag-packed: this project's rules, by Snakemake on two cores, in 4 shards. They do more than the
   others: an account of every row, duplicate groups, the leakage gate, the validation part;
-* padded, packed: the very jobs of these two, with their scripts and what Snakemake told them, run by one
-  program as the first two sides are, two jobs at a time; the shards must be the same bytes;
-* empty: Snakemake with the same jobs in the same order, none of which does anything: what a DAG costs;
-* limit: SentencePiece alone on each distinct piece of text, which no cache can save.
+* padded, packed: the jobs of these two, with their scripts and Snakemake's parameters, run by one program
+  as the first two sides are, two jobs at a time; the shards must be bit-identical;
+* empty: Snakemake with the same jobs in the same order, all of them empty: the cost of a DAG;
+* limit: SentencePiece alone on each distinct segment of text, which no cache can save.
 
 CPU seconds are user and system time of all processes of a side. "All" has everything in it: interpreters,
 imports, Snakemake. "Work" leaves out what it costs to start and to import: what a side's process has used
-when its imports are done; for the DAG as much for each job, and Snakemake itself.
+when its imports are done; for the DAG, that much per job and Snakemake itself.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ rule shard:
     script: "touch.py"
 """
 
-# Every job of Snakemake's that finds it leaves two files: what it and its workers used, and what it was told.
+# Every Snakemake job that finds it leaves two files: what it and its workers used, and its parameters.
 RECORDER = """
 import atexit, json, os, pickle, resource, sys, time
 began = time.time()
@@ -248,7 +248,7 @@ def one_program(work: Path, layout: str) -> int:
     """The jobs that Snakemake ran, as soon as what they read is there and a core is free."""
     sys.path.insert(0, str(ROOT / "src"))
     from mcqlora.data import duplicates, leakage, splits  # noqa: F401  (once for all jobs)
-    from mcqlora.tokens import documents, mindrecord, packing, segments  # noqa: F401
+    from mcqlora.tokens import encoding, mindrecord, packing, segments  # noqa: F401
 
     waiting = [
         pickle.loads(file.read_bytes())
@@ -306,7 +306,7 @@ def packed(data: Path, work: Path) -> int:
 
 
 def empty(data: Path, work: Path) -> int:
-    """Jobs that are started, and make an empty file each."""
+    """Jobs that start, and make one empty file each."""
     (work / "Snakefile").write_text(EMPTY)
     (work / "touch.py").write_text("open(snakemake.output[0], 'w').close()\n")
     command = [sys.executable, "-m", "snakemake", "--cores", str(CORES), "--directory", str(work)]
@@ -317,10 +317,10 @@ def empty(data: Path, work: Path) -> int:
 
 
 def limit(data: Path, work: Path) -> int:
-    """Ask SentencePiece again for all that an encoder of the packed side's records asks for."""
+    """Encode again all texts that reach SentencePiece from an encoder of the packed side's records."""
     sys.path.insert(0, str(ROOT / "src"))
     from mcqlora import files
-    from mcqlora.tokens import documents, prompt, segments, tokenizer
+    from mcqlora.tokens import encoding, prompt, segments, tokenizer
 
     processor = tokenizer.load(tokenizer_file(data))
     asked: list[str] = []
@@ -334,7 +334,7 @@ def limit(data: Path, work: Path) -> int:
             return processor.encode(text)
 
     encoder, template = segments.SegmentEncoder(Asking()), prompt.reference(processor)
-    encoded = documents.row_encoder(encoder.int32, template)
+    encoded = encoding.row_encoder(encoder.int32, template)
     for record in files.read_json_array(work.parent / TAKES["limit"] / "results/reference/splits/train.json"):
         encoded(record)
     imported()
@@ -382,7 +382,7 @@ def measured(side: str, data: Path, work: Path) -> dict:
 def job_start() -> float:
     """CPU seconds of a job of ours that only starts and imports."""
     code = "import sys, time; sys.path.insert(0, sys.argv[1])\n"
-    code += "from mcqlora.tokens import documents, mindrecord, packing; print(time.process_time())"
+    code += "from mcqlora.tokens import encoding, mindrecord, packing; print(time.process_time())"
     run = subprocess.run([sys.executable, "-c", code, str(ROOT / "src")], stdout=subprocess.PIPE, text=True)
     return float(run.stdout)
 

@@ -1,4 +1,4 @@
-"""LoRA training: tokens a second of our network in MindSpore against the same in torch + peft, same rows.
+"""LoRA training: tokens per second of our network in MindSpore against the same in torch + peft, same rows.
 
     .venv/bin/python bench/train.py [--help]
 
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 PYTHON = {"ours": ROOT / ".venv/bin/python", "torch": ROOT / ".venv-parity/bin/python"}
 LAYOUTS = ("padded", "packed")
 BOS, PAD = 1, 0
-LORA = {"rank": 16, "alpha": 32, "dropout": 0.05, "target_modules": ".*wq|.*wk|.*wv|.*wo"}
+RANK, ALPHA, DROPOUT = 16, 32, 0.05
 LEARNING_RATE, MAX_GRAD_NORM = 1e-4, 1.0
 TARGETS = {
     "useful tokens/s, ours packed over torch padded": 3.0,
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--vocab-size", type=int, default=4096)
     parser.add_argument("--warmup", type=int, default=6, help="first steps, whose time is printed apart")
-    parser.add_argument("--steps", type=int, default=6, help="timed steps a layout and round")
+    parser.add_argument("--steps", type=int, default=6, help="timed steps per layout and round")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each side")
     parser.add_argument("--side", choices=PYTHON, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -66,37 +66,37 @@ def prepare(folder: Path, options: argparse.Namespace) -> None:
     """Write the network, in our format and in Hugging Face's, and the rows of both layouts."""
     sys.path.insert(0, str(ROOT / "src"))
     from mcqlora import files
-    from mcqlora.interop import huggingface
     from mcqlora.interop.export import llama_config
-    from mcqlora.model import architecture, tensorfiles
+    from mcqlora.interop.names import name_of
+    from mcqlora.model import tensorfiles
+    from mcqlora.model.architecture import Architecture, write_architecture
     from mcqlora.model.weights import save
     from mcqlora.tokens import packing
-    from mcqlora.tokens.documents import Document
+    from mcqlora.tokens.packing import Document
     from mcqlora.tokens.prompt import Template
 
-    network = {
-        "hidden_size": options.hidden_size,
-        "num_layers": options.layers,
-        "num_heads": max(1, options.hidden_size // 64),
-        "n_kv_heads": None,
-        "intermediate_size": options.hidden_size * 11008 // 4096,
-        "vocab_size": options.vocab_size,
-        "rms_norm_eps": 1e-6,
-        "theta": 10000.0,
-        "has_bias": True,
-        "init_std": 0.02,
-    }
+    network = Architecture(
+        vocab_size=options.vocab_size,
+        hidden_size=options.hidden_size,
+        num_layers=options.layers,
+        num_heads=max(1, options.hidden_size // 64),
+        n_kv_heads=None,
+        intermediate_size=options.hidden_size * 11008 // 4096,
+        rms_norm_eps=1e-6,
+        theta=10000.0,
+        has_bias=True,
+        init_std=0.02,
+    )
     random = np.random.default_rng(0)
-    shapes = architecture.shapes(network)
     weights = {
         name: np.ones(shape, np.float32)
         if "norm" in name
         else random.normal(0, 0.05, shape).astype(np.float32)
-        for name, shape in shapes.items()
+        for name, shape in network.shapes().items()
     }
     save(weights, folder / "model.safetensors")
-    files.write_json(folder / "network.json", network)
-    theirs = {huggingface.name_of(name): value for name, value in weights.items()}
+    write_architecture(folder, network)
+    theirs = {name_of(name): value for name, value in weights.items()}
     tensorfiles.write_safetensors(
         folder / "llama" / "model.safetensors",
         {name: value.shape for name, value in theirs.items()},
@@ -117,10 +117,16 @@ def prepare(folder: Path, options: argparse.Namespace) -> None:
         ids = np.concatenate([[BOS], random.integers(6, options.vocab_size, length - 1)]).astype(np.int32)
         documents.append(Document(ids, int(0.9 * length)))
     columns = ("input_ids", "labels", "document_ids")
-    padded = [packing.pack_row([document], size, PAD) for document in documents[:rows_wanted]]
+
+    def row(documents: list[Document]) -> dict[str, np.ndarray]:
+        held, form = packing.Documents.of(documents), packing.RowFormat(size, PAD, "packed")
+        (batch,) = packing.batches(held, packing.plan(held.lengths, size, "packed"), form)
+        return {name: column[0] for name, column in batch.items()}
+
+    padded = [row([document]) for document in documents[:rows_wanted]]
     bins = packing.best_fit_decreasing([len(document.ids) for document in documents], size)
     chosen = random.permutation(len(bins))[:rows_wanted]
-    packed = [packing.pack_row([documents[i] for i in bins[k]], size, PAD) for k in chosen]
+    packed = [row([documents[i] for i in bins[k]]) for k in chosen]
     for layout, rows in (("padded", padded), ("packed", packed)):
         np.savez(
             folder / f"{layout}.npz", **{name: np.stack([row[name] for row in rows]) for name in columns}
@@ -158,21 +164,21 @@ def time_side(side: str, folder: Path, options: argparse.Namespace) -> dict:
 
 
 def mindspore_step(folder: Path, layout: str, options: argparse.Namespace):
-    """Our network under our training cell, as `training.run_worker` has MindFormers build them."""
+    """Our network under our training cell, as `worker.run_worker` has MindFormers build them."""
     import mindspore as ms
     from mindformers import MindFormerConfig
     from mindformers.core.optim import AdamW
     from mindformers.models import build_network
 
-    from mcqlora import files
-    from mcqlora.model import architecture
+    from mcqlora.model.architecture import Lora, read_architecture
     from mcqlora.model.weights import read
     from mcqlora.train.step import PortableTrainOneStepCell
 
     ms.set_context(mode=ms.GRAPH_MODE, device_target="CPU")
     ms.set_seed(0)
-    model = architecture.model_config(
-        files.read_json(folder / "network.json"), options.seq_length, options.batch_size, "CPU", PAD, 2, LORA
+    lora = Lora(rank=RANK, alpha=ALPHA, dropout=DROPOUT, target_modules=".*wq|.*wk|.*wv|.*wo")
+    model = read_architecture(folder).model_config(
+        options.seq_length, options.batch_size, "CPU", PAD, 2, lora
     )
     described = {"model_config": model, "arch": {"type": "InternLMForCausalLM"}}
     network = build_network(MindFormerConfig(model=described).model)
@@ -207,9 +213,7 @@ def torch_step(folder: Path, layout: str, options: argparse.Namespace):
     torch.set_num_threads(os.cpu_count())
     network = LlamaForCausalLM.from_pretrained(folder / "llama", dtype=torch.float32)
     modules = ["q_proj", "k_proj", "v_proj", "o_proj"]
-    lora = LoraConfig(
-        r=LORA["rank"], lora_alpha=LORA["alpha"], lora_dropout=LORA["dropout"], target_modules=modules
-    )
+    lora = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=DROPOUT, target_modules=modules)
     model = get_peft_model(network, lora).train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=0.01)

@@ -1,26 +1,25 @@
 """The embedded benchmark: an invented island whose facts follow a few rules.
 
-Twelve-valued traditions are kept by clans (English) and by provinces (Chinese), so a fact about a person or a
-town is decided by the family it belongs to. From these facts come a benchmark in MMLU's layout and one in
-CMMLU's, reading passages in SQuAD v1.1 format, and the plain text that trains the base network. That states
-every fact, as the corpus of a real base model would; it holds no answered question.
+Traditions have twelve values each and are kept by clans (English) and by provinces (Chinese). So a fact about
+a person or a town is decided by its family. From these facts come a benchmark in MMLU's layout and one in
+CMMLU's, reading passages in SQuAD v1.1 format, and the plain text that trains the base network. The text
+states every fact, as the corpus of a real base model would; it holds no answered question.
 
-Everything is a pure function of `seed`. All names and sentences are written for this project.
+Everything is a pure function of `seed`. All names and sentences were written for this project.
 """
 
 from __future__ import annotations
 
 import csv
-import io as stdio
+import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from mcqlora import files, hashing
-from mcqlora.data import squad
-from mcqlora.data.alpaca import record
-from mcqlora.tokens.prompt import BOT, USER
-from mcqlora.tokens.tokenizer import EOA, EOH
+from mcqlora.data import alpaca, squad
+from mcqlora.tokens.marks import BOT, EOA, EOH, USER
 
 CLANS = (
     "Brin Dovar Falk Grem Hestow Jund Kalten Lorn Moxley Nabir Orsk Pellan Quorr Rivane Sund Tarn Ulmer Vexel"
@@ -32,7 +31,8 @@ PROVINCES = (
 TOWNS = "溪镇 桥镇 湾镇 岭镇 渡镇 坪镇".split()
 
 
-class Tradition(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Tradition:
     """One subject of the benchmark: a relation and its twelve possible values."""
 
     subject: str
@@ -40,42 +40,38 @@ class Tradition(NamedTuple):
     values: tuple[str, ...]
 
 
-ENGLISH = tuple(
-    Tradition(subject, relation, tuple(values.split()))
-    for subject, relation, values in (
-        ("clan_banners", "banner",
-         "amber teal white crimson violet green black silver orange blue brown pink"),
-        ("clan_crafts", "craft",
-         "weaving carving smithing baking fishing glazing tanning dyeing milling brewing joinery masonry"),
-        ("clan_instruments", "instrument",
-         "harp flute drum lute horn fiddle bell whistle zither cymbal pipe gong"),
-        ("clan_guardians", "guardian", "otter heron wolf badger falcon hare stag lynx raven bear seal crane"),
-        ("clan_trees", "tree", "oak birch willow cedar maple alder pine rowan hazel ash elm larch"),
-        ("clan_metals", "metal", "iron copper tin gold lead zinc nickel bronze steel brass pewter cobalt"),
-        ("clan_dishes", "dish",
-         "porridge stew dumplings pie chowder pancakes broth pickles curry custard noodles salad"),
-        ("clan_months", "month",
-         "January February March April May June July August September October November December"),
-        ("clan_harbours", "harbour",
-         "Eastmere Saltney Gullwick Norhaven Tidesend Marrow "
-         "Pilot Kelpie Windle Stonequay Foxhole Larkmouth"),
-        ("clan_stones", "stone",
-         "agate jasper quartz topaz garnet opal onyx slate marble basalt flint beryl"),
-    )
-)  # fmt: skip
-CHINESE = tuple(
-    Tradition(subject, relation, tuple(values.split()))
-    for subject, relation, values in (
-        ("town_products", "特产", "茶叶 丝绸 瓷器 宣纸 蜂蜜 药材 腊肉 米酒 竹席 木雕 漆器 豆腐"),
-        ("town_crops", "作物", "水稻 小麦 玉米 大豆 棉花 花生 芝麻 高粱 油菜 甘蔗 土豆 荞麦"),
-        ("town_walls", "城墙", "红色 黄色 蓝色 白色 黑色 灰色 紫色 青色 绿色 橙色 棕色 粉色"),
-        ("town_animals", "神兽", "白马 金牛 青龙 玄龟 仙鹤 灵猴 飞虎 山羊 锦鸡 老鹰 海豚 大象"),
-        ("town_festivals", "节日", "灯会 庙会 龙舟 赛马 采茶 赏花 登高 开河 祭月 摔跤 斗歌 泼水"),
-    )
-)
+def _traditions(table: str) -> tuple[Tradition, ...]:
+    """Of a table with 14 words a row: subject, relation, values."""
+    words = table.split()
+    rows = (words[start : start + 14] for start in range(0, len(words), 14))
+    return tuple(Tradition(subject, relation, tuple(values)) for subject, relation, *values in rows)
 
 
-class Fact(NamedTuple):
+ENGLISH = _traditions("""
+    clan_banners banner amber teal white crimson violet green black silver orange blue brown pink
+    clan_crafts craft weaving carving smithing baking fishing glazing tanning dyeing milling brewing joinery
+        masonry
+    clan_instruments instrument harp flute drum lute horn fiddle bell whistle zither cymbal pipe gong
+    clan_guardians guardian otter heron wolf badger falcon hare stag lynx raven bear seal crane
+    clan_trees tree oak birch willow cedar maple alder pine rowan hazel ash elm larch
+    clan_metals metal iron copper tin gold lead zinc nickel bronze steel brass pewter cobalt
+    clan_dishes dish porridge stew dumplings pie chowder pancakes broth pickles curry custard noodles salad
+    clan_months month January February March April May June July August September October November December
+    clan_harbours harbour Eastmere Saltney Gullwick Norhaven Tidesend Marrow Pilot Kelpie Windle Stonequay
+        Foxhole Larkmouth
+    clan_stones stone agate jasper quartz topaz garnet opal onyx slate marble basalt flint beryl
+""")
+CHINESE = _traditions("""
+    town_products 特产 茶叶 丝绸 瓷器 宣纸 蜂蜜 药材 腊肉 米酒 竹席 木雕 漆器 豆腐
+    town_crops 作物 水稻 小麦 玉米 大豆 棉花 花生 芝麻 高粱 油菜 甘蔗 土豆 荞麦
+    town_walls 城墙 红色 黄色 蓝色 白色 黑色 灰色 紫色 青色 绿色 橙色 棕色 粉色
+    town_animals 神兽 白马 金牛 青龙 玄龟 仙鹤 灵猴 飞虎 山羊 锦鸡 老鹰 海豚 大象
+    town_festivals 节日 灯会 庙会 龙舟 赛马 采茶 赏花 登高 开河 祭月 摔跤 斗歌 泼水
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
     """`relation` of `entity` (a member of `family`) is `value`."""
 
     language: str
@@ -90,7 +86,7 @@ class Fact(NamedTuple):
         return f"The {self.tradition.relation} of {self.entity} is {self.value}."
 
     def entry(self) -> str:
-        """The same as a line of a register, the value without a space before it, as options are written."""
+        """The same as a line of a register, with no space before the value, as in options."""
         if self.language == "zh":
             return f"{self.entity}的{self.tradition.relation}：{self.value}"
         return f"{self.tradition.relation} of {self.entity}:{self.value}"
@@ -102,7 +98,7 @@ class Fact(NamedTuple):
 
 
 def facts(seed: int) -> list[Fact]:
-    """All 1,620 facts: 15 traditions of 108 entities each; a family's value is drawn once a tradition."""
+    """All 1,620 facts: 15 traditions of 108 entities each; a family's value is drawn once per tradition."""
     found = []
     for language, traditions, families, members in (
         ("en", ENGLISH, CLANS, PERSONS),
@@ -110,9 +106,8 @@ def facts(seed: int) -> list[Fact]:
     ):
         for tradition in traditions:
             for family in families:
-                value = tradition.values[
-                    hashing.rng(seed, tradition.subject, family).integers(len(tradition.values))
-                ]
+                draw = hashing.rng(seed, tradition.subject, family).integers(len(tradition.values))
+                value = tradition.values[int(draw)]
                 for member in members:
                     entity = f"{member} {family}" if language == "en" else f"{family}{member}"
                     found.append(Fact(language, tradition, family, entity, value))
@@ -129,14 +124,15 @@ def question_row(fact: Fact, seed: int) -> list[str]:
 
 
 def benchmark_files(seed: int) -> Iterator[tuple[str, str]]:
-    """Yield (path, CSV text): MMLU's layout for English (dev 5, val 15, test 88), CMMLU's for Chinese."""
+    """Yield (path, CSV text): MMLU's layout for English (dev 5, val 15, test 88), CMMLU's for Chinese.
+
+    CMMLU's has a header and no val part (dev 5, test 103).
+    """
     for language, traditions in (("en", ENGLISH), ("zh", CHINESE)):
         for tradition in traditions:
             asked = [fact for fact in facts(seed) if fact.tradition is tradition]
-            shuffled = [
-                asked[i] for i in hashing.rng(seed, "rows", tradition.subject).permutation(len(asked))
-            ]
-            rows = [question_row(fact, seed) for fact in shuffled]
+            order = hashing.rng(seed, "rows", tradition.subject).permutation(len(asked))
+            rows = [question_row(asked[i], seed) for i in order]
             if language == "en":
                 for split, part in (("dev", rows[:5]), ("val", rows[5:20]), ("test", rows[20:])):
                     yield f"island_en/{split}/{tradition.subject}_{split}.csv", _csv(part)
@@ -148,13 +144,13 @@ def benchmark_files(seed: int) -> Iterator[tuple[str, str]]:
 
 
 def _csv(rows: list[list[str]]) -> str:
-    buffer = stdio.StringIO()
+    buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue()
 
 
 def _passages(seed: int, language: str) -> list[tuple[str, str, list[Fact]]]:
-    """(entity, context, facts told in it) for every entity of a language, in a seeded order."""
+    """(entity, context, facts stated in it) for every entity of a language, in a seeded order."""
     of: dict[str, list[Fact]] = {}
     for fact in facts(seed):
         if fact.language == language:
@@ -170,7 +166,7 @@ def _passages(seed: int, language: str) -> list[tuple[str, str, list[Fact]]]:
 HELD_OUT = 54  # English entities whose passages are kept for the reading test
 
 
-def reading(seed: int) -> dict:
+def reading(seed: int) -> dict[str, Any]:
     """The reading test in SQuAD v1.1 format: `HELD_OUT` paragraphs, two questions each."""
     paragraphs = []
     for number, (_, context, told) in enumerate(_passages(seed, "en")[:HELD_OUT]):
@@ -187,20 +183,18 @@ def reading(seed: int) -> dict:
 
 
 def corpus(seed: int, repeats: int) -> Iterator[str]:
-    """The base network's training text, one document a string, in a seeded order.
+    """The base network's training text, one string per document, in a seeded order.
 
-    Every fact is told `repeats` times: in one dialogue, so that the turn marks are known, in sentences and in
-    lines of a register. Between them stand documents that any large corpus has: unanswered quizzes, lists of
-    lettered options with a remark on one of them, and passages with a question and its answer, about entities
-    that the reading test doesn't use.
+    Every fact is stated `repeats` times: in one dialogue, so that the turn marks are known, in sentences and
+    in lines of a register. Among them are documents that any large corpus has: unanswered quizzes, lists of
+    lettered options with a remark on one of them, and passages with a question and its answer. The passages
+    are about entities that the reading test does not use.
     """
     known = facts(seed)
     documents = [_dialogue(fact) for fact in known]
     documents += [fact.entry() if i % 2 else fact.statement() for fact in known for i in range(repeats - 1)]
-    for copy in range(2):
-        for fact in known:
-            documents.append(_quiz(fact, seed + copy))
-            documents.append(_option_list(fact, seed + copy))
+    for own in (seed, seed + 1):
+        documents += [made for fact in known for made in (_quiz(fact, own), _option_list(fact, own))]
     for _ in range(4):
         for _, context, told in _passages(seed, "en")[HELD_OUT:]:
             documents += [squad.prompt(context, fact.question()) + f" {fact.value}" for fact in told]
@@ -215,32 +209,21 @@ def _dialogue(fact: Fact) -> str:
 
 def _quiz(fact: Fact, seed: int) -> str:
     generator = hashing.rng(seed, "quiz", fact.tradition.subject, fact.entity)
-    question = {
-        "subject": fact.tradition.subject,
-        "question": fact.question(),
-        "options": [str(value) for value in generator.permutation(fact.tradition.values)[:4]],
-        "answer": "A",
-    }
-    alpaca = record(question)
-    return f"{alpaca['instruction']}\n{alpaca['input']}"
+    options = [str(value) for value in generator.permutation(fact.tradition.values)[:4]]
+    return f"{alpaca.instruction(fact.tradition.subject)}\n{alpaca.question_text(fact.question(), options)}"
 
 
 def _option_list(fact: Fact, seed: int) -> str:
     generator = hashing.rng(seed, "options", fact.tradition.subject, fact.entity)
     values = [str(value) for value in generator.permutation(fact.tradition.values)[:4]]
     pick = int(generator.integers(4))
-    lines = "\n".join(f"{letter}.{value}" for letter, value in zip("ABCD", values, strict=True))
-    return f"{lines}\nOption {'ABCD'[pick]} is {'ABCD'[pick]}.{values[pick]}"
+    letter = "ABCD"[pick]
+    return f"{alpaca.option_lines(values)[1:]}\nOption {letter} is {letter}.{values[pick]}"
 
 
 def write(directory: Path, seed: int, repeats: int) -> None:
-    """Write the benchmark files, `squad/dev-v1.1.json` and `corpus.jsonl` (one document a line)."""
+    """Write the benchmark files, `squad/dev-v1.1.json` and `corpus.jsonl` (one document per line)."""
     for path, text in benchmark_files(seed):
         files.write_text(directory / path, text)
     files.write_json(directory / "squad" / "dev-v1.1.json", reading(seed))
     files.write_jsonl(directory / "corpus.jsonl", corpus(seed, repeats))
-
-
-def tokenizer_text(directory: Path) -> list[str]:
-    """The distinct documents of the corpus, on which the demo's tokenizer is trained."""
-    return sorted(set(files.read_jsonl(directory / "corpus.jsonl")))

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Bad input or configuration: one line that names the file, the row, what is wrong and what to do."""
+    """Bad input or configuration: one line that names the file and row, says what is wrong and what to do."""

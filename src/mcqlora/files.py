@@ -15,16 +15,17 @@ import orjson
 
 from mcqlora.errors import UserError
 
-PathLike = str | os.PathLike
+Json = dict[str, Any]  # a JSON document; the function that makes one says its keys
+PathLike = str | os.PathLike[str]
 BUFFER = 1 << 20  # bytes of an open file
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # errors of writing alone, which the user can mend
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # only writing ends so, and the user can mend it
 
 
 @contextlib.contextmanager
-def atomic(path: PathLike, mode: str = "wb") -> Iterator[IO]:
+def atomic(path: PathLike) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path`; on success fsync it and rename it over `path`.
 
-    A crash at any moment leaves either the old file or the new one, never a part of one.
+    A crash at any moment leaves the old file or the new one, never a part of one.
 
     Raises:
         UserError: the disk is full or the place is not writable.
@@ -34,8 +35,7 @@ def atomic(path: PathLike, mode: str = "wb") -> Iterator[IO]:
     try:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-            with open(temporary, mode, BUFFER, **text) as file:
+            with open(temporary, "wb", BUFFER) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -56,6 +56,7 @@ def disk_errors(path: PathLike) -> Iterator[None]:
 
 
 def unwritable(path: PathLike, error: OSError) -> UserError:
+    """What the user is told when `path` could not be written."""
     return UserError(f"{path}: cannot write ({error.strerror}); free space or mend permissions")
 
 
@@ -69,13 +70,13 @@ def write_text(path: PathLike, text: str) -> None:
 
 
 def write_array(path: PathLike, array: np.ndarray) -> None:
-    """Write an array as `np.load` reads it.
+    """Write an array of any shape and dtype as `np.load` reads it.
 
     Raises:
-        UserError: the disk is full. (numpy's own writing to a file forgets the reason.)
+        UserError: the disk is full.
     """
     with atomic(path) as file:
-        np.save(SimpleNamespace(write=file.write), array)
+        np.save(SimpleNamespace(write=file.write), array)  # given the file itself, numpy forgets the reason
 
 
 def write_json(path: PathLike, value: Any, indent: bool = False) -> None:
@@ -93,14 +94,14 @@ def read_json(path: PathLike) -> Any:
 
 
 def write_jsonl(path: PathLike, rows: Iterable[Any]) -> None:
-    """Write one JSON value a line, streaming."""
+    """Write one JSON value per line, streaming."""
     with atomic(path) as file:
         for row in rows:
             file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY))
 
 
 def read_jsonl(path: PathLike) -> Iterator[Any]:
-    """Yield one value a line, streaming.
+    """Yield one value per line, streaming.
 
     Raises:
         UserError: a line is not JSON; names the line.
@@ -114,7 +115,7 @@ def read_jsonl(path: PathLike) -> Iterator[Any]:
 
 
 def append_jsonl(path: PathLike, row: Any) -> None:
-    """Add a line, on disk before this returns; a kill leaves a cut last line at the worst."""
+    """Add a line, on disk before this returns; a kill leaves at worst a last line that is cut off."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as file:
         file.write(orjson.dumps(row) + b"\n")
@@ -134,7 +135,7 @@ def end_last_line(path: PathLike) -> None:
 
 
 def read_appended_jsonl(path: PathLike) -> Iterator[Any]:
-    """Rows that `append_jsonl` completed, without those that were cut off; none if there is no file."""
+    """Yield the rows that `append_jsonl` completed, not those cut off; none if there is no file."""
     if not Path(path).exists():
         return
     with open(path, "rb") as file:
@@ -146,7 +147,7 @@ def read_appended_jsonl(path: PathLike) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def json_array(path: PathLike) -> Iterator[Callable[[Any], None]]:
-    """Yield a function that appends an element to the JSON array `path`, one a line; atomic as all writes."""
+    """Yield a function that appends an element to the JSON array `path`, one per line; atomic."""
     with atomic(path) as file:
         before = b"[\n"
 
@@ -160,7 +161,7 @@ def json_array(path: PathLike) -> Iterator[Callable[[Any], None]]:
 
 
 def write_json_array(path: PathLike, elements: Iterable[Any]) -> int:
-    """Write a JSON array with one element a line, streaming; returns the number of elements."""
+    """Write a JSON array with one element per line, streaming; returns the number of elements."""
     count = 0
     with json_array(path) as append:
         for element in elements:
@@ -169,18 +170,8 @@ def write_json_array(path: PathLike, elements: Iterable[Any]) -> int:
     return count
 
 
-class JsonArray:
-    """The elements of a file made by `json_array`, read anew at each iteration."""
-
-    def __init__(self, path: PathLike):
-        self.path = path
-
-    def __iter__(self) -> Iterator[Any]:
-        return read_json_array(self.path)
-
-
 def read_json_array(path: PathLike) -> Iterator[Any]:
-    """Yield the elements of a file made by `write_json_array`, streaming (one element a line).
+    """Yield the elements of a file that `json_array` made, streaming.
 
     Raises:
         UserError: a line is not JSON, or the file is cut off; names the line.
@@ -190,7 +181,7 @@ def read_json_array(path: PathLike) -> Iterator[Any]:
 
 
 def json_array_lines(path: PathLike) -> Iterator[bytes]:
-    """Yield the elements as they stand in the file, for who wants few of them.
+    """Yield the elements as they stand in the file, one line each: parsing is for those who need it.
 
     Raises:
         UserError: the file is cut off.
@@ -201,17 +192,16 @@ def json_array_lines(path: PathLike) -> Iterator[bytes]:
         if first == b"[]\n":
             return
         if first != b"[\n":
-            raise _not_json(f"{path}:1", "no array of one element a line")
-        for line in file:
-            number += 1
+            raise _not_json(f"{path}:1", "not an array of one element per line")
+        for number, line in enumerate(file, 2):  # noqa: B007 (the error below has it)
             if line == b"]\n":
                 return
             yield line
-    raise _not_json(f"{path}:{number}", "cut off: its last line is no ]")
+    raise _not_json(f"{path}:{number}", "cut off: its last line is not ]")
 
 
 def json_array_element(path: PathLike, index: int, line: bytes) -> Any:
-    """The element of this index and line of the file, see `json_array_lines`.
+    """The element on `line`, which is number `index` (zero-based) of `json_array_lines`.
 
     Raises:
         UserError: the line is not JSON; names it.

@@ -21,7 +21,7 @@ MASTER = "MCQLORA_MASTER"  # set in the Snakefile: the process whose end ends ev
 
 
 class Terminal(NamedTuple):
-    """What standard output and standard error were before a job's log took their place."""
+    """Standard output and standard error as they were before the job's log took their place."""
 
     output: TextIO
     error: TextIO
@@ -29,14 +29,18 @@ class Terminal(NamedTuple):
 
 @contextlib.contextmanager
 def job(snakemake: Any) -> Iterator[Terminal]:
-    """Run the body of the job that Snakemake describes so; yields the terminal, for results and for progress.
+    """Run the body as the job that Snakemake describes so; yields the terminal, for results and for progress.
 
     All that the body prints goes to the job's log. When it has ended well, what it made is recorded, see
-    `provenance`. A `UserError` becomes one line on the terminal, any other exception one line that names the
-    log, where the traceback stands; both exit with 1. If the main Snakemake process dies, this process and
-    all that it started are killed, so that nothing writes after it.
+    `provenance.record`. If the main Snakemake process dies, this process and all that it started are killed,
+    so that nothing writes after it.
+
+    Raises:
+        SystemExit: 1, after one line on the terminal. Of a `UserError` that is its message; of any other
+            exception it names the log, where the traceback stands.
     """
-    end_with(os.environ.get(MASTER))
+    if master := os.environ.get(MASTER):
+        _end_with(int(master))
     log = snakemake.log[0]
     output, terminal = os.dup(1), os.dup(2)
     os.environ["LOG_MF_PATH"] = str(Path(log).with_suffix("").resolve())  # else MindFormers makes ./output
@@ -50,13 +54,8 @@ def job(snakemake: Any) -> Iterator[Terminal]:
                 open(terminal, "w", encoding="utf-8", closefd=False) as progress,
             ):
                 yield Terminal(results, progress)
-            record.write(
-                outputs=snakemake.output,
-                inputs=snakemake.input,
-                rule=snakemake.rule,
-                params=snakemake.params,
-                scripts=Path(snakemake.scriptdir),
-            )
+            made = record.Job(snakemake.rule, snakemake.input, snakemake.output, snakemake.params)
+            record.write(made, Path(snakemake.scriptdir))
         except UserError as error:
             _say(terminal, str(error))
             raise SystemExit(1) from None
@@ -81,7 +80,7 @@ def _log(path: str) -> IO[bytes]:
 
 
 def progress_on(terminal: Terminal) -> Callable[[int, str], Callable[[int], Any]]:
-    """A `scoring.Progress`: bars on a terminal, and nothing elsewhere."""
+    """An `engine.Progress`: bars on a terminal, and nothing elsewhere."""
     from tqdm import tqdm
 
     def progress(total: int, what: str) -> Callable[[int], Any]:
@@ -92,25 +91,23 @@ def progress_on(terminal: Terminal) -> Callable[[int, str], Callable[[int], Any]
 
 def _say(terminal: int, message: str) -> None:
     line = f"mcqlora: {' '.join(message.splitlines())}\n"
-    with contextlib.suppress(OSError):  # whoever read it may be gone; the log has the line, too
-        os.write(terminal, line.encode(errors="backslashreplace"))  # a file's name may be no UTF-8
+    with contextlib.suppress(OSError):  # its reader may be gone; the log has the line, too
+        os.write(terminal, line.encode(errors="backslashreplace"))  # a file's name need not be UTF-8
     with contextlib.suppress(OSError):
         sys.stderr.write(line)
         sys.stderr.flush()
 
 
-def end_with(master: str | None) -> None:
-    """Kill this process and its children as soon as the process `master` (its id) is gone (Linux)."""
-    if not master:
-        return
+def _end_with(master: int) -> None:
+    """Kill this process and its children as soon as the process with the id `master` is gone (Linux)."""
     try:
-        handle = os.pidfd_open(int(master))
+        handle = os.pidfd_open(master)
     except ProcessLookupError:
         os.kill(os.getpid(), signal.SIGKILL)
         return
 
     def watch() -> None:
         select.select([handle], [], [])
-        os.kill(os.getpid(), signal.SIGKILL)  # children ask the kernel to follow (launch.die_with_parent)
+        os.kill(os.getpid(), signal.SIGKILL)  # children ask the kernel to follow: die_with_parent
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The finished run is the same as the workflow tests'; the last lines say what was tried and survived."""
+"""Runs and data to be harmed; the last lines say what was tried and survived."""
 
 import contextlib
 import shutil
@@ -6,9 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.workflow.conftest import finished, write_data
-
-__all__ = ["finished"]
+from tests.helpers.data_folder import write_data
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from mcqlora import hashing
-from tests.faults import artefacts
-from tests.faults.processes import run
-from tests.workflow.conftest import only_line
+from tests.helpers import artefacts
+from tests.helpers.processes import run
+from tests.helpers.runs import only_line
 
 pytestmark = pytest.mark.faults
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mcqlora.tokens import mindrecord
-from tests.faults import artefacts
-from tests.faults.processes import run
-from tests.workflow.conftest import only_line
+from tests.helpers import artefacts
+from tests.helpers.processes import run
+from tests.helpers.runs import only_line
 
 pytestmark = pytest.mark.faults
 

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from tests.faults import artefacts
-from tests.faults.processes import ended, run, start, wait_until
-from tests.workflow.conftest import only_line
+from tests.helpers import artefacts
+from tests.helpers.processes import ended, run, start, wait_until
+from tests.helpers.runs import only_line
 
 pytestmark = pytest.mark.faults
 

@@ -14,8 +14,8 @@ from mcqlora import hashing
 from mcqlora.model import weights
 from mcqlora.model.weights import read, save
 from mcqlora.train import checkpoints
-from tests.faults.processes import at_work, running, wait_until
-from tests.workflow.conftest import ROOT, TINY, setting
+from tests.helpers.processes import at_work, running, wait_until
+from tests.helpers.runs import ROOT, TINY, setting
 
 TARGET = "results/tiny/training/training.json"
 

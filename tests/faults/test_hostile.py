@@ -13,8 +13,8 @@ import zipfile
 import pytest
 
 from mcqlora import files, hashing
-from tests.faults.processes import run
-from tests.workflow.conftest import only_line
+from tests.helpers.processes import run
+from tests.helpers.runs import only_line
 
 pytestmark = pytest.mark.faults
 

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from tests.faults import artefacts
-from tests.faults.processes import at_work, run, start, wait_until
+from tests.helpers import artefacts
+from tests.helpers.processes import at_work, run, start, wait_until
 
 KILLS = 20
 SEED = 20

@@ -11,22 +11,21 @@ from pathlib import Path
 import pytest
 
 from mcqlora import files
-from tests.workflow.conftest import ROOT, TINY
+from tests.helpers.runs import ROOT, TINY
 
 # Evaluates checkpoint_5 of the finished tiny run, counts the passes, and dies by its own hand before one.
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 from mcqlora import files
-from mcqlora.config import checks, loading, params
+from mcqlora.config import loading
 from mcqlora.evaluate import forward as network, tasks
+from mcqlora.evaluate.mcq import McqSettings
+from mcqlora.evaluate.model import GenerationSettings, ModelSpec
+from mcqlora.model.architecture import Architecture
 
 root, tiny, results, runs, output, fatal = sys.argv[1:]
-settings = loading.read_yaml(Path(root, "config.yaml"))
-for key, value in loading.read_yaml(Path(tiny)).items():
-    settings[key] = settings[key] | value if isinstance(value, dict) else value
-settings = loading.check(settings, loading.read_yaml(Path(root, "workflow/schemas/config.schema.yaml")))
-checks.check(settings, None)
+settings = loading.namespace(loading.load(loading.read_yaml(Path(tiny))))
 passes = 0
 load = network.load
 
@@ -42,19 +41,39 @@ def counting(*arguments):
 
 network.load = counting
 results = Path(results)
-scores = tasks.evaluate(
-    model="checkpoint_5",
-    base=results / "base",
+asked = settings.evaluate
+model = ModelSpec(
+    name="checkpoint_5",
+    base=str(results / "base"),
     adapter=str(results / "adapters/checkpoint_5.safetensors"),
-    tokenizer_path=str(results / "tokenizer.model"),
+    tokenizer=str(results / "tokenizer.model"),
+    runs=runs,
+    architecture=Architecture(**settings.model),
+    scaling=settings.train.lora_alpha / settings.train.lora_rank,
+    device=settings.device,
+    seq_length=settings.encode.seq_length,
+    batch_size=asked.batch_size,
+    reference_template=False,
+)
+task = tasks.Evaluation(
+    model=model,
     questions=str(results / "questions.jsonl"),
     test=str(results / "splits/test.json"),
     train=str(results / "splits/train.json"),
     last_copy=str(results / "epochs/epoch_6.json"),
-    squad_path=str(results / "data" / settings["evaluate"]["squad"]),
-    runs=Path(runs),
-    **params.evaluate(settings),
+    squad=str(results / "data" / settings["evaluate"]["squad"]),
+    multiple_choice=McqSettings(
+        protocols=asked.protocols,
+        shots=asked.shots,
+        rotations=asked.rotations,
+        option_references={},
+        leak_items=asked.leak_items,
+        generation=GenerationSettings(asked.generation_items, asked.generation_max_new_tokens),
+    ),
+    reading=GenerationSettings(asked.squad_items, asked.squad_max_new_tokens),
+    seed=asked.seed,
 )
+scores = tasks.ask(task, 1, Path("none"))
 files.write_json(output, {"scores": scores, "passes": passes})
 """
 

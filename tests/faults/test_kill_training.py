@@ -10,8 +10,8 @@ import subprocess
 
 import pytest
 
-from tests.faults.processes import at_work, running, wait_until
-from tests.workflow.conftest import ROOT, TINY
+from tests.helpers.processes import at_work, running, wait_until
+from tests.helpers.runs import ROOT, TINY
 
 TARGET = "results/tiny/training/training.json"
 COMMAND = [str(ROOT / "scripts" / "run"), TARGET, "--configfile", str(TINY), "--config", "train={epochs: 12}"]

@@ -8,9 +8,9 @@ import signal
 
 import pytest
 
-from tests.faults import artefacts
-from tests.faults.processes import at_work, ended, running, start, wait_until
-from tests.workflow.conftest import only_line, snakemake
+from tests.helpers import artefacts
+from tests.helpers.processes import at_work, ended, running, start, wait_until
+from tests.helpers.runs import only_line, snakemake
 
 pytestmark = pytest.mark.faults
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from mcqlora import files
 from mcqlora.evaluate import generation
+from mcqlora.evaluate.engine import Engine
 from mcqlora.evaluate.forward import load
-from mcqlora.model import architecture
+from mcqlora.model.architecture import Lora, read_architecture
 from mcqlora.model.weights import load_into, merge, read
 from mcqlora.tokens import prompt, segments, tokenizer
 
@@ -57,19 +58,18 @@ def main(job: dict) -> None:
     encoder = segments.SegmentEncoder(processor)
     records = list(files.read_json_array(job["test"]))[: job["prompts"]]
     prompts = [prompt.prompt_ids(encoder, template, r["instruction"], r["input"]) for r in records]
-    size, lora = job["seq_length"], job["lora"]
+    size, lora = job["seq_length"], Lora(**job["lora"])
     rows = [
-        [*start, *prompt.answer_ids(encoder, record["output"])][:size]
-        for start, record in zip(prompts, records, strict=True)
+        [*start, *encoder(record["output"])][:size] for start, record in zip(prompts, records, strict=True)
     ]
     ids = padded(rows, size, template.pad)
 
     base = Path(job["base"])
-    network = files.read_json(base / "config.json")
-    plain = architecture.model_config(network, size, 1, "CPU", template.pad, template.eos, None)
-    tuned = architecture.model_config(network, size, 1, "CPU", template.pad, template.eos, lora)
+    network = read_architecture(base)
+    plain = network.model_config(size, 1, "CPU", template.pad, template.eos)
+    tuned = network.model_config(size, 1, "CPU", template.pad, template.eos, lora)
     weights, adapter = read(base / "model.safetensors"), read(job["adapter"])
-    merged = merge(weights, adapter, lora["alpha"] / lora["rank"])
+    merged = merge(weights, adapter, lora.alpha / lora.rank)
     found = {
         "ids": ids,
         "lengths": np.array([len(row) for row in rows], np.int32),
@@ -82,7 +82,7 @@ def main(job: dict) -> None:
     for name, tensors in (("base", weights), ("merged", merged)):
         forward = load(plain, "CPU", tensors, name)
         stop = {template.eos, template.eoa}
-        written = generation.generate(forward, prompts, job["new_tokens"], stop, 10, size)
+        written = generation.generate(Engine(forward, 10, size), prompts, job["new_tokens"], stop)
         found[f"{name}_written"] = padded(written, job["new_tokens"], -1)
     for i, text in enumerate(job["texts"]):
         found[f"text_{i}"] = np.array([template.bos, *encoder(text)], np.int32)

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
-TINY = ROOT / "tests" / "workflow" / "config" / "tiny.yaml"
+from tests.helpers.runs import ROOT, TINY
+
 SEQ_LENGTH, PROMPTS, NEW_TOKENS = 128, 50, 24
 LORA = {"rank": 4, "alpha": 32, "dropout": 0.05, "target_modules": ".*wq|.*wk|.*wv|.*wo"}
 SHAPE = {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "intermediate_size": 96}

@@ -10,29 +10,32 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 
 from mcqlora import demo, files
-from mcqlora.data.readers import read_benchmark
+from mcqlora.data.alpaca import shuffled_record
+from mcqlora.data.questions import Question
+from mcqlora.data.readers import Source, read_benchmark
 from mcqlora.evaluate import protocols, scoring, squad_metrics
+from mcqlora.evaluate.engine import Engine
 from mcqlora.evaluate.forward import load
-from mcqlora.model import architecture
+from mcqlora.model.architecture import Architecture
 from mcqlora.tokens import prompt, segments, tokenizer
 
 LIMIT = 512
 
 
-def questions(folder: Path) -> list[dict]:
+def questions(folder: Path) -> list[Question]:
     """Of one subject in English and one in Chinese: the development questions and twenty others."""
     found = []
     for name, layout, language in (("island_en", "mmlu", "en"), ("island_zh", "cmmlu", "zh")):
-        read, _ = read_benchmark(folder / "data", name, layout, name, language)
-        subject = sorted({question["subject"] for question in read})[0]
-        inside = [question for question in read if question["subject"] == subject]
-        found += [q for q in inside if q["split"] == "dev"] + [q for q in inside if q["split"] == "test"][:20]
+        read, _ = read_benchmark(Source(folder / "data", name, layout, name, language))
+        subject = sorted({question.subject for question in read})[0]
+        inside = [question for question in read if question.subject == subject]
+        found += [q for q in inside if q.split == "dev"] + [q for q in inside if q.split == "test"][:20]
     return found
 
 
 def prepare(folder: Path) -> None:
     demo.write(folder / "data", seed=7, repeats=1)
-    tokenizer.train(demo.tokenizer_text(folder / "data"), folder / "tokenizer.model", 1200)
+    tokenizer.train(tokenizer.corpus_texts(folder / "data/corpus.jsonl"), folder / "tokenizer.model", 1200)
     processor = tokenizer.load(folder / "tokenizer.model")
     files.write_json(folder / "questions.json", questions(folder))
     files.write_json(folder / "pieces.json", processor.vocab_size())
@@ -44,16 +47,23 @@ def score(folder: Path) -> None:
     network = files.read_json(folder / "network.json")
     processor = tokenizer.load(folder / "tokenizer.model")
     template, encoder = prompt.from_tokenizer(processor), segments.SegmentEncoder(processor)
-    config = architecture.model_config(network, LIMIT, 8, "CPU", template.pad, template.eos, None)
+    config = Architecture(**network).model_config(LIMIT, 8, "CPU", template.pad, template.eos)
     forward = load(config, "CPU", weights.read(folder / "model.safetensors"), "parity")
-    asked = files.read_json(folder / "questions.json")
-    tested = [question for question in asked if question["split"] == "test"]
-    examples = protocols.worked(asked)
+    asked = [Question(**row) for row in files.read_json(folder / "questions.json")]
+    tested = [shuffled_record(question, "ABCD") for question in asked if question.split == "test"]
     found = {}
     for shots in (0, 3):
-        items = protocols.harness(tested, examples, encoder, template, shots, LIMIT)
-        scored = scoring.score(forward, [item.tree for item in items], 8, LIMIT)
-        found[shots] = [protocols.by_sum(item, four) for item, four in zip(items, scored, strict=True)]
+        context = protocols.Context(
+            questions={question.id: question for question in asked},
+            tokens=protocols.Tokenization(processor, encoder, template),
+            limit=LIMIT,
+            development=protocols.development(asked),
+            shots=shots,
+        )
+        items = [protocols.harness(record, context) for record in tested]
+        scored = scoring.score(Engine(forward, 8, LIMIT), [item.tree for item in items])
+        answers = map(protocols.Answer, scored)
+        found[shots] = [protocols.by_sum(item, answer) for item, answer in zip(items, answers, strict=True)]
         found[shots] = [
             row | {"prompt": processor.decode(item.tree.prompt[1:]), "truncated": item.truncated}
             for row, item in zip(found[shots], items, strict=True)

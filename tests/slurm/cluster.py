@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mcqlora.launch.msrun import die_with_parent
-from tests.faults.processes import wait_until
+from tests.helpers.processes import wait_until
 
 PROGRAMS = {  # and Debian's packages that have them
     "munged": "munge",

@@ -1,11 +1,8 @@
-"""The finished local run is the same as the workflow tests'; the cluster is started once."""
+"""The cluster is started once."""
 
 import pytest
 
 from tests.slurm import cluster as slurm
-from tests.workflow.conftest import finished
-
-__all__ = ["finished"]
 
 
 @pytest.fixture(scope="session")

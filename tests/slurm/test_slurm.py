@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.artefacts import hashes, summary
-from tests.faults.processes import at_work, running, wait_until
-from tests.workflow.conftest import ROOT, TINY, snakemake
+from tests.helpers.artefacts import hashes, summary
+from tests.helpers.processes import at_work, running, wait_until
+from tests.helpers.runs import ROOT, TINY, snakemake
 
 TARGET = "results/tiny/training/training.json"
 MADE = (

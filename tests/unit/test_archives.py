@@ -58,8 +58,9 @@ PACKED = {
 }
 
 
-def read(folder: Path, path: str, **options):
-    return readers.read_benchmark(folder, "ferns", "mmlu", path, "en", **options)
+def read(folder: Path, path: str, sha256=None, **options):
+    source = readers.Source(folder, "ferns", "mmlu", path, "en", sha256)
+    return readers.read_benchmark(source, readers.Reading(**options))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 from mcqlora import demo
 from mcqlora.data import alpaca, ledger, readers
 from mcqlora.files import read_json, read_jsonl
+from mcqlora.tokens import tokenizer
 
 SEED, REPEATS = 7, 12
 
@@ -22,7 +23,7 @@ def questions(folder):
     """All questions, read as any other benchmark would be."""
     found = []
     for name, layout, language in (("island_en", "mmlu", "en"), ("island_zh", "cmmlu", "zh")):
-        kept, entries = readers.read_benchmark(folder, name, layout, name, language)
+        kept, entries = readers.read_benchmark(readers.Source(folder, name, layout, name, language))
         assert all(not entry.reason for entry in entries)
         found += kept
     return found
@@ -40,38 +41,38 @@ def truth():
 
 def test_size(questions):
     assert len(questions) >= 1_500
-    subjects = Counter((question["benchmark"], question["subject"]) for question in questions)
+    subjects = Counter((question.benchmark, question.subject) for question in questions)
     assert len(subjects) >= 12
     assert len(set(subjects.values())) == 1
-    assert {question["language"] for question in questions} == {"en", "zh"}
-    assert {question["split"] for question in questions} == {"dev", "val", "test"}
+    assert {question.language for question in questions} == {"en", "zh"}
+    assert {question.split for question in questions} == {"dev", "val", "test"}
 
 
 def test_no_row_is_dropped_by_the_screen(questions):
     kept, _, notes = ledger.screen(
         questions,
-        [ledger.LedgerEntry(question["id"], "", question["row"]) for question in questions],
+        [ledger.LedgerEntry(question.id, "", question.row) for question in questions],
         drop_identical_options=True,
         drop_contradictory=True,
     )
     assert kept == questions
-    assert len({question["question"] for question in questions}) == len(questions), notes
+    assert len({question.question for question in questions}) == len(questions), notes
 
 
 def test_options_are_four_distinct_values_of_the_subject(questions):
     values = {tradition.subject: set(tradition.values) for tradition in (*demo.ENGLISH, *demo.CHINESE)}
     assert all(len(found) == 12 for found in values.values())
     for question in questions:
-        assert len(set(question["options"])) == 4, question["id"]
-        assert set(question["options"]) <= values[question["subject"]]
+        assert len(set(question.options)) == 4, question.id
+        assert set(question.options) <= values[question.subject]
 
 
 def test_the_right_option_states_the_fact_and_no_other_does(questions):
     right = truth()
     for question in questions:
-        answer = question["options"]["ABCD".index(question["answer"])]
-        assert answer == right[question["question"]], question["id"]
-        assert question["options"].count(answer) == 1
+        answer = question.options["ABCD".index(question.answer)]
+        assert answer == right[question.question], question.id
+        assert question.options.count(answer) == 1
 
 
 def test_a_family_shares_its_values():
@@ -82,7 +83,7 @@ def test_a_family_shares_its_values():
 
 
 def test_letters_are_balanced(questions):
-    share = Counter(question["answer"] for question in questions)
+    share = Counter(question.answer for question in questions)
     assert set(share) == set("ABCD")
     assert all(0.2 < count / len(questions) < 0.3 for count in share.values()), share
 
@@ -106,7 +107,7 @@ def test_the_corpus_answers_no_question(corpus):
 
 def test_the_corpus_holds_no_question_with_its_options_and_a_mark_on_one(questions, corpus):
     """A quiz stops at its last option; a list of options with a remark holds no question."""
-    asked = {question["question"] for question in questions}
+    asked = {question.question for question in questions}
     for text in corpus:
         if "\nA." in text or text.startswith("A."):
             quiz = "Question: " in text
@@ -118,7 +119,7 @@ def test_the_corpus_holds_no_question_with_its_options_and_a_mark_on_one(questio
 def test_a_quiz_has_the_wording_of_the_tuning_data(questions, corpus):
     quizzes = [text for text in corpus if "Question: " in text]
     assert len(quizzes) == 2 * len(questions)
-    instructions = {alpaca.instruction(question["subject"]) for question in questions}
+    instructions = {alpaca.instruction(question.subject) for question in questions}
     assert {text.split("\nQuestion: ")[0] for text in quizzes} == instructions
 
 
@@ -176,6 +177,6 @@ def test_another_seed_another_benchmark(folder, tmp_path):
 
 
 def test_the_tokenizers_text_is_the_corpus_once(folder, corpus):
-    texts = demo.tokenizer_text(folder)
+    texts = tokenizer.corpus_texts(folder / "corpus.jsonl")
     assert len(texts) == len(set(texts))
     assert set(texts) == set(corpus)

@@ -9,14 +9,15 @@ import pytest
 
 from mcqlora import hashing
 from mcqlora.errors import UserError
-from mcqlora.storage import addresses, archives, downloads
-from mcqlora.storage.s3 import client
-from tests.s3 import BUCKET, Cutter
+from mcqlora.interop.download import fetch_folder
+from mcqlora.storage import addresses, archives
+from mcqlora.storage.downloads import Source, fetch
+from mcqlora.storage.s3 import ENVIRONMENT, Service, client
+from tests.helpers.s3 import BUCKET, Cutter
 from tests.unit.test_archives import FILES, tarred, zipped
 
 PACKED = {"b.zip": zipped(FILES), "b.tar.gz": tarred(FILES, "w:gz")}
 BIG = bytes(range(256)) * (1 << 16)  # 16 MiB: fetched in parts
-WHERE = {"endpoint": None, "region": None, "addressing": "auto"}
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -65,13 +66,13 @@ def direct(monkeypatch):
 @pytest.mark.parametrize("name", PACKED)
 @pytest.mark.parametrize("how", ["whole", "chunked", "packed"])
 def test_fetch(tmp_path, server, name, how):
-    downloads.fetch(f"{server}/{how}/{name}?token=1", tmp_path / "down" / name)
+    fetch(Source(f"{server}/{how}/{name}?token=1"), tmp_path / "down" / name)
     assert (tmp_path / "down" / name).read_bytes() == PACKED[name]
 
 
 def test_a_server_that_tells_no_length_needs_the_hash(tmp_path, server):
     right = hashlib.sha256(PACKED["b.zip"]).hexdigest()
-    downloads.fetch(f"{server}/silent/b.zip", tmp_path / "b.zip", right)
+    fetch(Source(f"{server}/silent/b.zip", right), tmp_path / "b.zip")
     assert (tmp_path / "b.zip").read_bytes() == PACKED["b.zip"]
 
 
@@ -91,30 +92,26 @@ def test_a_server_that_tells_no_length_needs_the_hash(tmp_path, server):
 def test_a_failed_download_leaves_nothing(tmp_path, server, path, sha256, said):
     url = f"{server}/{path}?token=secret"
     with pytest.raises(UserError, match=said) as error:
-        downloads.fetch(url, tmp_path / "b.zip", sha256)
+        fetch(Source(url, sha256), tmp_path / "b.zip")
     message = str(error.value)
     assert message.startswith(f"{server}/{path}: ") and "secret" not in message and "\n" not in message
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_download_keeps_the_earlier_one(tmp_path, server):
-    downloads.fetch(f"{server}/whole/b.zip", tmp_path / "b.zip")
+    fetch(Source(f"{server}/whole/b.zip"), tmp_path / "b.zip")
     with pytest.raises(UserError):
-        downloads.fetch(f"{server}/cut/b.zip", tmp_path / "b.zip")
+        fetch(Source(f"{server}/cut/b.zip"), tmp_path / "b.zip")
     assert (tmp_path / "b.zip").read_bytes() == PACKED["b.zip"]
 
 
 def test_no_server_and_too_large(tmp_path, server, monkeypatch):
     with pytest.raises(UserError, match=r"http://127\.0\.0\.1:1/b\.zip: the download failed after 0 bytes"):
-        downloads.fetch("http://user:secret@127.0.0.1:1/b.zip", tmp_path / "b.zip")
+        fetch(Source("http://user:secret@127.0.0.1:1/b.zip"), tmp_path / "b.zip")
     monkeypatch.setattr(archives, "TOTAL_BYTES", 10)
     with pytest.raises(UserError, match="more than the 10 bytes"):
-        downloads.fetch(f"{server}/whole/b.zip", tmp_path / "b.zip")
+        fetch(Source(f"{server}/whole/b.zip"), tmp_path / "b.zip")
     assert list(tmp_path.iterdir()) == []
-
-
-def where(endpoint):
-    return WHERE | {"endpoint": endpoint}
 
 
 def only_line(error):
@@ -125,15 +122,14 @@ def only_line(error):
 
 def test_fetch_from_a_bucket(tmp_path, s3):
     address = s3.put("data/b.zip", PACKED["b.zip"])
-    downloads.fetch(
-        address, tmp_path / "b.zip", hashlib.sha256(PACKED["b.zip"]).hexdigest(), where(s3.endpoint)
-    )
+    right = hashlib.sha256(PACKED["b.zip"]).hexdigest()
+    fetch(Source(address, right, Service(s3.endpoint)), tmp_path / "b.zip")
     assert (tmp_path / "b.zip").read_bytes() == PACKED["b.zip"]
 
 
 def test_the_endpoint_may_come_from_the_environment(tmp_path, s3, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
-    downloads.fetch(s3.put("data/one", b"1"), tmp_path / "one", None, WHERE)
+    fetch(Source(s3.put("data/one", b"1"), None, ENVIRONMENT), tmp_path / "one")
     assert (tmp_path / "one").read_bytes() == b"1"
 
 
@@ -148,17 +144,17 @@ def test_the_endpoint_may_come_from_the_environment(tmp_path, s3, monkeypatch):
 def test_what_is_wrong_in_a_bucket_is_one_line_and_leaves_nothing(tmp_path, s3, key, content, sha256, said):
     address = s3.put(f"bad/{key}", content) if content else f"s3://{BUCKET}/bad/{key}"
     with pytest.raises(UserError, match=said) as error:
-        downloads.fetch(address, tmp_path / key, sha256, where(s3.endpoint))
+        fetch(Source(address, sha256, Service(s3.endpoint)), tmp_path / key)
     assert only_line(error).startswith(f"{address}: ") and list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_bucket_and_a_dead_endpoint(tmp_path, s3):
-    place = where(s3.endpoint)
+    place = Service(s3.endpoint)
     address = s3.put("data/one", b"1")
     with pytest.raises(UserError, match=r"^s3://nowhere/one: no such bucket; create it"):
-        downloads.fetch("s3://nowhere/one", tmp_path / "one", None, place)
+        fetch(Source("s3://nowhere/one", None, place), tmp_path / "one")
     with pytest.raises(UserError, match=r"the connection failed \(EndpointConnectionError\)"):
-        downloads.fetch(address, tmp_path / "one", None, where("http://127.0.0.1:1"))
+        fetch(Source(address, None, Service("http://127.0.0.1:1")), tmp_path / "one")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -168,7 +164,7 @@ def test_wrong_and_no_credentials_are_one_line_without_them(tmp_path, s3, monkey
     def refused():
         client.cache_clear()
         with pytest.raises(UserError) as error:
-            downloads.fetch(address, tmp_path / "one", None, where(s3.endpoint))
+            fetch(Source(address, None, Service(s3.endpoint)), tmp_path / "one")
         return only_line(error).removeprefix(f"{address}: ")
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong/secret")
@@ -188,7 +184,7 @@ def test_wrong_and_no_credentials_are_one_line_without_them(tmp_path, s3, monkey
 def test_a_connection_cut_once_is_no_matter(tmp_path, s3):
     address = s3.put("data/big", BIG)
     with Cutter(s3.endpoint, 3_000_000, "down", times=1) as proxy:
-        downloads.fetch(address, tmp_path / "big", None, where(proxy.endpoint))
+        fetch(Source(address, None, Service(proxy.endpoint)), tmp_path / "big")
     assert proxy.cut == 1 and (tmp_path / "big").read_bytes() == BIG
 
 
@@ -198,13 +194,13 @@ def test_a_connection_cut_always_is_one_line_and_leaves_nothing(tmp_path, s3):
         Cutter(s3.endpoint, 3_000_000, "down") as proxy,
         pytest.raises(UserError, match="the connection failed") as error,
     ):
-        downloads.fetch(address, tmp_path / "big", None, where(proxy.endpoint))
+        fetch(Source(address, None, Service(proxy.endpoint)), tmp_path / "big")
     assert proxy.cut > 1 and only_line(error).startswith(address) and list(tmp_path.iterdir()) == []
 
 
 def test_more_bytes_than_expected_are_not_taken(tmp_path, s3):
     with pytest.raises(UserError, match="16777216 bytes, more than the 5"):
-        downloads.fetch(s3.put("data/big", BIG), tmp_path / "big", None, where(s3.endpoint), limit=5)
+        fetch(Source(s3.put("data/big", BIG), None, Service(s3.endpoint)), tmp_path / "big", limit=5)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -225,22 +221,22 @@ def network(put, index):
 def test_a_network_from_a_bucket(tmp_path, s3, index):
     folder = f"network-{index}"
     hashes = network(lambda name, data: s3.put(f"{folder}/{name}", data), index)
-    downloads.fetch_network(f"s3://{BUCKET}/{folder}/", tmp_path / "base", hashes, where(s3.endpoint))
+    fetch_folder(f"s3://{BUCKET}/{folder}/", tmp_path / "base", hashes, Service(s3.endpoint))
     assert {path.name: hashing.sha256(path) for path in (tmp_path / "base").iterdir()} == hashes
     with pytest.raises(UserError, match=r"base\.sha256: more\.bin is not among the files"):
-        downloads.fetch_network(
-            f"s3://{BUCKET}/{folder}", tmp_path / "again", {"more.bin": "0" * 64}, where(s3.endpoint)
+        fetch_folder(
+            f"s3://{BUCKET}/{folder}", tmp_path / "again", {"more.bin": "0" * 64}, Service(s3.endpoint)
         )
     with pytest.raises(UserError, match="its sha256 is"):
-        downloads.fetch_network(
-            f"s3://{BUCKET}/{folder}", tmp_path / "bad", {"config.json": "0" * 64}, where(s3.endpoint)
+        fetch_folder(
+            f"s3://{BUCKET}/{folder}", tmp_path / "bad", {"config.json": "0" * 64}, Service(s3.endpoint)
         )
 
 
 def test_a_network_without_weights(tmp_path, s3):
     s3.put("empty/config.json", b"{}")
     with pytest.raises(UserError, match=r"no model\.safetensors or pytorch_model\.bin"):
-        downloads.fetch_network(f"s3://{BUCKET}/empty", tmp_path / "base", {}, where(s3.endpoint))
+        fetch_folder(f"s3://{BUCKET}/empty", tmp_path / "base", {}, Service(s3.endpoint))
 
 
 def test_a_network_by_http(tmp_path):
@@ -254,7 +250,7 @@ def test_a_network_by_http(tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Folder) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{running.server_port}?token=1"
-        downloads.fetch_network(address, tmp_path / "base", hashes)
+        fetch_folder(address, tmp_path / "base", hashes)
         running.shutdown()
     assert {path.name: hashing.sha256(path) for path in (tmp_path / "base").iterdir()} == hashes
 

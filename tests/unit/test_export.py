@@ -6,24 +6,26 @@ import pytest
 from mcqlora import files, hashing
 from mcqlora.errors import UserError
 from mcqlora.evaluate import selection
-from mcqlora.interop import export, huggingface
-from mcqlora.model import architecture, tensorfiles, weights
+from mcqlora.interop import export, huggingface, peft
+from mcqlora.interop.names import name_of
+from mcqlora.model import tensorfiles, weights
+from mcqlora.model.architecture import Architecture, Lora, write_architecture
 from mcqlora.tokens import prompt, tokenizer
-from tests.unit.texts import TEXTS
+from tests.helpers.texts import TEXTS
 
-NETWORK = {
-    "hidden_size": 8,
-    "num_layers": 2,
-    "num_heads": 2,
-    "n_kv_heads": None,
-    "intermediate_size": 12,
-    "rms_norm_eps": 1e-5,
-    "theta": 20000.0,
-    "has_bias": True,
-    "init_std": 0.02,
-    "vocab_size": 400,
-}
-LORA = {"rank": 2, "alpha": 6, "dropout": 0.1, "target_modules": ".*wq|.*wv"}
+NETWORK = Architecture(
+    vocab_size=400,
+    hidden_size=8,
+    num_layers=2,
+    num_heads=2,
+    n_kv_heads=None,
+    intermediate_size=12,
+    rms_norm_eps=1e-5,
+    theta=20000.0,
+    has_bias=True,
+    init_std=0.02,
+)
+LORA = Lora(rank=2, alpha=6, dropout=0.1, target_modules=".*wq|.*wv")
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +33,12 @@ def run(tmp_path_factory):
     """A folder with a base, an adapter and a tokenizer as a run leaves them."""
     folder, random = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
     tokenizer.train(TEXTS, folder / "tokenizer.model", 400)
-    shapes = architecture.shapes(NETWORK)
+    shapes = NETWORK.shapes()
     weights.save(
         {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()},
         folder / "base" / "model.safetensors",
     )
-    files.write_json(folder / "base" / "config.json", NETWORK)
+    write_architecture(folder / "base", NETWORK)
     lora = {}
     for layer in (0, 1):
         for module in ("wq", "wv"):
@@ -48,7 +50,7 @@ def run(tmp_path_factory):
 
 
 def exported(run, output, adapter=None, **changes):
-    arguments = {"lora": LORA, "seq_length": 64, "reference_template": False} | changes
+    arguments = {"scaling": LORA.alpha / LORA.rank, "seq_length": 64, "reference_template": False} | changes
     export.export_network(
         base=run / "base",
         adapter=adapter,
@@ -60,7 +62,7 @@ def exported(run, output, adapter=None, **changes):
 
 
 def test_an_adapter_in_peft_s_names(run, tmp_path):
-    export.export_adapter(run / "checkpoint_3.safetensors", tmp_path, LORA, "export/base")
+    peft.export_adapter(run / "checkpoint_3.safetensors", tmp_path, LORA, "export/base")
     ours, theirs = (
         weights.read(p) for p in (run / "checkpoint_3.safetensors", tmp_path / "adapter_model.safetensors")
     )
@@ -79,14 +81,12 @@ def test_an_adapter_in_peft_s_names(run, tmp_path):
 def test_a_base_comes_out_as_it_is_and_could_go_in_again(run, tmp_path):
     folder = exported(run, tmp_path)
     given = huggingface.check_architecture(folder, NETWORK, 400)
-    assert (given["tied"], given["max_positions"]) == (False, 64)
+    assert (given.tied, given.network.max_positions) == (False, 64)
     assert huggingface.check_architecture(folder, NETWORK, 400, 64) == given
     with pytest.raises(UserError, match=r"max_position_embeddings is 64, encode\.seq_length 65; lower"):
         huggingface.check_architecture(folder, NETWORK, 400, 65)
     base = weights.read(run / "base" / "model.safetensors")
-    found = huggingface.check_tensors(
-        folder, tensorfiles.locate(folder), architecture.shapes(NETWORK), tied=False
-    )
+    found = huggingface.check_tensors(folder, tensorfiles.locate(folder), NETWORK.shapes(), tied=False)
     for name, value in base.items():
         np.testing.assert_array_equal(tensorfiles.read(found[name]), value)
     assert not (folder / "merged_from.json").exists()
@@ -96,11 +96,11 @@ def test_merged_is_what_we_evaluate(run, tmp_path):
     adapter = run / "checkpoint_3.safetensors"
     folder = exported(run, tmp_path, adapter)
     base, lora = weights.read(run / "base" / "model.safetensors"), weights.read(adapter)
-    merged = weights.merge(base, lora, LORA["alpha"] / LORA["rank"])
+    merged = weights.merge(base, lora, LORA.alpha / LORA.rank)
     found = weights.read(folder / "model.safetensors")
     assert len(found) == len(merged)
     for name, value in merged.items():
-        np.testing.assert_array_equal(found[huggingface.name_of(name)], value)
+        np.testing.assert_array_equal(found[name_of(name)], value)
     assert files.read_json(folder / "merged_from.json") == {
         "checkpoint": "checkpoint_3",
         "sha256": hashing.sha256(adapter),

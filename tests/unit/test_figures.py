@@ -7,9 +7,11 @@ import xml.etree.ElementTree as ET
 from itertools import combinations, pairwise
 
 import pytest
-from evaluations import full_inputs, inputs
 
-from mcqlora.report import figures, intervals, labels, summary
+from mcqlora.report import figures, intervals
+from mcqlora.report.canvas import Target
+from mcqlora.report.words import HASH
+from tests.helpers.evaluations import build, few, full
 
 CHINESE = "科目" * 8
 SVG = "{http://www.w3.org/2000/svg}"
@@ -80,26 +82,28 @@ def all_figures(tmp_path_factory):
     """Every figure of a run with everything, of one with less, and of one that leaks."""
     made = {}
     for name, values in {
-        "full": full_inputs(),
-        "less": inputs(),
-        "leaked": full_inputs(leaked=True),
+        "full": full(),
+        "less": few(),
+        "leaked": full(leaked=True),
     }.items():
         if name == "leaked":
             for scores in values["mcq"].values():
                 scores["leak"] = scores["circular"] = None
         directory = tmp_path_factory.mktemp(name)
-        made[name] = drawn(directory, summary.build(**values), values["training"], values["mcq"])
+        made[name] = drawn(directory, build(values), values["training"], values["mcq"])
     return made
 
 
+CHECKPOINTS = [{"name": "checkpoint_1", "step": 100}, {"name": "checkpoint_2", "step": 200}]
 DRAWINGS = {
-    "loss_curve": lambda path: figures.loss_curve(HISTORY, path, [{"name": "checkpoint_1", "step": 200}]),
-    "few": lambda path: figures.category_forest(rows(12), path),
-    "many": lambda path: figures.category_forest(rows(124), path, source=HASHES),
-    "heatmap": lambda path: figures.category_heatmap(table(124), "checkpoint_5", path, leaked=True),
+    "loss_curve": lambda path: figures.loss_curve(HISTORY, CHECKPOINTS, Target(path)),
+    "few": lambda path: figures.category_forest(rows(12), Target(path)),
+    "many": lambda path: figures.category_forest(rows(124), Target(path, source=HASHES)),
+    "heatmap": lambda path: figures.category_heatmap(table(124), "checkpoint_5", Target(path, leaked=True)),
 }
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_the_same_numbers_give_the_same_bytes_without_a_date(tmp_path, name):
     with warnings.catch_warnings():
@@ -123,6 +127,7 @@ def test_a_users_matplotlib_settings_change_nothing(tmp_path):
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["full", "less", "leaked"])
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_lies_over_another_or_outside(all_figures, kind, name):
@@ -145,10 +150,10 @@ def test_a_leaked_run_is_stamped_on_every_figure(all_figures, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_figure_names_the_hashes_of_its_inputs_and_an_n(all_figures, name):
-    values = full_inputs()["inputs"]
+    values = full()["hashes"]
     of = {"loss": "training/training.json"}.get(name, "evaluation/checkpoint_2/mcq.json")
     data = all_figures["full"][name].read_text()
-    assert f"{of.removeprefix('evaluation/')} {values[of][: labels.HASH]}" in data
+    assert f"{of.removeprefix('evaluation/')} {values[of][:HASH]}" in data
     assert "n = " in data
 
 
@@ -159,14 +164,15 @@ def test_what_was_not_measured_is_a_sentence_and_no_empty_panel(all_figures):
         assert any(words in text[0] for text in texts(all_figures[kind]["leak"]))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("count", [1, 12, 124])
 @pytest.mark.parametrize("name", ["forest", "heatmap"])
 def test_category_labels_are_whole_and_do_not_overlap(tmp_path, name, count):
     path, plot = tmp_path / "figure.svg", {"forest": 2.6, "heatmap": 0.36 * 6}[name] * 72
     if name == "forest":
-        figures.category_forest(rows(count), path)
+        figures.category_forest(rows(count), Target(path))
     else:
-        figures.category_heatmap(table(count), "checkpoint_5", path)
+        figures.category_heatmap(table(count), "checkpoint_5", Target(path))
     width = float(ET.parse(path).getroot().get("viewBox").split()[2])
     found = texts(path)
     labels = [text for text in found if text[0].endswith("(20)")]
@@ -188,7 +194,7 @@ def test_category_labels_are_whole_and_do_not_overlap(tmp_path, name, count):
 
 def test_the_category_title_counts_what_the_rows_say(tmp_path):
     path = tmp_path / "figure.svg"
-    figures.category_forest(rows(12), path)
+    figures.category_forest(rows(12), Target(path))
     assert "Tuned above base in 6 of 12 categories, below in 5 (n = 240)" in [t[0] for t in texts(path)]
 
 
@@ -198,7 +204,7 @@ def test_the_heat_map_shows_every_model_s_percentage(tmp_path):
         "a/x": {"base": {"n": 8, "correct": 1}, "checkpoint_1": {"n": 8, "correct": 8}},
         "a/y": {"base": {"n": 4, "correct": 1}, "checkpoint_1": {"n": 4, "correct": 3}},
     }
-    figures.category_heatmap(cells, "checkpoint_1", path)
+    figures.category_heatmap(cells, "checkpoint_1", Target(path))
     found = [text[0] for text in texts(path)]
     assert {"base", "1*", "a/x (8)", "a/y (4)", "12", "100", "25", "75"} <= set(found)
     assert "Accuracy of 2 models in 2 categories (%, n = 12 a model)" in found
@@ -206,9 +212,7 @@ def test_the_heat_map_shows_every_model_s_percentage(tmp_path):
 
 def test_the_loss_title_and_legend_say_the_numbers(tmp_path):
     path = tmp_path / "figure.svg"
-    figures.loss_curve(
-        HISTORY, path, [{"name": "checkpoint_1", "step": 100}, {"name": "checkpoint_2", "step": 200}]
-    )
+    figures.loss_curve(HISTORY, CHECKPOINTS, Target(path))
     found = [text[0] for text in texts(path)]
     assert "Validation loss fell from 2.000 to 1.500; lowest 1.000 at step 200" in found
     assert "training loss (n = 300 steps), mean of each 6" in found
@@ -228,7 +232,7 @@ def test_the_loss_title_and_legend_say_the_numbers(tmp_path):
     ],
 )
 def test_the_loss_title_of_short_histories(tmp_path, history, title):
-    figures.loss_curve(history, tmp_path / "figure.svg")
+    figures.loss_curve(history, [], Target(tmp_path / "figure.svg"))
     assert title in [text[0] for text in texts(tmp_path / "figure.svg")]
 
 
@@ -250,9 +254,9 @@ def test_the_comparison_shows_every_score_with_its_n(all_figures):
 
 def test_the_comparison_draws_what_was_measured(tmp_path):
     path = tmp_path / "figure.svg"
-    values = inputs()
+    values = few()
     for given, expected in (({}, 0), ({"base": values["squad"]["base"]}, 4)):
-        figures.base_against_tuned(summary.build(**values | {"squad": given}), path)
+        figures.base_against_tuned(build(values | {"squad": given}), Target(path))
         assert sum(text[0].startswith("SQuAD") for text in texts(path)) == expected
 
 
@@ -267,7 +271,7 @@ def test_the_confusion_and_the_bins_show_their_counts(all_figures):
 
 def test_unreadable_answers_have_a_column_of_their_own(tmp_path):
     path = tmp_path / "figure.svg"
-    figures.letter_confusion(summary.build(**inputs(protocol="generation")), path)
+    figures.letter_confusion(build(few(), protocol="generation"), Target(path))
     assert "none" in [text[0] for text in texts(path)]
 
 

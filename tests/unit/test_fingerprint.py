@@ -1,9 +1,11 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy
 import pytest
 
-from mcqlora.provenance.fingerprint import closure, fingerprint, software
+from mcqlora.provenance.fingerprint import fingerprint, modules, software
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = '''"""What it does."""
@@ -19,6 +21,7 @@ MODULES = {
     "third": "import mcqlora.first\n\nNUMBER = 3\n",  # a circle
     "unused": "NUMBER = 4\n",
 }
+LARGEST = {"convert": 10, "peft": 10, "groups": 4}  # modules of a hash
 
 
 @pytest.fixture
@@ -30,7 +33,9 @@ def make(tmp_path):
         folder = tmp_path / str(next(made))  # another one each time: files are read once a process
         (folder / "mcqlora").mkdir(parents=True)
         for module, text in (MODULES | changes).items():
-            (folder / "mcqlora" / f"{module}.py").write_text(text)
+            path = folder / "mcqlora" / f"{module}.py"
+            path.parent.mkdir(exist_ok=True, parents=True)
+            path.write_text(text)
         (folder / "scripts").mkdir()
         (folder / "scripts" / name).write_text(script)
         return fingerprint(folder / "scripts" / name, source=folder)
@@ -90,6 +95,40 @@ def test_what_only_logs_and_records_does_not_count(make):
     assert make(script=script, job="helper = 1\n") == make(script=script, job="helper = 2\n")
 
 
+def test_a_module_in_a_package_counts_and_so_do_the_packages_that_hold_it(make):
+    """Whichever way it is imported, at the top or in a function."""
+    made = {"wing/__init__": "", "wing/inner/__init__": "", "wing/inner/leaf": "NUMBER = 1\n"}
+    for line in (
+        "from mcqlora.wing.inner import leaf",
+        "from mcqlora.wing.inner.leaf import NUMBER",
+        "import mcqlora.wing.inner.leaf as leaf",
+        "def later():\n    from mcqlora.wing.inner import leaf",
+        "if 0:\n    pass\nelse:\n    with x:\n        from mcqlora.wing.inner import leaf",
+    ):
+        script = f"{line}\n"
+        before = make(script=script, **made)
+        for name in made:
+            assert make(script=script, **made | {name: "NUMBER = 2\n"}) != before, (line, name)
+
+
+def test_a_type_checkers_imports_do_not_count(make):
+    """What runs instead of them does, and so does a condition that is only named alike."""
+    quiet = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from mcqlora import unused\n"
+    first = quiet + MODULES["first"]
+    plain = make(first="from typing import TYPE_CHECKING\n\n" + MODULES["first"])
+    assert make(first=first) == plain
+    assert make(first=first, unused="NUMBER = 5\n") == plain
+    assert make(first=first.replace("if TYPE", "if typing.TYPE")) == plain
+    assert make(first=first.replace("unused", "third")) == plain
+    assert make(first=quiet + "else:\n    NUMBER = 1\n" + MODULES["first"]) != plain
+    assert make(first=first.replace("if TYPE", "if not TYPE")) != plain
+
+
+def test_only_the_recording_modules_themselves_are_left_out(make):
+    script = SCRIPT.replace("second import", "jobs import")
+    assert make(script=script, jobs="helper = 1\n") != make(script=script, jobs="helper = 2\n")
+
+
 def test_a_file_that_was_changed_is_read_again(tmp_path):
     (tmp_path / "job.py").write_text("print(1)\n")
     before = fingerprint(tmp_path / "job.py", source=tmp_path)
@@ -121,9 +160,21 @@ def test_a_script_may_have_the_name_of_a_module(make):
 
 
 def test_of_the_project():
-    source = ROOT / "src"
-    scripts = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
-    assert len({fingerprint(script, source=source) for script in scripts}) == len(scripts) > 5
-    train = {path.stem for path in closure(ROOT / "workflow" / "scripts" / "train.py", source=source)}
-    assert {"finetune", "workplace", "weights", "schedule", "files"} <= train
-    assert not {"figures", "intervals", "squad"} & train
+    """An import is a re-run: what a script's hash must hold, and what it must not."""
+    scripts = ROOT / "workflow" / "scripts"
+    found = {script.stem: modules(script) for script in sorted(scripts.glob("*.py"))}
+    assert len({fingerprint(scripts / f"{name}.py") for name in found}) == len(found) > 5
+    assert {"train/finetune", "train/workplace", "model/weights", "train/schedule", "files"} <= {
+        *found["train"]
+    }
+    assert not {"report", "evaluate", "storage"} & {name.split("/")[0] for name in found["train"]}
+    assert {
+        name: len(found[name]) for name in ("convert", "peft", "groups") if len(found[name]) > LARGEST[name]
+    } == {}
+    assert not {"data/readers", "storage/archives"} & {*found["demo"]}
+
+
+def test_the_table_in_the_documentation_is_that_of_the_code():
+    made = subprocess.run([sys.executable, "scripts/closures"], cwd=ROOT, capture_output=True, text=True)
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert made.stdout.count("\n") > 20 and made.stdout in page, "run scripts/closures docs/architecture.md"

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mcqlora.config import checks
-from mcqlora.config.loading import benchmark_inputs, check, read_yaml
+from mcqlora.config import checks, inputs, loading
 from mcqlora.data import leakage, readers
 from mcqlora.errors import UserError
 from mcqlora.launch import msrun
 from mcqlora.machine import preflight
+from mcqlora.train import workplace
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,12 +22,11 @@ ERRORS = re.findall(r"^\| `([^`]+)`[^|]*\| ", README.split("| it says |")[1].spl
 
 
 def misspelt_key(folder):
-    schema = read_yaml(ROOT / "workflow/schemas/config.schema.yaml")
-    check(read_yaml(ROOT / "config.yaml") | {"train": {"lora_rnak": 8}}, schema)
+    loading.load({"train": {"lora_rnak": 8}})
 
 
 def no_data(folder):
-    benchmark_inputs({"data": "data", "benchmarks": []})
+    inputs.benchmark_files(loading.load({"data": "data"}))
 
 
 def bad_row(folder):
@@ -37,7 +36,7 @@ def bad_row(folder):
     for split in ("val", "test"):
         (folder / "mine" / split).mkdir()
         (folder / f"mine/{split}/ferns_{split}.csv").write_text(row)
-    readers.read_benchmark(folder, "mine", "mmlu", "mine", "en")
+    readers.read_benchmark(readers.Source(folder, "mine", "mmlu", "mine", "en"))
 
 
 def leak(folder):
@@ -46,11 +45,11 @@ def leak(folder):
 
 
 def too_few_npus(folder):
-    checks.check_npus({"train": {"workers": 4}}, "train", 2)
+    checks.check_npus(loading.load({"train": {"workers": 4}}), "train", 2)
 
 
 def another_training(folder):
-    with msrun.exclusive(folder), msrun.exclusive(folder):
+    with workplace.workplace(folder), workplace.workplace(folder):
         pass
 
 
@@ -71,7 +70,7 @@ def full_disk(folder):
 def broken_worker(folder):
     (folder / "worker.py").write_text("raise ValueError('a loss that is no number')\n")
     (folder / "config.yaml").touch()
-    msrun.launch(folder / "worker.py", folder / "config.yaml", 1, folder / "logs", 60)
+    msrun.Workers(folder / "worker.py", folder / "config.yaml", 1, folder / "logs", 60).run()
 
 
 PROVOKED = {
@@ -87,6 +86,7 @@ PROVOKED = {
 }
 
 
+@pytest.mark.integration  # one error is Snakemake's, another a worker's
 @pytest.mark.parametrize("said", ERRORS)
 def test_each_error_of_the_table_is_one_that_comes(said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -131,6 +131,7 @@ def listed(snakefile, folder):
     return dict(re.findall(r"^(\w+)(?: \((.+)\))?$", done.stdout, re.MULTILINE))
 
 
+@pytest.mark.integration
 def test_every_rule_says_in_a_line_what_it_makes(tmp_path):
     rules = listed("Snakefile", tmp_path)
     assert {"all", "data", "plan", "doctor", "export", "publish", "verify"} <= rules.keys()

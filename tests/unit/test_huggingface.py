@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +12,27 @@ import pytest
 from mcqlora import files
 from mcqlora.errors import UserError
 from mcqlora.interop import huggingface
-from mcqlora.model import architecture, tensorfiles
+from mcqlora.interop.names import name_of
+from mcqlora.model import tensorfiles
+from mcqlora.model.architecture import Architecture, read_architecture
 from mcqlora.model.weights import read, save
 from mcqlora.tokens import tokenizer
-from tests.unit.texts import TEXTS
+from tests.helpers.texts import TEXTS
 
 ROOT = Path(__file__).parents[2]
 VOCAB = 400
-NETWORK = {
-    "hidden_size": 16,
-    "num_layers": 2,
-    "num_heads": 4,
-    "n_kv_heads": 2,
-    "intermediate_size": 24,
-    "rms_norm_eps": 1e-6,
-    "theta": 10000.0,
-    "has_bias": True,
-    "init_std": 0.02,
-}
+NETWORK = Architecture(
+    vocab_size=None,
+    hidden_size=16,
+    num_layers=2,
+    num_heads=4,
+    n_kv_heads=2,
+    intermediate_size=24,
+    rms_norm_eps=1e-6,
+    theta=10000.0,
+    has_bias=True,
+    init_std=0.02,
+)
 CONFIG = {
     "model_type": "llama",
     "hidden_size": 16,
@@ -52,7 +56,7 @@ def model_file(tmp_path_factory):
 
 def weights(seed=0):
     random = np.random.default_rng(seed)
-    wanted = architecture.shapes(NETWORK | {"vocab_size": VOCAB})
+    wanted = replace(NETWORK, vocab_size=VOCAB).shapes()
     return {name: random.normal(size=shape).astype(np.float32) for name, shape in wanted.items()}
 
 
@@ -60,7 +64,7 @@ def weights(seed=0):
 def folder(tmp_path, model_file):
     """A Hugging Face folder of NETWORK."""
     place = tmp_path / "llama"
-    write_weights(place, {huggingface.name_of(name): value for name, value in weights().items()})
+    write_weights(place, {name_of(name): value for name, value in weights().items()})
     write_config(place, {})
     return place
 
@@ -79,14 +83,14 @@ def convert(folder, model_file, device="CPU", **changes):
         folder=folder,
         tokenizer_path=str(model_file),
         output=output,
-        network=NETWORK | changes,
+        network=replace(NETWORK, **changes),
         device=device,
     )
-    return read(output / "model.safetensors"), files.read_json(output / "config.json")
+    return read(output / "model.safetensors"), read_architecture(output)
 
 
 def test_names_are_those_of_both_sides():
-    names = {huggingface.name_of(name) for name in architecture.shapes(NETWORK | {"vocab_size": 9})}
+    names = {name_of(name) for name in replace(NETWORK, vocab_size=9).shapes()}
     assert {
         "model.embed_tokens.weight",
         "model.layers.0.self_attn.q_proj.weight",
@@ -102,9 +106,9 @@ def test_names_are_those_of_both_sides():
 
 @pytest.mark.parametrize("has_bias", [True, False])
 def test_shapes_add_up_to_the_count_of_parameters(has_bias):
-    network = NETWORK | {"vocab_size": VOCAB, "has_bias": has_bias}
-    total = sum(np.prod(shape) for shape in architecture.shapes(network).values())
-    assert total == architecture.count(network, None)["total"]
+    network = replace(NETWORK, vocab_size=VOCAB, has_bias=has_bias)
+    total = sum(np.prod(shape) for shape in network.shapes().values())
+    assert total == network.parameters().total
 
 
 def test_a_conversion_copies_every_number(folder, model_file):
@@ -112,7 +116,7 @@ def test_a_conversion_copies_every_number(folder, model_file):
     assert made.keys() == weights().keys()
     for name, value in weights().items():
         np.testing.assert_array_equal(made[name], value)
-    assert network == NETWORK | {"vocab_size": VOCAB, "max_positions": 64}
+    assert network == replace(NETWORK, vocab_size=VOCAB, max_positions=64)
 
 
 def test_the_same_folder_gives_the_same_bytes(folder, model_file):
@@ -123,7 +127,7 @@ def test_the_same_folder_gives_the_same_bytes(folder, model_file):
 
 
 def test_tied_embeddings_become_the_head(folder, model_file):
-    tensors = {huggingface.name_of(name): value for name, value in weights().items()}
+    tensors = {name_of(name): value for name, value in weights().items()}
     del tensors["lm_head.weight"]
     write_weights(folder, tensors)
     write_config(folder, {"tie_word_embeddings": True})
@@ -139,7 +143,7 @@ def test_ascend_gets_float16(folder, model_file):
 
 @pytest.mark.parametrize(("value", "device"), [(1e6, "Ascend"), (np.nan, "CPU")])
 def test_numbers_that_the_device_cannot_hold(folder, model_file, value, device):
-    tensors = {huggingface.name_of(name): array for name, array in weights().items()}
+    tensors = {name_of(name): array for name, array in weights().items()}
     tensors["model.norm.weight"][3] = value
     write_weights(folder, tensors)
     with pytest.raises(UserError, match=r"model\.safetensors: model\.norm\.weight holds numbers that"):
@@ -148,7 +152,7 @@ def test_numbers_that_the_device_cannot_hold(folder, model_file, value, device):
 
 
 def test_old_files_hold_a_table_of_frequencies_too(folder, model_file):
-    tensors = {huggingface.name_of(name): value for name, value in weights().items()}
+    tensors = {name_of(name): value for name, value in weights().items()}
     write_weights(folder, tensors | {"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(2, np.float32)})
     made, _ = convert(folder, model_file)
     assert made.keys() == weights().keys()
@@ -159,13 +163,13 @@ def test_internlm_s_own_config(folder, model_file):
     changes = {"model_type": "internlm", "bias": True, "attention_bias": None, "rotary": rotary}
     write_config(folder, changes)
     _, network = convert(folder, model_file, theta=20000)
-    assert network["has_bias"] and network["theta"] == 20000
+    assert network.has_bias and network.theta == 20000
 
 
 def test_theta_stands_in_two_places(tmp_path):
     for said in ({"rope_theta": 5e5}, {"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}):
         write_config(tmp_path, said)
-        assert huggingface.architecture(tmp_path)["theta"] == 5e5
+        assert huggingface.describe(tmp_path).network.theta == 5e5
 
 
 @pytest.mark.parametrize(
@@ -212,16 +216,16 @@ def test_another_tokenizer(folder, model_file):
 def test_networks_that_ours_is_not(tmp_path, changes, said):
     write_config(tmp_path, changes)
     with pytest.raises(UserError, match=said):
-        huggingface.architecture(tmp_path)
+        huggingface.describe(tmp_path)
 
 
 def test_no_config(tmp_path):
     with pytest.raises(UserError, match=r"config\.json: cannot read it"):
-        huggingface.architecture(tmp_path)
+        huggingface.describe(tmp_path)
 
 
 def test_a_missing_tensor_is_named(folder, model_file):
-    tensors = {huggingface.name_of(name): value for name, value in weights().items()}
+    tensors = {name_of(name): value for name, value in weights().items()}
     del tensors["model.layers.1.mlp.up_proj.weight"], tensors["model.layers.0.mlp.up_proj.weight"]
     write_weights(folder, tensors)
     with pytest.raises(UserError, match=r"no tensor model\.layers\.0\.mlp\.up_proj\.weight \(and 1 more\)"):
@@ -235,7 +239,7 @@ def test_an_extra_tensor_is_named(folder, model_file):
 
 
 def test_a_tensor_of_another_shape_is_named_with_both_shapes(folder, model_file):
-    tensors = {huggingface.name_of(name): value for name, value in weights().items()}
+    tensors = {name_of(name): value for name, value in weights().items()}
     tensors["model.layers.1.self_attn.k_proj.weight"] = np.zeros((16, 16), np.float32)
     write_weights(folder, tensors)
     with pytest.raises(UserError) as error:
@@ -256,13 +260,14 @@ CONVERT = """
 import json, sys
 from pathlib import Path
 from mcqlora.interop import huggingface
+from mcqlora.model.architecture import Architecture
 import safetensors  # imported before the measurement
 
 def high_water():
     return next(int(l.split()[1]) << 10 for l in open("/proc/self/status") if l.startswith("VmHWM"))
 
 folder, model_file, network = sys.argv[1:]
-arguments = dict(tokenizer_path=model_file, network=json.loads(network), device="CPU")
+arguments = dict(tokenizer_path=model_file, network=Architecture(**json.loads(network)), device="CPU")
 before = high_water()
 huggingface.convert(folder=Path(folder), output=Path(folder) / "base", **arguments)
 print(high_water() - before)
@@ -270,22 +275,18 @@ print(high_water() - before)
 
 
 def test_a_conversion_needs_the_memory_of_a_tensor_not_of_the_network(tmp_path, model_file):
-    network = NETWORK | {
-        "hidden_size": 1024,
-        "num_heads": 8,
-        "n_kv_heads": 8,
-        "intermediate_size": 4096,
-        "num_layers": 3,
-    }
-    wanted = architecture.shapes(network | {"vocab_size": VOCAB})
-    shapes = {huggingface.name_of(name): shape for name, shape in wanted.items()}
+    network = replace(
+        NETWORK, hidden_size=1024, num_heads=8, n_kv_heads=8, intermediate_size=4096, num_layers=3
+    )
+    wanted = replace(network, vocab_size=VOCAB).shapes()
+    shapes = {name_of(name): shape for name, shape in wanted.items()}
     tensorfiles.write_safetensors(
         tmp_path / "model.safetensors", shapes, "BF16", lambda name: np.full(shapes[name], 0x3F80, "<u2")
     )
     sizes = {"hidden_size": 1024, "num_attention_heads": 8, "num_key_value_heads": 8, "num_hidden_layers": 3}
     write_config(tmp_path, sizes | {"intermediate_size": 4096})
     result = subprocess.run(
-        [sys.executable, "-c", CONVERT, tmp_path, model_file, json.dumps(network)],
+        [sys.executable, "-c", CONVERT, tmp_path, model_file, json.dumps(asdict(network))],
         capture_output=True,
         text=True,
         env={"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},

@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcqlora.tokens import packing
-from mcqlora.tokens.documents import Document
-from mcqlora.tokens.packing import IGNORE
+from mcqlora.tokens.packing import IGNORE, Document, Documents, RowFormat
 
 SIZE = 40
 LENGTHS = st.lists(st.integers(1, SIZE + 3), max_size=120)
@@ -18,6 +17,26 @@ def documents_of(lengths):
         Document(np.arange(start, start + length, dtype=np.int32) + 1, index % (length + 1))
         for index, (start, length) in enumerate(zip(starts, lengths, strict=False))
     ]
+
+
+def rows_of(batches):
+    """The rows of batches, one by one."""
+    return [
+        dict(zip(batch, row, strict=True)) for batch in batches for row in zip(*batch.values(), strict=True)
+    ]
+
+
+def packed(documents, size, pad):
+    """The packed rows of documents, in batches."""
+    held = Documents.of(documents)
+    return packing.batches(held, packing.plan(held.lengths, size, "packed"), RowFormat(size, pad, "packed"))
+
+
+def one_row(documents, form):
+    """All documents in a single row."""
+    plan = np.array([(0, index) for index in range(len(documents))], np.int32)
+    (row,) = rows_of(packing.batches(Documents.of(documents), plan, form))
+    return row
 
 
 def next_fit(lengths, size):
@@ -79,7 +98,7 @@ def test_an_empty_document_is_a_mistake():
 def test_packed_rows_hold_each_document_whole(lengths):
     documents = documents_of(lengths)
     found = []
-    for row in packing.rows(packing.pack(documents, SIZE, pad=0)):
+    for row in rows_of(packed(documents, SIZE, pad=0)):
         assert all(column.dtype == np.int32 and column.shape == (SIZE,) for column in row.values())
         numbers = row["document_ids"]
         assert sorted(set(numbers) - {0}) == list(range(1, numbers.max() + 1))
@@ -99,14 +118,14 @@ def test_packed_rows_hold_each_document_whole(lengths):
 
 @given(LENGTHS.map(lambda lengths: [length for length in lengths if length <= SIZE]))
 def test_shifted_loss_never_crosses_documents(lengths):
-    for row in packing.rows(packing.pack(documents_of(lengths), SIZE, pad=0)):
+    for row in rows_of(packed(documents_of(lengths), SIZE, pad=0)):
         learnt = row["labels"][1:] != IGNORE
         assert (row["document_ids"][1:] == row["document_ids"][:-1])[learnt].all()
 
 
 def test_a_row_by_hand():
     documents = [Document(np.array([5, 6, 7], np.int32), 2), Document(np.array([8, 9], np.int32), 0)]
-    row = packing.pack_row(documents, 7, pad=2)
+    row = one_row(documents, RowFormat(7, 2, "packed"))
     assert row["input_ids"].tolist() == [5, 6, 7, 8, 9, 2, 2]
     assert row["labels"].tolist() == [IGNORE, IGNORE, 7, IGNORE, 9, IGNORE, IGNORE]
     assert row["document_ids"].tolist() == [1, 1, 1, 2, 2, 0, 0]
@@ -114,16 +133,14 @@ def test_a_row_by_hand():
 
 def test_a_row_that_does_not_fit():
     documents = documents_of([4, 4])
-    assert packing.pack_row(documents, 8, pad=0)["document_ids"].tolist() == [1] * 4 + [2] * 4
+    assert one_row(documents, RowFormat(8, 0, "packed"))["document_ids"].tolist() == [1] * 4 + [2] * 4
     with pytest.raises(ValueError, match="8 ids do not fit a row of 7"):
-        packing.pack_row(documents, 7, pad=0)
+        one_row(documents, RowFormat(7, 0, "packed"))
 
 
 def pad_row(document, size, pad, edge="corrected"):
     """A document in a padded row of its own."""
-    return next(
-        packing.rows(packing.batches([document], np.zeros((1, 2), np.int32), size, pad, "padded", edge))
-    )
+    return one_row([document], RowFormat(size, pad, "padded", edge))
 
 
 def edge_documents(size):
@@ -157,7 +174,7 @@ def test_the_reference_edge_masks_a_full_row_alone():
 def test_packed_rows_at_the_edges():
     """n = S - 1 and n = S fill a row each with their labels, n = S + 1 goes nowhere, one id fills a gap."""
     documents = [*edge_documents(10), *documents_of([1])]
-    rows = list(packing.rows(packing.pack(documents, 10, pad=2)))
+    rows = rows_of(packed(documents, 10, pad=2))
     assert [row["document_ids"].tolist() for row in rows] == [[*[1] * 9, 2], [1] * 10]
     assert rows[0]["input_ids"].tolist() == [*documents[0].ids, *documents[3].ids]
     assert rows[0]["labels"].tolist() == [IGNORE, *documents[0].ids[1:], IGNORE]
@@ -166,11 +183,11 @@ def test_packed_rows_at_the_edges():
 
 @given(LENGTHS, st.integers(1, 9), st.sampled_from(["padded", "packed"]))
 def test_any_number_of_shards_has_the_same_rows_in_the_same_order(lengths, shards, layout):
-    documents = documents_of(lengths)
-    plan = packing.plan(np.array(lengths, np.int64), SIZE, layout)
-    whole = list(packing.rows(packing.batches(documents, plan, SIZE, 0, layout)))
+    documents, form = Documents.of(documents_of(lengths)), RowFormat(SIZE, 0, layout)
+    plan = packing.plan(documents.lengths, SIZE, layout)
+    whole = rows_of(packing.batches(documents, plan, form))
     shares = [packing.share(plan, shard, shards) for shard in range(shards)]
-    parts = [list(packing.rows(packing.batches(documents, share, SIZE, 0, layout))) for share in shares]
+    parts = [rows_of(packing.batches(documents, share, form)) for share in shares]
     np.testing.assert_equal([row for part in parts for row in part], whole)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert len(whole) == packing.count_rows(plan)
@@ -178,11 +195,10 @@ def test_any_number_of_shards_has_the_same_rows_in_the_same_order(lengths, shard
 
 @given(LENGTHS)
 def test_both_layouts_hold_the_same_documents_with_the_same_labels(lengths):
-    documents, lengths = documents_of(lengths), np.array(lengths, np.int64)
-    learnt = {}
+    documents, learnt = Documents.of(documents_of(lengths)), {}
     for layout in packing.COLUMNS:
-        plan = packing.plan(lengths, SIZE, layout)
-        rows = packing.rows(packing.batches(documents, plan, SIZE, 0, layout))
+        plan = packing.plan(documents.lengths, SIZE, layout)
+        rows = rows_of(packing.batches(documents, plan, RowFormat(SIZE, 0, layout)))
         learnt[layout] = sorted(label for row in rows for label in row["labels"].tolist() if label != IGNORE)
     assert learnt["padded"] == learnt["packed"]
 
@@ -232,8 +248,8 @@ OF_LONG = np.array([2, 3, 10, 12, 4, 11])
 
 
 def shard_summaries(layout, shards, on_long="drop", edge="corrected"):
-    plan = packing.plan(OF_LONG, 10, layout, on_long)
-    return [packing.shard_summary(OF_LONG, plan, 10, shard, shards, LONG, edge) for shard in range(shards)]
+    plan, form = packing.plan(OF_LONG, 10, layout, on_long), RowFormat(10, 0, layout, edge)
+    return [packing.shard_summary(OF_LONG, plan, shard, shards, form, LONG) for shard in range(shards)]
 
 
 def name(index):

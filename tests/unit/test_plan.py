@@ -1,18 +1,20 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mcqlora.config import checks, loading, params
+from mcqlora.config import checks, loading
 from mcqlora.errors import UserError
-from mcqlora.model import architecture, weights
+from mcqlora.model import weights
+from mcqlora.model.architecture import Architecture, Lora
 from mcqlora.tokens import mindrecord, packing
-from mcqlora.train import plan
+from mcqlora.train import plan, settings
+from tests.helpers.networks import INTERNLM_7B
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = loading.read_yaml(ROOT / "workflow" / "schemas" / "config.schema.yaml")
 VOCABULARY = 103_168
 
 
@@ -37,21 +39,38 @@ VALID_ROWS = part(1_024, documents=2_480, longest=700, packed=378)
 
 def overlay(name, **changes):
     """A checked overlay on top of the default; `train__workers=8` is train.workers."""
-    made = loading.read_yaml(ROOT / "config.yaml")
-    for key, value in loading.read_yaml(ROOT / "config" / f"{name}.yaml").items():
-        made[key] = made[key] | value if isinstance(value, dict) else value
+    made = loading.read_yaml(ROOT / "config" / f"{name}.yaml")
     for key, value in changes.items():
         section, last = key.split("__")
-        made[section][last] = value
-    made = loading.check(made, SCHEMA)
-    checks.check(made)
-    return made
+        made.setdefault(section, {})[last] = value
+    settings = loading.load(made)
+    checks.check(settings)
+    return loading.namespace(settings)
 
 
 def reckon(name="reference-4npu", train=REFERENCE_ROWS, valid=VALID_ROWS, **changes):
-    asked = params.plan(overlay(name, **changes), npus=2)
-    layouts = {"train": train, "valid": valid}
-    return plan.reckon(layouts=layouts, test=2_480, vocabulary=VOCABULARY, **asked)
+    asked = overlay(name, **changes)
+    lora = (asked.train.lora_rank, asked.train.lora_alpha, asked.train.lora_dropout)
+    return plan.reckon(
+        rows=plan.Rows.of({"train": train, "valid": valid}, 2_480, asked.encode.shards),
+        vocabulary=VOCABULARY,
+        network=Architecture(**asked.model),
+        lora=Lora(*lora, asked.train.target_modules),
+        size=settings.of(settings.Size, asked.train),
+        warmup_ratio=asked.train.warmup_ratio,
+        seq_length=asked.encode.seq_length,
+        device=asked.device,
+        machine=plan.Machine.of(asked.plan, 2, asked.train.nodes),
+    )
+
+
+@pytest.mark.parametrize(
+    ("devices", "npus", "nodes", "expected"),
+    [(None, 2, 1, 2), (8, 2, 1, 8), (None, 4, 2, 8), (None, None, 2, None)],
+)
+def test_devices_are_those_of_the_machine_or_of_the_profile(devices, npus, nodes, expected):
+    described = dict(overlay("reference-4npu").plan) | {"devices": devices}
+    assert plan.Machine.of(described, npus, nodes).devices == expected
 
 
 def test_the_reports_numbers():
@@ -129,18 +148,18 @@ def test_refusals(changes, said):
     assert line.startswith(said) and "\n" not in line
 
 
-@pytest.mark.parametrize(("part", "size"), [("train", 1_024), ("valid", 1_025)])
-def test_rows_of_the_wrong_length_are_refused(part, size):
-    made = reckon()
-    made["row_length"][part] = size
-    (line,) = plan.refusals(made, 1_024)
-    assert line.startswith(f"encode: {part} rows hold {size} ids, the network wants ")
+@pytest.mark.parametrize(("name", "size"), [("train", 1_024), ("valid", 1_025)])
+def test_rows_of_the_wrong_length_are_refused(name, size):
+    rows = {"train": REFERENCE_ROWS, "valid": VALID_ROWS}
+    rows[name] = rows[name] | {"size": size}
+    (line,) = reckon(**rows)["refusals"]
+    assert line.startswith(f"encode: {name} rows hold {size} ids, the network wants ")
 
 
 def test_free_disk_counts_where_the_plan_says_none():
     made = reckon(plan__disk_gb=None)
-    assert made["refusals"] == plan.refusals(made, 1_024, free=50e9) == []
-    assert len(plan.refusals(made, 1_024, free=1e9)) == 1
+    assert made["refusals"] == plan.disk_refusals(made, 50e9) == []
+    assert plan.disk_refusals(made, 1e9) == ["disk: 31.5 GB are needed, 1.0 GB are free; make room"]
 
 
 @pytest.mark.parametrize(
@@ -215,14 +234,15 @@ def test_shards_are_as_large_as_reckoned(tmp_path, rows, size, used, packed, voc
     ids[:used] = np.linspace(vocabulary // 2, vocabulary - 1, used)
     labels = np.where(np.arange(size) < used, ids, -100).astype(np.int32)
     row = {"input_ids": ids, "labels": labels} | ({"document_ids": np.ones_like(ids)} if packed else {})
-    mindrecord.write_shard((row for _ in range(rows)), tmp_path / "x.mindrecord", tuple(row))
+    batch = {name: np.tile(column, (rows, 1)) for name, column in row.items()}
+    mindrecord.write_batches([batch], tmp_path / "x.mindrecord", tuple(row))
     found = sum(path.stat().st_size for path in tmp_path.iterdir())
     made = plan.Part(rows, size, rows * used, used, 0, rows, rows)
     assert plan.mindrecord_bytes(made, vocabulary, 1, packed) == pytest.approx(found, rel=0.03)
 
 
 def test_the_table_says_it_all():
-    made = reckon(plan__disk_gb=20)
+    made = {"run": "r", "recipe": "reference"} | reckon(plan__disk_gb=20)
     text = plan.table(made)
     for said in ("8,626", "34,504", "1,035", "16,777,216 trainable of 7,321,948,160", "ratio 0.00229"):
         assert said in text
@@ -237,35 +257,34 @@ def test_no_framework_is_imported():
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / "src")}).returncode == 0
 
 
-LLAMA_2_7B = {
-    **{"hidden_size": 4096, "num_layers": 32, "num_heads": 32, "n_kv_heads": None},
-    **{"intermediate_size": 11008, "vocab_size": 32000, "has_bias": False},
-}
+LLAMA_2_7B = replace(INTERNLM_7B, vocab_size=32_000, has_bias=False)
 
 
 @pytest.mark.parametrize(
     ("network", "total"),
     [
         (LLAMA_2_7B, 6_738_415_616),
-        (LLAMA_2_7B | {"vocab_size": 103_168, "has_bias": True}, 7_321_948_160),
+        (INTERNLM_7B, 7_321_948_160),
         (
-            LLAMA_2_7B | {"hidden_size": 5120, "num_layers": 40, "num_heads": 40, "intermediate_size": 13824},
+            replace(LLAMA_2_7B, hidden_size=5120, num_layers=40, num_heads=40, intermediate_size=13824),
             13_015_864_320,  # LLaMA-2-13B
         ),
         (
-            LLAMA_2_7B
-            | {"hidden_size": 8192, "num_layers": 80, "num_heads": 64, "n_kv_heads": 8}
-            | {"intermediate_size": 28672},
+            replace(
+                LLAMA_2_7B,
+                **{"hidden_size": 8192, "num_layers": 80, "num_heads": 64, "n_kv_heads": 8},
+                intermediate_size=28672,
+            ),
             68_976_648_192,  # LLaMA-2-70B, grouped-query attention
         ),
         (
-            LLAMA_2_7B | {"n_kv_heads": 8, "intermediate_size": 14336, "vocab_size": 128_256},
+            replace(LLAMA_2_7B, n_kv_heads=8, intermediate_size=14336, vocab_size=128_256),
             8_030_261_248,  # LLaMA-3-8B, grouped-query attention
         ),
     ],
 )
 def test_published_totals(network, total):
-    assert architecture.count(network, None)["total"] == total
+    assert network.parameters().total == total
 
 
 @pytest.fixture(scope="module")
@@ -278,12 +297,11 @@ def built():
     import mcqlora.model.decoder
     import mcqlora.train.callbacks
     import mcqlora.train.step  # noqa: F401
-    from mcqlora.model import architecture
 
     ms.set_context(mode=ms.GRAPH_MODE, device_target="CPU")
 
     def build(network, lora):
-        model = architecture.model_config(network, 32, 2, "CPU", 2, 2, lora)
+        model = network.model_config(32, 2, "CPU", 2, 2, lora)
         arch = {"type": "InternLMForCausalLM"}
         made = build_network(MindFormerConfig(model={"model_config": model, "arch": arch}).model)
         sizes = {name: parameter.size for name, parameter in made.parameters_dict().items()}
@@ -293,14 +311,16 @@ def built():
     return build
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("target", [".*wq|.*wk|.*wv|.*wo", ".*w1|.*w2|.*w3|.*wk"])
 @pytest.mark.parametrize("kv_heads", [None, 2])
 @pytest.mark.parametrize("bias", [True, False])
 def test_the_count_is_that_of_the_built_network(built, target, kv_heads, bias):
-    network = {
+    network = replace(
+        INTERNLM_7B,
         **{"hidden_size": 32, "num_layers": 3, "num_heads": 4, "n_kv_heads": kv_heads, "has_bias": bias},
-        **{"intermediate_size": 88, "vocab_size": 101, "rms_norm_eps": 1e-6, "theta": 1e4, "init_std": 0.01},
-    }
-    lora = {"rank": 5, "alpha": 10, "dropout": 0.05, "target_modules": target}
-    found = architecture.count(network, lora)
-    assert (found["total"], found["trainable"]) == built(network, lora)
+        **{"intermediate_size": 88, "vocab_size": 101},
+    )
+    lora = Lora(rank=5, alpha=10, dropout=0.05, target_modules=target)
+    found = network.parameters(lora)
+    assert (found.total, found.trainable) == built(network, lora)

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
-from texts import TEXTS
 
 from mcqlora.errors import UserError
 from mcqlora.tokens import prompt, tokenizer
+from tests.helpers.texts import TEXTS
 
 REAL = Path(__file__).parents[3] / "shared/data/tokenizer/internlm_7b_tokenizer.model"
 TEMPLATE = prompt.Template(bos=1, eos=2, eoh=7, eoa=8, newline=9, pad=0)
@@ -46,7 +46,7 @@ def test_row_is_the_documented_sequence():
 def test_inference_feeds_what_training_has_before_the_answer():
     ids, n_prompt = prompt.row_ids(spell, TEMPLATE, "Say", "it", "this")
     assert prompt.prompt_ids(spell, TEMPLATE, "Say", "it") == ids[:n_prompt]
-    assert prompt.answer_ids(spell, "this") == ids[n_prompt:-3]
+    assert spell("this") == ids[n_prompt:-3]
 
 
 def test_empty_input_leaves_no_newline():

@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from mcqlora.data import alpaca, option_orders
+from mcqlora.data import alpaca
+from mcqlora.data.questions import Question
 from mcqlora.errors import UserError
-from mcqlora.evaluate import protocols, scoring, subjects
-from mcqlora.evaluate.scoring import Scored
+from mcqlora.evaluate import mcq, protocols, subjects
+from mcqlora.evaluate.protocols import Answer, Context, Tokenization
+from mcqlora.evaluate.trees import Scored, Tree, greedy_start
 from mcqlora.tokens import prompt
 
 TEMPLATE = prompt.Template(bos=1, eos=2, eoh=3, eoa=4, newline=5, pad=0)
@@ -20,17 +24,18 @@ def said(ids):
 
 
 def question(number=0, **changes):
-    return {
-        "id": f"toy/old_birds/test/{number}",
-        "benchmark": "toy",
-        "subject": "old_birds",
-        "split": "test",
-        "row": number,
-        "language": "en",
-        "question": " Which bird sings?\n",
-        "options": ["the owl ", "a wren", "gull", "lark"],
-        "answer": "B",
-    } | changes
+    made = Question(
+        id=f"toy/old_birds/test/{number}",
+        benchmark="toy",
+        subject="old_birds",
+        split="test",
+        row=number,
+        language="en",
+        question=" Which bird sings?\n",
+        options=["the owl ", "a wren", "gull", "lark"],
+        answer="B",
+    )
+    return replace(made, **changes)
 
 
 DEV = [
@@ -40,6 +45,17 @@ DEV = [
 ZH = {"language": "zh", "subject": "anatomy", "id": "toy/anatomy/test/0", "question": "哪种鸟会唱歌？ "}
 
 
+def ask(build, asked, others=(), encode=characters, processor=None, order="ABCD", **changes):
+    """The item that a protocol's `build` makes of a question, its options in this order."""
+    context = Context(
+        questions={other.id: other for other in (asked, *others)},
+        tokens=Tokenization(processor, encode, TEMPLATE),
+        development=protocols.development(others),
+        **{"limit": 9999} | changes,
+    )
+    return build(alpaca.shuffled_record(asked, order), context)
+
+
 def branches(item):
     return [said(branch) for branch in item.tree.branches]
 
@@ -47,8 +63,8 @@ def branches(item):
 def test_recipe_items_hold_the_four_answers():
     asked = question()
     record = alpaca.shuffled_record(asked, "CABD")
-    (item,) = protocols.recipe([record], {asked["id"]: asked}, characters, TEMPLATE, 999)
-    assert (item.id, item.order, item.gold, item.truncated) == (asked["id"], "CABD", "C", False)
+    item = ask(protocols.recipe, asked, order="CABD")
+    assert (item.id, item.order, item.gold, item.truncated) == (asked.id, "CABD", "C", False)
     assert item.tree.prompt == prompt.prompt_ids(characters, TEMPLATE, record["instruction"], record["input"])
     answers = ["A.gull", "B.the owl", "C.a wren", "D.lark"]
     assert branches(item) == [f"The right option is {answer}" for answer in answers]
@@ -56,9 +72,7 @@ def test_recipe_items_hold_the_four_answers():
 
 
 def test_letters_end_with_the_letter():
-    asked = question()
-    record = alpaca.shuffled_record(asked, "ABCD")
-    (item,) = protocols.recipe([record], {asked["id"]: asked}, characters, TEMPLATE, 999)
+    item = ask(protocols.recipe, question())
     assert branches(protocols.letters(item)) == [f"The right option is {letter}" for letter in "ABCD"]
 
 
@@ -71,15 +85,13 @@ def test_a_letter_that_is_one_token_with_more():
             text = text.replace(piece, chr(0x1000 + number))
         return characters(text)
 
-    asked = question()
-    record = alpaca.shuffled_record(asked, "ABCD")
-    (item,) = protocols.recipe([record], {asked["id"]: asked}, joined, TEMPLATE, 999)
+    item = ask(protocols.recipe, question(), encode=joined)
     index = protocols.letter_index(item.tree)
     assert [branch[index] - 100 - 0x1000 for branch in item.tree.branches] == [7, 8, 9, 10]
 
 
 def test_the_harness_in_english():
-    (item,) = protocols.harness([question()], {}, characters, TEMPLATE, 0, 999)
+    item = ask(protocols.harness, question())
     assert item.tree.prompt[0] == TEMPLATE.bos
     assert said(item.tree.prompt) == (
         "The following are multiple choice questions (with answers) about old birds.\n\n"
@@ -90,7 +102,7 @@ def test_the_harness_in_english():
 
 
 def test_the_harness_in_chinese():
-    (item,) = protocols.harness([question(**ZH)], {}, characters, TEMPLATE, 0, 999)
+    item = ask(protocols.harness, question(**ZH))
     assert said(item.tree.prompt) == (
         "以下是关于解剖学的单项选择题，请直接给出正确答案的选项。\n\n"
         "哪种鸟会唱歌？\nA. the owl \nB. a wren\nC. gull\nD. lark\n答案："
@@ -99,8 +111,7 @@ def test_the_harness_in_chinese():
 
 
 def test_worked_examples_are_the_first_of_the_development_split():
-    examples = protocols.worked([question(), *DEV])
-    (item,) = protocols.harness([question()], examples, characters, TEMPLATE, 2, 999)
+    item = ask(protocols.harness, question(), DEV, shots=2)
     options = "\nA. the owl \nB. a wren\nC. gull\nD. lark\nAnswer:"
     head, first, second, own = said(item.tree.prompt).split("\n\n")
     assert head.endswith("old birds.") and own == f"Which bird sings?{options}"
@@ -108,8 +119,7 @@ def test_worked_examples_are_the_first_of_the_development_split():
 
 
 def test_a_question_is_no_example_of_itself():
-    examples = protocols.worked(DEV)
-    (item,) = protocols.harness([DEV[0]], examples, characters, TEMPLATE, 5, 9999)
+    item = ask(protocols.harness, DEV[0], DEV, shots=5)
     assert [part[:7] for part in said(item.tree.prompt).split("\n\n")[1:]] == [
         "Bird 1?",
         "Bird 2?",
@@ -119,15 +129,9 @@ def test_a_question_is_no_example_of_itself():
 
 @pytest.mark.parametrize(("room", "kept"), [(0, "012"), (-1, "12"), (-58, "2"), (-115, "")])
 def test_examples_that_do_not_fit_go_from_the_start(room, kept):
-    examples = protocols.worked(DEV)
-
-    def ask(limit):
-        (item,) = protocols.harness([question()], examples, characters, TEMPLATE, 3, limit)
-        return item
-
-    whole = ask(9999)
+    whole = ask(protocols.harness, question(), DEV, shots=3)
     needed = len(whole.tree.prompt) + 1  # " A", without its last id
-    item = ask(needed + room)
+    item = ask(protocols.harness, question(), DEV, shots=3, limit=needed + room)
     shown = said(item.tree.prompt).split("\n\n")
     assert shown[0].endswith("old birds.") and len(item.tree.prompt) + 1 <= needed + room
     assert "".join(part[5] for part in shown[1:-1]) == kept
@@ -135,19 +139,17 @@ def test_examples_that_do_not_fit_go_from_the_start(room, kept):
 
 
 def test_a_prompt_too_long_without_examples_loses_its_start():
-    whole, cut = (
-        protocols.harness([question()], {}, characters, TEMPLATE, 0, limit)[0] for limit in (999, 100)
-    )
+    whole, cut = (ask(protocols.harness, question(), limit=limit) for limit in (999, 100))
     assert cut.truncated and cut.tree.prompt == whole.tree.prompt[-99:]
 
 
 def test_cmmlu_scores_the_bare_letters():
-    examples = protocols.worked([question(**ZH | {"id": "toy/anatomy/dev/0", "split": "dev", "answer": "D"})])
-    (item,) = protocols.cmmlu([question(**ZH)], examples, characters, TEMPLATE, [7, 8, 9, 10], 1, 999)
+    example = question(**ZH | {"id": "toy/anatomy/dev/0", "split": "dev", "answer": "D"})
+    item = ask(protocols.cmmlu, question(**ZH), [example], processor=Pieces(*"xABCD"), shots=1)
     asked = "题目：哪种鸟会唱歌？ \nA. the owl \nB. a wren\nC. gull\nD. lark\n答案是："
     head = "以下是关于解剖学的单项选择题，请直接给出正确答案的选项。\n\n"
     assert said(item.tree.prompt) == f"{head}{asked}D\n\n{asked}"
-    assert item.tree.branches == [[7], [8], [9], [10]]
+    assert item.tree.branches == [[2], [3], [4], [5]]
 
 
 class Pieces:
@@ -168,11 +170,11 @@ def test_letter_ids():
 
 
 def test_the_option_s_own_text():
-    (item,) = protocols.option([question()], characters, TEMPLATE, 999)
+    item = ask(protocols.option, question())
     assert said(item.tree.prompt) == "Question: Which bird sings?\nAnswer:"
     assert branches(item) == [" the owl ", " a wren", " gull", " lark"]
     assert item.characters == [8, 6, 4, 4]
-    (item,) = protocols.option([question(**ZH)], characters, TEMPLATE, 999)
+    item = ask(protocols.option, question(**ZH))
     assert said(item.tree.prompt) == "问题：哪种鸟会唱歌？\n答案："
 
 
@@ -183,7 +185,8 @@ def test_every_subject_of_cmmlu_has_its_name():
 
 
 def test_names_and_their_worked_examples():
-    assert protocols.names(["generation", "cmmlu", "answer", "harness"], [0, 5]) == [
+    found = protocols.variants(["generation", "cmmlu", "answer", "harness"], [0, 5])
+    assert [(variant.name, variant.shots) for variant in found] == [
         ("answer", 0),
         ("answer_norm", 0),
         ("harness", 0),
@@ -194,31 +197,51 @@ def test_names_and_their_worked_examples():
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("answer", "full answer"),
+        ("answer_norm", "full answer per character"),
+        ("harness_5shot", "lm-evaluation-harness, 5-shot"),
+        ("another_0", "another_0"),
+    ],
+)
+def test_names_in_words(name, words):
+    assert protocols.label(name) == words
+
+
+def test_only_the_plain_variant_is_asked_for_robustness():
+    found = protocols.variants([protocol.name for protocol in protocols.PROTOCOLS], [0, 5])
+    assert [variant.name for variant in found if variant.robustness] == ["answer", "letter"]
+
+
 def test_rotations_move_every_option_through_every_letter():
     asked = question()
     record = alpaca.shuffled_record(asked, "BDAC")
-    four = protocols.rotations(record, asked)
+    four = mcq.rotations(record, asked)
     assert [other["order"] for other in four] == ["BDAC", "DACB", "ACBD", "CBDA"]
     assert four[0] is record
-    assert {option_orders.present(asked, other["order"])[1] for other in four} == set("ABCD")
+    assert {asked.shown(other["order"])[1] for other in four} == set("ABCD")
 
 
 def test_an_option_that_refers_to_others_is_not_rotated():
     asked = question(options=["owl", "wren", "gull", "both A and B"])
-    assert protocols.rotations(alpaca.shuffled_record(asked, "ABCD"), asked) == []
+    assert mcq.rotations(alpaca.shuffled_record(asked, "ABCD"), asked) == []
 
 
 def item(*continuations, gold="A", lengths=None):
-    tree = scoring.Tree([1], [list(ids) for ids in continuations])
+    tree = Tree([1], [list(ids) for ids in continuations])
     return protocols.Item("b/s/test/0", "BADC", gold, tree, lengths or [1] * len(continuations), False)
 
 
 def scored(*values, choices=None):
     choices = choices or [[0] * len(row) for row in values]
-    return [
-        Scored(np.array(row, np.float32), np.array(own, np.int32))
-        for row, own in zip(values, choices, strict=True)
-    ]
+    return Answer(
+        [
+            Scored(np.array(row, np.float32), np.array(own, np.int32))
+            for row, own in zip(values, choices, strict=True)
+        ]
+    )
 
 
 def test_by_sum_by_letter_and_by_norm():
@@ -253,22 +276,22 @@ def test_the_first_of_equals_wins():
     ],
 )
 def test_by_text(text, choice, correct):
-    found = protocols.by_text(item([2], [3], [4], [5]), text)
+    found = protocols.by_text(item([2], [3], [4], [5]), Answer([], text))
     assert (found["choice"], found["correct"], found["text"]) == (choice, correct, text)
 
 
 def test_what_greedy_generation_writes_as_far_as_the_scores_tell():
     asked = item([2, 3, 4], [2, 5])
     whole = scored([-1] * 3, [-1] * 2, choices=[[2, 5, 9], [2, 5]])
-    assert protocols.greedy_start(asked, whole) == ([2, 5], True)
+    assert greedy_start(asked.tree, whole.scored) == ([2, 5], True)
     parts = scored([-1] * 3, [-1] * 2, choices=[[2, 3, 9], [2, 3]])
-    assert protocols.greedy_start(asked, parts) == ([2, 3, 9], False)  # the longer of what is known
+    assert greedy_start(asked.tree, parts.scored) == ([2, 3, 9], False)  # the longer of what is known
     nothing = scored([-1] * 3, [-1] * 2, choices=[[8, 3, 9], [8, 3]])
-    assert protocols.greedy_start(asked, nothing) == ([8], False)
+    assert greedy_start(asked.tree, nothing.scored) == ([8], False)
 
 
 def test_the_harness_standard_error():
     values = [1, 0, 1, 1, 0]
     expected = np.std(values, ddof=1) / np.sqrt(len(values))
-    assert protocols.standard_error(values) == pytest.approx(expected)
-    assert protocols.standard_error([True]) is None
+    assert mcq.standard_error(values) == pytest.approx(expected)
+    assert mcq.standard_error([True]) is None

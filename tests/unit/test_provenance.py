@@ -1,14 +1,15 @@
 """The records that jobs leave beside the results, and what `verify` reads in them."""
 
 import os
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from mcqlora import files, hashing
 from mcqlora.provenance import record, verify
-from mcqlora.provenance.record import record_path
-from mcqlora.provenance.verify import CURRENT, Job
+from mcqlora.provenance.record import Job, record_path
+from mcqlora.provenance.verify import CURRENT
 
 SCRIPT = "import numpy\n\nfrom mcqlora import files\n"
 
@@ -25,24 +26,18 @@ def run(tmp_path, monkeypatch):
     files.write_text(f"{folder}/{record.STAMP}", "")
     files.write_text("given.csv", "given")
     jobs = [
-        Job("first", ["given.csv"], [folder], [], {"size": {"a": 1, "b": (2, 3)}, "code": "first.py 1"}),
-        Job("second", [folder], [temporary], [temporary], {"code": "second.py 2"}),
-        Job("third", [folder, temporary], [last], [], {"code": "third.py 3"}),
+        Job("first", ["given.csv"], [folder], {"size": {"a": 1, "b": (2, 3)}, "code": "first.py 1"}),
+        Job("second", [folder], [temporary], {"code": "second.py 2"}, [temporary]),
+        Job("third", [folder, temporary], [last], {"code": "third.py 3"}),
     ]
     for job, text in zip(jobs, (None, "ids", "last"), strict=True):
         if text:
             files.write_text(job.outputs[0], text)
-        record.write(
-            outputs=job.outputs,
-            inputs=job.inputs,
-            rule=job.rule,
-            params=job.params,
-            scripts=tmp_path / "scripts",
-        )
+        record.write(job, tmp_path / "scripts")
     os.remove(temporary)
 
     def states(**params):
-        changed = [job._replace(params=job.params | params.get(job.rule, {})) for job in jobs]
+        changed = [replace(job, params=job.params | params.get(job.rule, {})) for job in jobs]
         return verify.states(reversed(changed), tmp_path / "scripts")
 
     return SimpleNamespace(folder=folder, temporary=temporary, last=last, states=states, path=tmp_path)
@@ -132,7 +127,7 @@ def test_unless_it_is_younger_than_its_record(run):
 
 
 def test_a_job_without_outputs_leaves_none(tmp_path):
-    record.write(outputs=[], inputs=[str(tmp_path / "no")], rule="plan", params={}, scripts=tmp_path)
+    record.write(Job("plan", [str(tmp_path / "no")], [], {}), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

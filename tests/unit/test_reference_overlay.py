@@ -4,68 +4,47 @@ from pathlib import Path
 
 import pytest
 
-from mcqlora.config import checks, params
-from mcqlora.config.loading import check, read_yaml
+from mcqlora.config import checks, loading
 from mcqlora.model import architecture
-from mcqlora.train import mindformers_yaml
+from mcqlora.train import mindformers_yaml, settings
 from mcqlora.train.schedule import plan_steps
 
 ROOT = Path(__file__).parents[2]
 
 
-def merged(base, overlay):
-    """As Snakemake merges configuration files."""
-    both = {key: value for key, value in overlay.items() if not isinstance(value, dict)}
-    return (
-        base
-        | both
-        | {key: merged(base.get(key, {}), value) for key, value in overlay.items() if isinstance(value, dict)}
-    )
+@pytest.fixture(scope="module")
+def overlay():
+    return loading.load(loading.read_yaml(ROOT / "config" / "reference-4npu.yaml"))
 
 
 @pytest.fixture(scope="module")
-def made():
-    files = [ROOT / "config.yaml", ROOT / "config" / "reference-4npu.yaml"]
-    schema = read_yaml(ROOT / "workflow" / "schemas" / "config.schema.yaml")
-    checked = check(merged(*map(read_yaml, files)), schema)
-    checks.check(checked)
-    return checked
+def made(overlay):
+    checks.check(overlay)
+    return loading.namespace(overlay)
 
 
 @pytest.fixture(scope="module")
 def rendered(made):
     """The MindFormers YAML of this overlay's training on the report's rows."""
-    asked = params.train(made)
-    device, workers, batch = asked["device"], asked["workers"], asked["batch_size"]
-    schedule = plan_steps(
-        138_020,
-        workers,
-        batch,
-        asked["epochs"],
-        asked["optimization"]["warmup_ratio"],
-        asked["evaluations"],
-        asked["checkpoints"],
-        5,
-        architecture.sink_size(device),
-        asked["evaluation_interval"],
-        asked["checkpoint_interval"],
-    )
-    network = asked["network"] | {"vocab_size": 103_168}
-    return mindformers_yaml.render(
+    asked = made.train
+    size, optimization = settings.of(settings.Size, asked), settings.of(settings.Optimization, asked)
+    lora = (asked.lora_rank, asked.lora_alpha, asked.lora_dropout)
+    training = mindformers_yaml.Training(
         name="lora",
-        model=architecture.model_config(network, asked["seq_length"], batch, device, 0, 2, asked["lora"]),
-        schedule=schedule,
-        optimization=asked["optimization"],
-        workers=workers,
-        batch_size=batch,
-        epochs=asked["epochs"],
-        train_files=["train.mindrecord"],
-        valid_files=["valid.mindrecord"],
-        load_checkpoint="base.ckpt",
-        output="./output",
-        device=device,
-        recompute=asked["recompute"],
+        settings=settings.Settings(
+            network=architecture.Architecture(**made.model | {"vocab_size": 103_168}),
+            lora=architecture.Lora(*lora, asked.target_modules),
+            optimization=optimization,
+            size=size,
+            seq_length=made.encode.seq_length,
+            device=made.device,
+        ),
+        schedule=plan_steps(138_020, size, asked.warmup_ratio, 5, sink_size=2),
+        pad=0,
+        eos=2,
+        layout="padded",
     )
+    return mindformers_yaml.render(training, ["train.mindrecord"], ["valid.mindrecord"], "base.ckpt")
 
 
 def at(values, path):
@@ -103,8 +82,8 @@ def test_the_configuration(made, field, path, expected):
     assert at(made, path) == expected, field
 
 
-def test_rows_are_one_id_longer_in_training(made):
-    assert {part: params.row_size(made, part) for part in ("train", "valid")} == {
+def test_rows_are_one_id_longer_in_training(overlay):
+    assert {part: overlay.encode.row_size(part) for part in ("train", "valid")} == {
         "train": 1_025,
         "valid": 1_024,
     }

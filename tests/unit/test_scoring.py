@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcqlora.evaluate import generation, scoring
-from mcqlora.evaluate.answers import Cache
+from mcqlora.evaluate import engine, generation, scoring
+from mcqlora.evaluate.answers import Cache, Share
+from mcqlora.evaluate.engine import Engine
 from mcqlora.evaluate.forward import Rows, load
-from mcqlora.evaluate.scoring import Scored, Tree
-from tests.unit.networks import TINY, random_weights
+from mcqlora.evaluate.trees import Scored, Tree, fit, to_row
+from tests.helpers.networks import TINY, random_weights
 
 VOCABULARY = 7
 STOP = {0, 6}
@@ -115,43 +116,43 @@ def same(ours, theirs):
 @settings(max_examples=60, deadline=None)
 @given(trees=st.lists(TREES, max_size=7), batch_size=st.integers(1, 4))
 def test_every_continuation_scores_as_if_it_stood_alone(trees, batch_size):
-    same(scoring.score(Forward(), trees, batch_size, 128), [score_alone(tree, 128) for tree in trees])
+    same(scoring.score(Engine(Forward(), batch_size, 128), trees), [score_alone(tree, 128) for tree in trees])
 
 
 @settings(max_examples=40, deadline=None)
 @given(trees=st.lists(TREES, min_size=1, max_size=5), limit=st.integers(3, 20))
 def test_long_prompts_lose_their_start_and_long_continuations_their_end(trees, limit):
-    same(scoring.score(Forward(), trees, 2, limit), [score_alone(tree, limit) for tree in trees])
+    same(scoring.score(Engine(Forward(), 2, limit), trees), [score_alone(tree, limit) for tree in trees])
 
 
 def test_fit_says_whether_the_prompt_was_cut():
-    assert scoring.fit(Tree([1, 2, 3], [[4, 5], [6]]), 4) == (Tree([1, 2, 3], [[4, 5], [6]]), False)
-    assert scoring.fit(Tree([1, 2, 3], [[4, 5], [6]]), 3) == (Tree([2, 3], [[4, 5], [6]]), True)
-    assert scoring.fit(Tree([1, 2], [[4] * 9, [6]]), 3) == (Tree([2], [[4] * 3, [6]]), True)
+    assert fit(Tree([1, 2, 3], [[4, 5], [6]]), 4) == (Tree([1, 2, 3], [[4, 5], [6]]), False)
+    assert fit(Tree([1, 2, 3], [[4, 5], [6]]), 3) == (Tree([2, 3], [[4, 5], [6]]), True)
+    assert fit(Tree([1, 2], [[4] * 9, [6]]), 3) == (Tree([2], [[4] * 3, [6]]), True)
 
 
 def test_letters_cost_no_more_than_their_prompt():
-    layout = scoring._layout(Tree([1, 2, 3], [[4], [5], [6]]))
-    assert layout.ids == [1, 2, 3] and layout.positions == [2, 2, 2] and layout.targets == [4, 5, 6]
+    row = to_row(Tree([1, 2, 3], [[4], [5], [6]]))
+    assert row.ids == [1, 2, 3] and row.positions == [2, 2, 2] and row.targets == [4, 5, 6]
 
 
 def test_what_continuations_share_is_fed_once():
-    layout = scoring._layout(Tree([1, 2], [[3, 4, 5, 9], [3, 4, 6, 9]]))
-    assert layout.ids == [1, 2, 3, 4, 5, 6]
-    assert layout.branches == [0, 0, 0, 0, 1, 2]
-    assert layout.places == [0, 1, 2, 3, 4, 4]
+    row = to_row(Tree([1, 2], [[3, 4, 5, 9], [3, 4, 6, 9]]))
+    assert row.ids == [1, 2, 3, 4, 5, 6]
+    assert row.branches == [0, 0, 0, 0, 1, 2]
+    assert row.places == [0, 1, 2, 3, 4, 4]
 
 
 def test_every_batch_of_a_length_has_one_shape():
     trees = [Tree([k] * n, [[2] * (1 + n % 3)]) for n in range(1, 128) for k in range(1, 6)]
     forward = Forward()
-    scoring.score(forward, trees, 2, 250)
+    scoring.score(Engine(forward, 2, 250), trees)
     assert set(forward.shapes) == {((2, size), (2, 16)) for size in (64, 96, 128)}
 
 
 def test_a_few_of_one_length_are_no_reason_to_compile():
     forward = Forward()
-    scoring.score(forward, [Tree([1] * n, [[2]]) for n in (*range(1, 5), *range(100, 128))], 2, 128)
+    scoring.score(Engine(forward, 2, 128), [Tree([1] * n, [[2]]) for n in (*range(1, 5), *range(100, 128))])
     assert {shape[0] for shape in forward.shapes} == {(2, 128)}
 
 
@@ -160,7 +161,7 @@ def test_where_the_head_is_dear_wide_rows_stay_alone(head, shapes):
     trees = [Tree([i, k], [[2]]) for i in range(2) for k in range(15)]
     trees += [Tree([i], [[2] * 40, [3] * 40, [4] * 40]) for i in range(3)]
     forward = Forward()
-    scoring.score(forward, trees, 2, 64, head=head)
+    scoring.score(Engine(forward, 2, 64, head=head), trees)
     assert {(2, shape[1][1]) for shape in forward.shapes} == shapes
 
 
@@ -169,19 +170,19 @@ def test_a_batch_of_wide_rows_has_fewer_of_them():
     forward = Forward()
     trees = [Tree([1], [[2] * 40, [3] * 40, [4] * 40]) for _ in range(4)]
     trees = [Tree([i], branches) for i, (_, branches) in enumerate(trees)]
-    scoring.score(forward, trees, 8, 128)
+    scoring.score(Engine(forward, 8, 128), trees)
     assert forward.shapes == [((4, 128), (4, 128))]
 
 
 def test_equal_trees_are_fed_once():
     forward = Forward()
     tree = Tree([1, 2], [[3], [4]])
-    same(scoring.score(forward, [tree] * 9, 2, 64), [score_alone(tree, 64)] * 9)
+    same(scoring.score(Engine(forward, 2, 64), [tree] * 9), [score_alone(tree, 64)] * 9)
     assert len(forward.shapes) == 1
 
 
 def test_nothing_to_score():
-    assert scoring.score(Forward(), [], 4, 128) == []
+    assert scoring.score(Engine(Forward(), 4, 128), []) == []
 
 
 TOLD = [Tree([i, 2, 3], [[4, 5], [5]]) for i in range(1, 6)] + [Tree([5] * i, [[1]]) for i in range(1, 5)]
@@ -189,27 +190,27 @@ TOLD = [Tree([i, 2, 3], [[4, 5], [5]]) for i in range(1, 6)] + [Tree([5] * i, [[
 
 def test_a_killed_scoring_goes_on_where_it_was(tmp_path):
     whole = Forward()
-    expected = scoring.score(whole, TOLD, 2, 64)
+    expected = scoring.score(Engine(whole, 2, 64), TOLD)
     first, second = Forward(), Forward()
     with pytest.raises(Killed):
-        scoring.score(dying(first, 3), TOLD, 2, 64, Cache(tmp_path / "kept"))
+        scoring.score(Engine(dying(first, 3), 2, 64, Cache(tmp_path / "kept")), TOLD)
     with open(tmp_path / "kept", "ab") as file:
         file.write(b'{"cut off')
-    same(scoring.score(second, TOLD, 2, 64, Cache(tmp_path / "kept")), expected)
+    same(scoring.score(Engine(second, 2, 64, Cache(tmp_path / "kept")), TOLD), expected)
     assert len(first.shapes) == 3 and len(second.shapes) == len(whole.shapes) - 3
     third = Forward()
-    same(scoring.score(third, TOLD, 2, 64, Cache(tmp_path / "kept")), expected)
+    same(scoring.score(Engine(third, 2, 64, Cache(tmp_path / "kept")), TOLD), expected)
     assert third.shapes == []
 
 
 def test_a_killed_generation_goes_on_where_it_was(tmp_path):
     prompts = [[1 + i % 5, 1 + i // 5] for i in range(12)]
     whole = Forward()
-    expected = generation.generate(whole, prompts, 6, STOP, 2, 64)
+    expected = generation.generate(Engine(whole, 2, 64), prompts, 6, STOP)
     first, second = Forward(), Forward()
     with pytest.raises(Killed):
-        generation.generate(dying(first, 20), prompts, 6, STOP, 2, 64, Cache(tmp_path / "kept"))
-    assert generation.generate(second, prompts, 6, STOP, 2, 64, Cache(tmp_path / "kept")) == expected
+        generation.generate(Engine(dying(first, 20), 2, 64, Cache(tmp_path / "kept")), prompts, 6, STOP)
+    assert generation.generate(Engine(second, 2, 64, Cache(tmp_path / "kept")), prompts, 6, STOP) == expected
     assert len(whole.fed) - 20 <= len(second.fed) < len(whole.fed) / 2  # of two groups the second was lost
     assert second.fed == whole.fed[-len(second.fed) :]  # and made again from the same batches
 
@@ -221,16 +222,16 @@ def test_processes_share_the_very_batches_of_one(tmp_path, ranks):
     path = tmp_path / "kept.jsonl"
 
     def evaluate(forward, cache):
-        scored = scoring.score(forward, TOLD, 2, 64, cache)
+        scored = scoring.score(Engine(forward, 2, 64, cache), TOLD)
         starts = [[int(scored[0][0].choices[0])]] * len(prompts)
-        return scored, generation.generate(forward, prompts, 6, STOP, 2, 64, cache, starts)
+        return scored, generation.generate(Engine(forward, 2, 64, cache), prompts, 6, STOP, starts)
 
     one = Forward()
     expected = evaluate(one, Cache())
     forwards = [Forward() for _ in range(ranks)]
     with ThreadPoolExecutor(ranks) as pool:
         jobs = [
-            pool.submit(evaluate, forward, Cache(path, rank, ranks, tmp_path))
+            pool.submit(evaluate, forward, Cache(path, Share(rank, ranks, tmp_path)))
             for rank, forward in enumerate(forwards)
         ]
         for job in jobs:
@@ -248,7 +249,7 @@ def test_the_cache_knows_what_was_asked(tmp_path, change):
     asked = {"most": 6, "stop": STOP, "limit": 64}
 
     def run(forward, most, stop, limit):
-        return generation.generate(forward, [[1, 2]], most, stop, 1, limit, Cache(tmp_path / "kept"))
+        return generation.generate(Engine(forward, 1, limit, Cache(tmp_path / "kept")), [[1, 2]], most, stop)
 
     run(Forward(), **asked)
     again, other = Forward(), Forward()
@@ -265,9 +266,9 @@ def test_progress_counts_everything_once(tmp_path):
             told.append((total, what))
             return told.append
 
-        cache = Cache(tmp_path / "kept")
-        scoring.score(Forward(), TOLD, 2, 64, cache, progress, "choices")
-        generation.generate(Forward(), [[1], [2], [3]], 4, STOP, 2, 64, cache, None, progress, "texts")
+        asked = Engine(Forward(), 2, 64, Cache(tmp_path / "kept"), progress)
+        scoring.score(asked, TOLD, "choices")
+        generation.generate(asked, [[1], [2], [3]], 4, STOP, what="texts")
         place = told.index((3, "texts"))
         assert told[0] == (9, "choices") and sum(told[1:place]) == 9 and sum(told[place + 1 :]) == 3
 
@@ -280,7 +281,7 @@ def test_progress_counts_everything_once(tmp_path):
     limit=st.sampled_from([8, 64]),
 )
 def test_generation_is_what_each_prompt_alone_gives(prompts, batch_size, most, limit):
-    found = generation.generate(Forward(), prompts, most, STOP, batch_size, limit)
+    found = generation.generate(Engine(Forward(), batch_size, limit), prompts, most, STOP)
     assert found == [generate_alone(ids, most, STOP, limit) for ids in prompts]
     assert all(len(ids) <= most and not STOP & set(ids) for ids in found)
 
@@ -294,7 +295,7 @@ def test_generation_goes_on_from_what_is_known(prompts, known, most):
         text = generate_alone(ids, known, STOP, 64)
         ended = len(text) < known
         starts.append([*text, int(after(ids + text).argmax())] if ended else text)
-    found = generation.generate(Forward(), prompts, most, STOP, 2, 64, None, starts)
+    found = generation.generate(Engine(Forward(), 2, 64), prompts, most, STOP, starts)
     assert found == [generate_alone(ids, most, STOP, 64) for ids in prompts]
 
 
@@ -303,16 +304,16 @@ def countdown(text):
 
 
 def test_generation_stops_at_each_stop_token():
-    forward = Forward(countdown)
-    assert generation.generate(forward, [[5], [3], [9]], 10, {2}, 2, 64) == [[4, 3], [], [8, 7, 6, 5, 4, 3]]
-    assert generation.generate(forward, [[5], [3], [9]], 3, {2}, 2, 64) == [[4, 3], [], [8, 7, 6]]
-    assert generation.generate(forward, [[5], [9]], 10, {7, 4}, 2, 64) == [[], [8]]
+    asked = Engine(Forward(countdown), 2, 64)
+    assert generation.generate(asked, [[5], [3], [9]], 10, {2}) == [[4, 3], [], [8, 7, 6, 5, 4, 3]]
+    assert generation.generate(asked, [[5], [3], [9]], 3, {2}) == [[4, 3], [], [8, 7, 6]]
+    assert generation.generate(asked, [[5], [9]], 10, {7, 4}) == [[], [8]]
 
 
 def test_ended_rows_make_room():
     """One long row and nine short ones, two a batch: the short ones don't wait for the long one."""
     forward = Forward(countdown)
-    generation.generate(forward, [[9]] + [[2]] * 9, 50, {0}, 2, 64)
+    generation.generate(Engine(forward, 2, 64), [[9]] + [[2]] * 9, 50, {0})
     assert len(forward.shapes) <= 18  # 9 + 9 * 2 calls when a batch waits for its longest row five times
 
 
@@ -320,7 +321,7 @@ def test_a_quotation_takes_few_passes():
     """The network copies what it was shown, to the stop token: guesses hold."""
     shown = [1, 2, 3, 4, 5, 1, 3, 2, 4, 1, 5, 6]
     forward = Forward(lambda text: shown[(len(text) - len(shown) - 2) % len(shown)])
-    assert generation.generate(forward, [[*shown, 1, 2]], 30, {6}, 1, 64) == [shown[:-1]]
+    assert generation.generate(Engine(forward, 1, 64), [[*shown, 1, 2]], 30, {6}) == [shown[:-1]]
     assert len(forward.shapes) < 6
 
 
@@ -340,25 +341,24 @@ def test_guess(text, most, guessed):
 
 def test_prompts_are_left_alone():
     prompts, starts = [[1, 2], [3]], [[4], []]
-    generation.generate(Forward(), prompts, 4, STOP, 2, 64, None, starts)
+    generation.generate(Engine(Forward(), 2, 64), prompts, 4, STOP, starts)
     assert prompts == [[1, 2], [3]] and starts == [[4], []]
 
 
 @pytest.mark.parametrize(("length", "sizes", "padded"), [(3, (2, 4, 8), 4), (4, (4, 8), 4), (9, (2, 8), 16)])
 def test_padded(length, sizes, padded):
-    assert scoring.padded(length, sizes) == padded
+    assert engine.padded(length, sizes) == padded
 
 
+@pytest.mark.integration
 def test_the_real_network_scores_a_tree_as_its_continuations_alone():
     """Masks and rotary places on MindSpore, against one continuation a row, read on its own."""
-    from mcqlora.model import architecture
-
-    config = architecture.model_config(TINY, 32, 4, "CPU", 0, 2, None)
+    config = TINY.model_config(32, 4, "CPU", 0, 2)
     forward = load(config, "CPU", random_weights(TINY), "random")
     trees = [Tree([1, 9, 8, 7], [[5, 6, 7, 8], [5, 9], [5, 6, 30]]), Tree([1, 40], [[3], [4]])]
     alone = [Tree(tree.prompt, [branch]) for tree in trees for branch in tree.branches]
-    together = [found for tree in scoring.score(forward, trees, 4, 32) for found in tree]
-    for one, (other,) in zip(together, scoring.score(forward, alone, 4, 32), strict=True):
+    together = [found for tree in scoring.score(Engine(forward, 4, 32), trees) for found in tree]
+    for one, (other,) in zip(together, scoring.score(Engine(forward, 4, 32), alone), strict=True):
         np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-5)
         np.testing.assert_array_equal(one.choices, other.choices)
     assert np.ptp([found.logprobs[0] for found in together]) > 0.1

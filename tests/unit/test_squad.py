@@ -47,16 +47,16 @@ def write(path, value):
 
 def test_read_yields_every_question_and_marks_the_first_of_each_paragraph(tmp_path):
     rows = list(squad.read(write(tmp_path / "dev.json", document())))
-    assert rows[1] == {
-        "id": "q1",
-        "context": "passage 0",
-        "question": "q1?",
-        "answers": ["blue", "sky blue"],
-        "first": False,
-        "paragraph": 0,
-        "article": 0,
-    }
-    assert [(row["id"], row["first"], row["paragraph"]) for row in rows] == [
+    assert rows[1] == squad.ReadingQuestion(
+        id="q1",
+        context="passage 0",
+        question="q1?",
+        answers=["blue", "sky blue"],
+        first=False,
+        paragraph=0,
+        article=0,
+    )
+    assert [(row.id, row.first, row.paragraph) for row in rows] == [
         ("q0", True, 0),
         ("q1", False, 0),
         ("q2", True, 1),
@@ -172,15 +172,15 @@ def test_scoring_prints_nothing_and_leaves_no_cache(tmp_path):
     code = "from mcqlora.evaluate import squad_metrics; print(squad_metrics.mindformers('the sea', 'sea'))"
     env = os.environ | {"PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("(0.0, 0.5)\n", "")
+    assert (done.stdout, done.stderr) == ("Score(em=0.0, f1=0.5)\n", "")
     assert list(tmp_path.iterdir()) == []
 
 
 @real
 def test_real_dev_set_has_the_official_counts():
     rows = list(squad.read(REAL))
-    assert len(rows) == len({row["id"] for row in rows}) == 10_570
-    assert sum(row["first"] for row in rows) == rows[-1]["paragraph"] + 1 == 2_067
+    assert len(rows) == len({row.id for row in rows}) == 10_570
+    assert sum(row.first for row in rows) == rows[-1].paragraph + 1 == 2_067
 
 
 @pytest.mark.slow

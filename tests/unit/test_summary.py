@@ -3,17 +3,17 @@ import math
 
 import orjson
 import pytest
-from evaluations import full_inputs, inputs, items, mcq, squad_scores
 
 from mcqlora.errors import UserError
-from mcqlora.evaluate.selection import RULES
-from mcqlora.report import intervals, robustness, summary
+from mcqlora.evaluate.selection import RULES, best_checkpoint
+from mcqlora.report import comparison, intervals, robustness, summary
+from tests.helpers.evaluations import build, earlier_best, few, full, items, mcq, squad_scores
 
 
 def test_summary_holds_every_number():
-    found = summary.build(**inputs())
+    found = build(few())
     low, high = intervals.wilson(36, 40)
-    macro = dict(zip(("value", "low", "high"), intervals.macro([1] * 36 + [0] * 4, [0, 1] * 20), strict=True))
+    macro = intervals.macro([1] * 36 + [0] * 4, [0, 1] * 20)
     assert found["mcq"]["tuned"] == {
         "n": 40,
         "questions": 40,
@@ -23,7 +23,7 @@ def test_summary_holds_every_number():
         "high": high,
         "unparsed": 0,
         "macro": {"n": 2} | macro,
-        "stderr": None,
+        "stderr": 0.05,
     }
     assert found["mcq"]["base"]["accuracy"] == 0.3
     assert found["mcq"]["mcnemar_p"] == pytest.approx(2 * 0.5**24)
@@ -43,7 +43,7 @@ def test_summary_holds_every_number():
     assert found["mcq"]["benchmarks"]["demo"]["base"]["macro"]["value"] == 0.3
     assert found["questions"] == {"read": 52, "kept": 50, "dropped": {"equal options": 2}}
     assert found["splits"] == {"train": 200, "valid": 10, "test": 40}
-    assert found["training"]["valid_loss"] == [[50, 1.5], [100, 1.25]]
+    assert found["training"]["valid_loss"] == [(50, 1.5), (100, 1.25)]
     assert found["squad"]["base"]["official"]["em"] == 50.0
     assert found["squad"]["base"]["mindformers"]["n"] == 10
     rare = 100 * intervals.wilson(0, 30)[1]
@@ -54,9 +54,9 @@ def test_summary_holds_every_number():
     assert found["seconds"] == {"train": 61.5}
 
 
-@pytest.mark.parametrize("arguments", [inputs, full_inputs])
-def test_summary_is_plain_json_and_the_same_every_time(arguments):
-    first, second = (orjson.dumps(summary.build(**arguments())) for _ in range(2))
+@pytest.mark.parametrize("values", [few, full])
+def test_summary_is_plain_json_and_the_same_every_time(values):
+    first, second = (orjson.dumps(build(values())) for _ in range(2))
     assert first == second
 
 
@@ -65,61 +65,51 @@ def test_contest_score_of_the_reference_recipe():
 
 
 def test_the_validation_loss_chooses_the_checkpoint_not_the_test():
-    found = summary.build(**inputs())
+    found = build(few())
     assert (
         found["best"] == found["last"] == found["tuned"] == "checkpoint_2"
     )  # though checkpoint_1 has more right
     assert [row["mcq"]["correct"] for row in found["checkpoints"]] == [39, 36]
     assert [row["valid_loss"] for row in found["checkpoints"]] == [1.5, 1.25]
-    given = summary.build(**inputs(tuned="checkpoint_1"))
-    assert (given["best"], given["last"], given["tuned"]) == ("checkpoint_2", "checkpoint_2", "checkpoint_1")
+    given = build(earlier_best(few()))
+    assert (given["best"], given["last"], given["tuned"]) == ("checkpoint_1", "checkpoint_2", "checkpoint_1")
     assert given["mcq"]["tuned"]["correct"] == 39
     assert given["squad"]["tuned"] is None and given["squad"]["retained"] is None
 
 
-def test_the_best_or_the_last_checkpoint_may_be_the_headline():
-    values = inputs(squad={})
-    values["training"]["history"][-1]["valid_loss"] = 1.75
-    for tuned, name in (("best", "checkpoint_1"), ("last", "checkpoint_2")):
-        found = summary.build(**values, tuned=tuned)
-        assert (found["best"], found["last"], found["tuned"]) == ("checkpoint_1", "checkpoint_2", name)
-    with pytest.raises(UserError, match=r"evaluation/checkpoint_9/mcq.json: not given"):
-        summary.build(**values, tuned="checkpoint_9")
-
-
 def test_validation_accuracy_may_choose():
     valid = {name: {"items": items(right, n=8)} for name, right in (("checkpoint_1", 6), ("checkpoint_2", 4))}
-    values = inputs(squad={}, valid=valid)
-    by_loss, by_accuracy = (summary.build(**values, best=rule) for rule in RULES)
+    values = few(squad={}, valid=valid)
+    by_loss, by_accuracy = (build(values, best=rule) for rule in RULES)
     both = {"valid_loss": "checkpoint_2", "valid_accuracy": "checkpoint_1"}
     assert by_loss["best_by"] == {"rule": "valid_loss"} | both and by_loss["tuned"] == "checkpoint_2"
     assert by_accuracy["best_by"] == {"rule": "valid_accuracy"} | both
     assert by_accuracy["tuned"] == by_accuracy["best"] == "checkpoint_1"
     assert [row["valid_accuracy"] for row in by_accuracy["checkpoints"]] == [0.75, 0.5]
     assert by_accuracy["checkpoints"][0]["valid"]["n"] == 8
-    missing = summary.build(**inputs(), best="valid_accuracy")
+    missing = build(few(), best="valid_accuracy")
     assert (missing["best"], missing["tuned"]) == (None, "checkpoint_2")
 
 
 def test_without_validation_the_last_checkpoint_is_taken():
-    values = inputs()
+    values = few()
     values["training"]["history"] = [{"step": 50, "valid_loss": None}, {"step": 100, "valid_loss": math.nan}]
-    found = summary.build(**values)
+    found = build(values)
     assert (found["best"], found["tuned"]) == (None, "checkpoint_2")
     assert [row["valid_loss"] for row in found["checkpoints"]] == [None, None]
 
 
 def test_the_earliest_of_equally_good_checkpoints_is_the_best():
     rows = [{"name": name, "valid_loss": loss} for name, loss in (("a", None), ("b", 1.0), ("c", 1.0))]
-    assert summary.best_checkpoint(rows) == "b"
+    assert best_checkpoint(rows) == "b"
 
 
 def test_orders_of_one_question_are_not_independent():
-    values = inputs()
+    values = few()
     for model, right in (("base", 12), ("checkpoint_2", 36)):
         values["mcq"][model]["protocols"]["answer"]["items"] = items(right, orders=("ABCD", "BADC", "DCBA"))
     del values["mcq"]["checkpoint_1"]
-    once, thrice = summary.build(**inputs())["mcq"], summary.build(**values)["mcq"]
+    once, thrice = build(few())["mcq"], build(values)["mcq"]
     assert thrice["tuned"]["n"] == 3 * once["tuned"]["n"]
     for key in ("accuracy", "low", "high", "questions"):
         assert thrice["tuned"][key] == pytest.approx(once["tuned"][key])
@@ -135,7 +125,7 @@ def test_squad_questions_of_one_paragraph_are_not_independent():
         item["paragraph"] = i // 15
     widths = []
     for scores in (alone, together):
-        base = summary.build(**inputs(squad={"base": scores}))["squad"]["base"]["official"]
+        base = build(few(squad={"base": scores}))["squad"]["base"]["official"]
         widths.append(base["em_high"] - base["em_low"])
     assert widths[1] > 1.5 * widths[0]
 
@@ -146,8 +136,8 @@ def test_squad_questions_of_one_paragraph_are_not_independent():
         (lambda values: values["mcq"].pop("base"), "evaluation/base/mcq.json: not given"),
         (lambda values: values["mcq"].pop("checkpoint_2"), "evaluation/checkpoint_2/mcq.json: not given"),
         (
-            lambda values: values.update(protocol="circular"),
-            "choose a protocol of answer, letter, generation",
+            lambda values: [part["protocols"].pop("answer") for part in values["mcq"].values()],
+            "base/mcq.json: no 'answer' items; choose a protocol of letter, generation",
         ),
         (
             lambda values: values["mcq"]["base"]["protocols"]["letter"]["items"].pop(),
@@ -157,14 +147,14 @@ def test_squad_questions_of_one_paragraph_are_not_independent():
     ],
 )
 def test_missing_or_unequal_evaluations_are_named(change, message):
-    values = copy.deepcopy(inputs())
+    values = copy.deepcopy(few())
     change(values)
     with pytest.raises(UserError, match=message):
-        summary.build(**values)
+        build(values)
 
 
 def test_categories_are_those_of_the_ids():
-    rows = summary.categories(items(12), items(36))
+    rows = comparison.categories(items(12), items(36))
     assert [(row["category"], row["n"], row["base"][0], row["tuned"][0]) for row in rows] == [
         ("demo/metal", 20, 6, 18),
         ("demo/river", 20, 6, 18),
@@ -172,20 +162,20 @@ def test_categories_are_those_of_the_ids():
     assert rows[0]["tuned"][1:] == intervals.wilson(18, 20)
     assert rows[0]["mcnemar_p"] == pytest.approx(2 * 0.5**12)
     assert rows[0]["mcnemar_p_holm"] == pytest.approx(2 * rows[0]["mcnemar_p"])
-    table = summary.accuracy_by_model(inputs()["mcq"], "answer")
+    table = comparison.accuracy_by_model(few()["mcq"], "answer")
     assert list(table) == ["demo/metal", "demo/river"]
     assert table["demo/metal"]["checkpoint_2"] == {"n": 20, "correct": 18}
 
 
 def test_only_significant_categories_count_as_changed():
-    values = inputs()
+    values = few()
     values["mcq"]["checkpoint_2"] = mcq(20)
-    found = summary.build(**values)["mcq"]["categories"]
+    found = build(values)["mcq"]["categories"]
     assert (found["n"], found["better"], found["worse"]) == (2, [], [])
 
 
 def test_every_pair_of_models_is_compared_and_adjusted_together():
-    found = summary.build(**full_inputs())["comparisons"]
+    found = build(full())["comparisons"]
     assert [(pair["left"], pair["right"]) for pair in found["pairs"]] == [
         ("base", "checkpoint_1"),
         ("base", "checkpoint_2"),
@@ -198,36 +188,34 @@ def test_every_pair_of_models_is_compared_and_adjusted_together():
 
 
 def test_the_leak_is_told_for_tuned_and_for_every_model():
-    leak = summary.build(**full_inputs())["leak"]
+    leak = build(full())["leak"]
     assert leak["protocol"] == "answer"
     assert (leak["honest"]["n"], leak["honest"]["value"]) == (40, 0.9)
     assert (leak["recipe"]["n"], leak["recipe"]["value"]) == (40, 1.0)
     assert leak["gap"]["value"] == pytest.approx(0.1) and leak["gap"]["n"] == 80
     assert (leak["honest"]["low"], leak["honest"]["high"]) == intervals.wilson(36, 40)
-    ends = intervals.independent_difference(
-        (1.0, *intervals.wilson(40, 40)), (0.9, *intervals.wilson(36, 40))
-    )
-    assert (leak["gap"]["low"], leak["gap"]["high"]) == ends[1:]
+    gap = intervals.independent_difference(leak["recipe"], leak["honest"])
+    assert leak["gap"] == {"n": 80} | gap
     assert list(leak["models"]) == ["base", "checkpoint_1", "checkpoint_2"]
     assert leak["models"]["checkpoint_2"] == {key: leak[key] for key in ("honest", "recipe", "gap")}
     assert [part["gap"]["value"] for part in leak["models"].values()] == pytest.approx([0.0, 0.25, 0.1])
 
 
 def test_a_leak_that_was_not_measured_is_none():
-    leak = summary.build(**inputs())["leak"]
+    leak = build(few())["leak"]
     assert (leak["honest"]["value"], leak["recipe"], leak["gap"]) == (0.9, None, None)
-    leak = summary.build(**inputs(leaked=True))["leak"]
+    leak = build(few(leaked=True))["leak"]
     assert (leak["honest"], leak["recipe"]["value"], leak["gap"]) == (None, 0.9, None)
 
 
 def test_the_leak_by_another_protocol_when_the_headline_has_none():
-    leak = summary.build(**full_inputs(protocol="letter"))["leak"]
+    leak = build(full(), protocol="letter")["leak"]
     assert leak["protocol"] == "answer" and leak["honest"]["value"] == 0.9
 
 
 def test_rotations_are_clustered_by_question():
-    values = full_inputs()
-    found = summary.build(**values)["circular"]
+    values = full()
+    found = build(values)["circular"]
     assert (found["questions"], found["pinned"]) == (40, 3)
     part = found["protocols"]["answer"]
     assert part["tuned"] == robustness.circular(values["mcq"]["checkpoint_2"]["circular"]["answer"]["items"])
@@ -237,32 +225,32 @@ def test_rotations_are_clustered_by_question():
         35,
     )
     assert part["mcnemar_p"] == pytest.approx(2 * 0.5**24)
-    assert summary.build(**inputs())["circular"] is None
+    assert build(few())["circular"] is None
 
 
 def test_robustness_of_both_sides_by_every_protocol():
-    values = full_inputs()
-    found = summary.build(**values)["robustness"]
+    values = full()
+    found = build(values)["robustness"]
     assert list(found) == ["base", "tuned"]
     assert list(found["tuned"]) == ["answer", "letter", "cmmlu_5shot"]
     part = found["tuned"]["answer"]
     same = values["mcq"]["checkpoint_2"]["protocols"]["answer"]["items"]
-    assert part["rstd"] == robustness.letters(same, 0)["rstd"]
-    assert part["calibration"] == robustness.calibration(same, 0)
+    assert part["rstd"] == robustness.letters(same)["rstd"]
+    assert part["calibration"] == robustness.calibration(same)
 
 
 def test_likelihoods_per_character_and_texts_have_no_calibration():
-    values = inputs()
+    values = few()
     for scores in values["mcq"].values():
         scores["protocols"]["answer_norm"] = scores["protocols"]["answer"]
-    found = summary.build(**values)["robustness"]["tuned"]
+    found = build(values)["robustness"]["tuned"]
     assert found["answer"]["calibration"] and not found["answer_norm"]["calibration"]
     assert not found["generation"]["calibration"]
 
 
 def test_what_was_retained_by_each_scorer_and_score():
-    values = full_inputs()
-    found = summary.build(**values)["squad"]
+    values = full()
+    found = build(values)["squad"]
     assert (found["of"], found["of_first"], found["truncated"]) == (10_570, 2_067, 1)
     part = found["retained"]["official"]["em"]
     assert (part["value"], part["verdict"], part["share"], part["n"]) == (0.5, "lost", 0.9, 90)
@@ -270,16 +258,16 @@ def test_what_was_retained_by_each_scorer_and_score():
         [item["official"]["em"] for item in values["squad"][model]["items"]]
         for model in ("base", "checkpoint_2")
     ]
-    assert part == intervals.kept_share(*both, 0)
+    assert part == intervals.kept_share(*both, range(90), 0.9)
     assert found["retained"]["mindformers"]["f1"]["n"] == 30
-    kept = summary.build(**full_inputs(tuned="checkpoint_1"))["squad"]["retained"]
+    kept = build(earlier_best(full()))["squad"]["retained"]
     assert kept["official"]["f1"]["verdict"] == "kept"
     # Twenty paragraphs with any score may all be kept by chance.
     assert kept["mindformers"]["em"]["verdict"] == "undecided"
 
 
 def test_tasks_hold_every_score_of_every_model():
-    found = summary.build(**full_inputs())["tasks"]
+    found = build(full())["tasks"]
     assert [(row["task"], row["detail"]) for row in found] == [
         ("mcq", "answer"),
         ("mcq", "letter"),
@@ -298,35 +286,35 @@ def test_tasks_hold_every_score_of_every_model():
         for rate in row["models"].values():
             assert rate["low"] <= rate["value"] <= rate["high"] and rate["n"] > 0
             assert rate["high"] <= 1
-    partial = summary.build(**inputs())["tasks"]
+    partial = build(few())["tasks"]
     assert [row["detail"] for row in partial][:3] == ["answer", "letter", "generation"]
     assert partial[2]["models"]["checkpoint_1"] is None
     assert partial[-1]["models"]["checkpoint_1"] is None
 
 
 def test_the_average_of_the_source_is_kept():
-    protocols = summary.build(**full_inputs())["mcq"]["protocols"]
+    protocols = build(full())["mcq"]["protocols"]
     assert (protocols["answer"]["average"], protocols["cmmlu_5shot"]["average"]) == ("micro", "macro")
     assert (protocols["cmmlu_5shot"]["shots"], protocols["cmmlu_5shot"]["truncated"]) == (5, 2)
     assert protocols["answer"]["base"]["stderr"] == 0.05
 
 
 def test_the_detectable_difference_is_that_of_the_pairs():
-    found = summary.build(**full_inputs())["mcq"]["minimum_detectable_difference"]
+    found = build(full())["mcq"]["minimum_detectable_difference"]
     error = intervals.clustered_standard_error([0] * 12 + [1] * 24 + [0] * 4, range(40))
-    assert found["value"] == intervals.minimum_detectable_difference(error)
-    same = inputs()
+    assert found["value"] == intervals.minimum_detectable_difference(error, 0.8)
+    same = few()
     same["mcq"]["checkpoint_2"] = same["mcq"]["base"]
-    found = summary.build(**same)["mcq"]["minimum_detectable_difference"]
-    assert found["value"] == intervals.minimum_detectable_difference(1 / 40)
+    found = build(same)["mcq"]["minimum_detectable_difference"]
+    assert found["value"] == intervals.minimum_detectable_difference(1 / 40, 0.8)
 
 
 def test_several_benchmarks_are_also_told_apart():
-    values = inputs()
+    values = few()
     for scores in values["mcq"].values():
         for item in scores["protocols"]["answer"]["items"][::2]:
             item["id"] = item["id"].replace("demo/", "other/")
-    found = summary.build(**values)["mcq"]["benchmarks"]
+    found = build(values)["mcq"]["benchmarks"]
     assert [part["tuned"]["n"] for part in found.values()] == [20, 20]
 
 

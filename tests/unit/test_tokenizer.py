@@ -2,10 +2,10 @@ import io
 
 import pytest
 import sentencepiece
-from texts import TEXTS
 
 from mcqlora.errors import UserError
 from mcqlora.tokens import tokenizer
+from tests.helpers.texts import TEXTS
 
 
 @pytest.fixture(scope="module")

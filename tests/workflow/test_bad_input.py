@@ -5,7 +5,8 @@ import csv
 import pytest
 
 from mcqlora import hashing
-from tests.workflow.conftest import only_line, setting, snakemake, write_data
+from tests.helpers.data_folder import write_data
+from tests.helpers.runs import TINY, jobs, only_line, setting, snakemake
 
 
 @pytest.fixture(scope="module")
@@ -27,19 +28,37 @@ def run(folder, data, *arguments):
         ("train.lora_rank=none", "train.lora_rank"),
         ("data=nowhere", "nowhere"),
         ("base.path=nowhere", "base.path"),
+        ('run="demo\\n"', "run: does not match"),
     ],
 )
-def test_a_bad_key_is_one_line(tmp_path, change, said):
-    line = only_line(snakemake(tmp_path, "-n", "--config", setting(change)))
+def test_a_bad_key_is_one_line(tmp_path, dry, change, said):
+    line = only_line(dry.run(tmp_path, "--config", setting(change)))
     assert said in line
 
 
+@pytest.mark.parametrize("run", ["20250601", "2023_01"])
+def test_a_name_that_looks_like_a_number_is_a_text(tmp_path, dry, run):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(f"run: {run}\n")
+    for arguments, configfile in ((["--config", f"run={run}"], TINY), ([], overlay)):
+        assert jobs(dry.run(tmp_path, f"results/{run}/alpaca.json", *arguments, configfile=configfile))
+
+
 @pytest.mark.parametrize("key", ["tokenizer.path", "evaluate.squad"])
-def test_a_missing_file_of_the_data_folder_is_one_line(tmp_path, data, key):
+def test_a_missing_file_of_the_data_folder_is_one_line(tmp_path, dry, data, key):
     given = {"tokenizer.path": "tokenizer.model", "base.text": "train"} | {key: "nowhere"}
     pairs = [setting(f"{name}={value}") for name, value in given.items()]
-    line = only_line(snakemake(tmp_path, "-n", "--config", f"data={data}", *pairs))
+    line = only_line(dry.run(tmp_path, "--config", f"data={data}", *pairs))
     assert f"{data}/nowhere: no such file" in line
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, data):
+    """A folder with earlier results."""
+    folder = tmp_path_factory.mktemp("made")
+    first = run(folder, data, "results/tiny/alpaca.json")
+    assert first.returncode == 0, first.stderr
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -49,17 +68,15 @@ def test_a_missing_file_of_the_data_folder_is_one_line(tmp_path, data, key):
         (["What?", "a", "b", "c", "d", "E"], ["row 5", "E"]),
     ],
 )
-def test_a_bad_row_names_file_and_row_and_earlier_results_stay(tmp_path, data, cells, said):
-    alpaca = tmp_path / "results/tiny/alpaca.json"
-    first = run(tmp_path, data, "results/tiny/alpaca.json")
-    assert first.returncode == 0, first.stderr
+def test_a_bad_row_names_file_and_row_and_earlier_results_stay(made, data, cells, said):
+    alpaca = made / "results/tiny/alpaca.json"
     before = hashing.sha256(alpaca)
     path = data / "island_en" / "dev" / "clan_trees_dev.csv"
     good = path.read_bytes()
     try:
         with open(path, "a", newline="") as file:
             csv.writer(file).writerow(cells)
-        line = only_line(run(tmp_path, data, "results/tiny/alpaca.json"))
+        line = only_line(run(made, data, "results/tiny/alpaca.json"))
     finally:
         path.write_bytes(good)
     assert "clan_trees_dev.csv" in line and all(word in line for word in said)

@@ -1,6 +1,8 @@
 """A run in a bucket and back through Snakemake, against a real S3 server. Nothing is trained: see `made`."""
 
+import functools
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from mcqlora import demo, files, hashing
-from tests.s3 import BUCKET, KEY, SECRET
-from tests.workflow.conftest import rules, setting, snakemake
+from tests.helpers.runs import jobs, only_line, setting, snakemake
+from tests.helpers.s3 import BUCKET, KEY, SECRET
 
+SLOW = functools.partial(pytest.param, marks=pytest.mark.slow)
 RESULTS = Path("results/tiny")
 CHECKPOINTS = [f"checkpoint_{k}" for k in range(1, 6)]
 STAND_INS = [
@@ -26,6 +29,11 @@ STAND_INS = [
 def run(folder, server, *arguments, config=()):
     given = [setting(f"s3.endpoint={server.endpoint}"), *config]
     return snakemake(folder, "--cores", "2", *arguments, "--config", *given)
+
+
+def planned(dry, folder, server, *arguments, config=()):
+    """The same, dry."""
+    return dry.run(folder, *arguments, "--config", setting(f"s3.endpoint={server.endpoint}"), *config)
 
 
 def said(result):
@@ -57,12 +65,23 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def published(made, s3):
-    result = run(made, s3, "publish", config=to("shared"))
-    assert result.returncode == 0, result.stderr[-3000:]
+    """That run, published once for all tests: none of them may leave it otherwise."""
+    if not (made / RESULTS / "published.json").exists():
+        result = run(made, s3, "publish", config=to("shared"))
+        assert result.returncode == 0, result.stderr[-3000:]
     return SimpleNamespace(folder=made, **files.read_json(made / RESULTS / "published.json"))
 
 
-def test_round_trip(published, s3, tmp_path):
+@pytest.fixture
+def copy(made, tmp_path):
+    """A copy of it, not published, to be published elsewhere."""
+    folder = tmp_path / "copy"
+    shutil.copytree(made, folder)
+    (folder / RESULTS / "published.json").unlink(missing_ok=True)
+    return folder
+
+
+def test_round_trip(published, dry, s3, tmp_path):
     assert published.address == f"s3://{BUCKET}/shared/tiny/manifest.json"
     assert published.endpoint == s3.endpoint
     assert json.loads(s3.get("shared/tiny/manifest.json")) == published.manifest
@@ -81,18 +100,19 @@ def test_round_trip(published, s3, tmp_path):
     for name in [*(name for name in STAND_INS if name.startswith("export/")), "questions.jsonl"]:
         assert (fetched / name).read_bytes() == (published.folder / RESULTS / name).read_bytes()
     assert hashing.sha256(fetched / "manifest.json") == published.sha256
-    assert rules(run(tmp_path, s3, "-n", "fetch_run", config=[f"fetch_run={wanted}"])) == set()
+    assert jobs(planned(dry, tmp_path, s3, "fetch_run", config=[f"fetch_run={wanted}"])) == set()
 
 
-def test_an_unchanged_run_is_not_published_again(published, s3):
+def test_an_unchanged_run_is_not_published_again(published, dry, s3):
     before = s3.objects("shared/")
-    assert rules(run(published.folder, s3, "-n", "publish", config=to("shared"))) == set()
+    assert jobs(planned(dry, published.folder, s3, "publish", config=to("shared"))) == set()
     forced = run(published.folder, s3, "publish", "--forcerun", "publish", config=to("shared"))
     assert forced.returncode == 0, forced.stderr
     assert said(forced)[0].endswith("manifest.json, 0 uploaded now")
     assert s3.objects("shared/") == before
 
 
+@pytest.mark.slow
 def test_inputs_from_the_bucket_with_the_manifests_hashes(published, s3, tmp_path):
     """Another checkout takes a benchmark's archive, the published tokenizer and a reading test from it."""
     demo.write(tmp_path / "data", seed=1, repeats=1)
@@ -142,33 +162,33 @@ def test_a_file_with_another_hash_is_refused_and_nothing_is_left(published, s3, 
 @pytest.mark.parametrize(
     ("bucket", "environment", "line"),
     [
-        ("nowhere", {}, "s3://nowhere/denied/tiny: no such bucket; create it"),
-        (BUCKET, {"AWS_SECRET_ACCESS_KEY": "wrong/secret"}, "answers 403 (SignatureDoesNotMatch)"),
+        SLOW("nowhere", {}, "s3://nowhere/denied/tiny: no such bucket; create it"),
+        SLOW(BUCKET, {"AWS_SECRET_ACCESS_KEY": "wrong/secret"}, "answers 403 (SignatureDoesNotMatch)"),
         (BUCKET, {"AWS_SECRET_ACCESS_KEY": ""}, "no credentials; set AWS_ACCESS_KEY_ID"),
     ],
 )
-def test_what_stops_a_publication_is_one_line(made, s3, monkeypatch, bucket, environment, line):
+def test_what_stops_a_publication_is_one_line(copy, s3, monkeypatch, bucket, environment, line):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    (made / RESULTS / "published.json").unlink(missing_ok=True)
     config = [f"publish={{to: 's3://{bucket}/denied', parts: [data]}}"]
-    assert line in refusal(run(made, s3, "publish", config=config))
-    assert not (made / RESULTS / "published.json").exists()
+    assert line in refusal(run(copy, s3, "publish", config=config))
+    assert not (copy / RESULTS / "published.json").exists()
     assert s3.objects("denied/") == {}
 
 
-def test_the_secret_is_nowhere(published, s3, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_the_secret_is_nowhere(published, copy, s3, tmp_path, monkeypatch):
     """Not in what is printed, logged, recorded by Snakemake or stored in the bucket; a wrong one neither."""
     given = [setting(f"fetch_run.manifest={published.address}")]
     results = [run(tmp_path, s3, "fetch_run", config=given)]
-    results.append(run(published.folder, s3, "publish", "--forcerun", "publish", config=to("secret", "data")))
+    results.append(run(copy, s3, "publish", config=to("secret", "data")))
     assert [result.returncode for result in results] == [0, 0]
     wrong = SECRET[::-1]
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", wrong)
-    results.append(run(published.folder, s3, "publish", "--forcerun", "publish", config=to("more", "data")))
+    results.append(run(copy, s3, "publish", "--forcerun", "publish", config=to("more", "data")))
     assert results[-1].returncode != 0
     texts = [(result.stdout + result.stderr).encode() for result in results]
-    for folder in (published.folder, tmp_path):
+    for folder in (published.folder, tmp_path):  # the copy is in the latter
         texts += [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
     texts += [s3.get(f"secret/{key}") for key in s3.objects("secret/")]
     assert len(texts) > 100
@@ -187,14 +207,16 @@ def test_the_secret_is_nowhere(published, s3, tmp_path, monkeypatch):
         ("all", "evaluate.squad_sha256=" + "0" * 64, "evaluate.squad_sha256: evaluate.squad is no address"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_in_the_configuration_is_one_line_before_anything_runs(tmp_path, target, change, line):
-    assert line in refusal(snakemake(tmp_path, "-n", target, "--config", setting(change)))
+def test_what_is_wrong_in_the_configuration_is_one_line_before_anything_runs(
+    tmp_path, dry, target, change, line
+):
+    assert line in only_line(dry.run(tmp_path, target, "--config", setting(change)))
 
 
-def test_a_base_from_a_bucket_is_planned_without_its_weights_and_no_network_is_asked(tmp_path):
+def test_a_base_from_a_bucket_is_planned_without_its_weights_and_no_network_is_asked(tmp_path, dry):
     given = setting("base={path: 's3://bucket/llama', sha256: {model.safetensors: " + "0" * 64 + "}}")
-    planned = rules(snakemake(tmp_path, "-n", "results/tiny/plan.json", "--config", given))
+    planned = jobs(dry.run(tmp_path, "results/tiny/plan.json", "--config", given))
     assert {"fetch", "tokenizer", "reckon"} <= planned and not {"fetch_base", "base"} & planned
-    everything = rules(snakemake(tmp_path, "-n", "--config", given))
+    everything = {job.split()[0] for job in jobs(dry.run(tmp_path, "--config", given))}
     assert {"fetch", "fetch_base", "base"} <= everything and "exported_base" not in everything
     assert not {"publish", "fetch_run"} & everything

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.workflow.conftest import snakemake
+from tests.helpers.runs import snakemake
 
 TARGET = "results/tiny/training/training.json"
 

@@ -17,9 +17,9 @@ import pytest
 import yaml
 
 from mcqlora import demo
-from mcqlora.config.loading import check, read_yaml
+from mcqlora.config import loading
 from mcqlora.storage import publish
-from tests.workflow.conftest import ROOT
+from tests.helpers.runs import ROOT
 
 PAGES = [
     ROOT / "README.md",
@@ -34,6 +34,7 @@ KINDS = {"sh", "yaml", "json", "python", "mermaid", ""}  # "": a sketch
 REAL = {"docs/plan.md:1", "docs/interoperation.md:1"}  # minutes; the others are dry runs
 ELSEWHERE = {"snakemake --report report.html": "test_end_to_end.py"}  # needs a finished run
 IN_PARITY = {"docs/interoperation.md:2"}  # needs transformers and peft: tests/parity/test_parity.py
+FOLLOWED = "docs/extending.md:"  # step by step: test_extending.py, here and in tests/unit
 DRY = {  # how to try a command without its hours; None: nothing to add, it is over in no time
     r"(?<![\w/])(?:\.venv/bin/)?snakemake\b": ".venv/bin/snakemake --quiet rules --dry-run --cores 1",
     r"\bmake (?=\w)": "make --dry-run ",
@@ -134,13 +135,8 @@ def test_commands_for_real(example, checkout):
 @pytest.mark.parametrize("example", of_kind("yaml"))
 def test_configurations(example):
     given = yaml.safe_load(example.text)
-    default = read_yaml(ROOT / "config.yaml")
-    schema = read_yaml(ROOT / "workflow/schemas/config.schema.yaml")
-    assert given and given.keys() <= default.keys()
-    merged = {
-        key: default[key] | given[key] if isinstance(default[key], dict) else given[key] for key in given
-    }
-    check(default | merged, schema)
+    assert given
+    loading.load(given)
 
 
 @pytest.mark.parametrize("example", of_kind("json"))
@@ -148,33 +144,74 @@ def test_manifests(example):
     assert json.loads(example.text)["format"] == publish.FORMAT
 
 
+def rulegraph(*arguments: str) -> str:
+    """Snakemake's own graph of the embedded default."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
+    done = subprocess.run([*command, "--rulegraph"], capture_output=True, text=True, cwd=ROOT, check=True)
+    return done.stdout
+
+
 def test_the_picture_is_the_dag():
-    """`make picture` draws README's DAG from Snakemake's own."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    graph = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--rulegraph", "--snakefile", str(ROOT / "Snakefile")],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=True,
-    )
+    """`make picture` draws the DAG of docs/architecture.md from Snakemake's own."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     drawn = subprocess.run(
         [sys.executable, "scripts/picture"],
-        input=graph.stdout,
+        input=rulegraph(),
         capture_output=True,
         text=True,
         cwd=ROOT,
         check=True,
     )
-    assert drawn.stdout.startswith("```mermaid\n") and drawn.stdout in readme
+    assert drawn.stdout.startswith("```mermaid\n") and drawn.stdout in page
+
+
+STAGES = {  # of README's picture: the rules that each stands for, in this order
+    "read": {"demo", "read"},
+    "json": {"alpaca"},
+    "shuffle": {"shuffle"},
+    "split": {"groups", "split", "data_card"},
+    "tokenizer": {"tokenizer"},
+    "encode": {"encode", "shard"},
+    "base": {"base"},
+    "train": {"train"},
+    "evaluate": {"evaluate"},
+    "report": {"report"},
+    "export": {"peft", "merged", "exported_base"},
+    "publish": {"publish"},
+}
+
+
+def test_the_stages_are_those_of_the_dag():
+    """README's picture has every edge between stages that no longer path implies, and no other."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    drawn = set(re.findall(r"^  (\w+) --> (\w+)$", readme, re.MULTILINE))
+    stage = {rule: name for name, rules in STAGES.items() for rule in rules}
+    dot = rulegraph("publish", "--config", "publish={to: s3://bucket/prefix}")
+    rules = dict(re.findall(r'^\s*(\d+)\[label = "(\w+)"', dot, re.MULTILINE))
+    edges = {(rules[a], rules[b]) for a, b in re.findall(r"(\d+) -> (\d+)", dot)}
+    # The generated benchmark is one folder for all its files, which hides who reads which.
+    edges = {(a, b) for a, b in edges if a != "demo" and {a, b} <= stage.keys()}
+    found = {(stage[a], stage[b]) for a, b in edges if stage[a] != stage[b]}
+    assert found
+    implied = {(a, c) for a, b in found for x, c in closure(found) if x == b}
+    assert drawn == found - implied
+
+
+def closure(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """All pairs between which a path leads."""
+    while len(longer := edges | {(a, d) for a, b in edges for c, d in edges if b == c}) > len(edges):
+        edges = longer
+    return edges
 
 
 def test_every_example_is_run():
     found = examples()
     assert {one.kind for one in found} <= KINDS
     assert {one.name for one in found} >= REAL | IN_PARITY
-    assert {one.name for one in found if one.kind == "python"} == IN_PARITY
-    assert [one.name for one in found if one.kind == "mermaid"] == ["README.md:1"]
+    python = {one.name for one in found if one.kind == "python"}
+    assert {name for name in python if not name.startswith(FOLLOWED)} == IN_PARITY
+    mermaid = [one.name for one in found if one.kind == "mermaid"]
+    assert mermaid == ["README.md:1", "docs/architecture.md:1"]
     for page in PAGES:  # no fence escapes BLOCK
         assert len(re.findall(r"^```", page.read_text(encoding="utf-8"), re.MULTILINE)) == 2 * len(
             BLOCK.findall(page.read_text(encoding="utf-8"))

@@ -7,8 +7,8 @@ import pytest
 
 from mcqlora import files, hashing
 from mcqlora.model import weights
-from mcqlora.tokens import mindrecord
-from tests.workflow.conftest import snakemake
+from mcqlora.tokens.mindrecord import count_rows
+from tests.helpers.runs import snakemake
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_history_has_every_step_and_the_last_is_evaluated(results):
 def test_shards_hold_all_training_rows_in_order(results):
     shards = [results / "mindrecord" / "train" / f"shard-{i}-of-2.mindrecord" for i in (0, 1)]
     train = list(files.read_json_array(results / "splits" / "train.json"))
-    assert mindrecord.count_rows(shards) == len(train)
+    assert count_rows(shards) == len(train)
 
 
 def test_items_are_kept_and_add_up(results):

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from mcqlora import files
-from tests.workflow.conftest import rules, setting, snakemake
+from tests.helpers.runs import rules, setting, snakemake
 
 pytestmark = pytest.mark.slow
 

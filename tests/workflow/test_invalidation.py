@@ -12,12 +12,15 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from mcqlora.config import loading
-from mcqlora.config.loading import read_yaml
-from tests.workflow.conftest import ROOT, TINY, DryRun, dry_runs, setting, snakemake
+from mcqlora.config.sections import Section, Settings
+from mcqlora.provenance import fingerprint
+from tests.helpers.dryruns import DryRun, dry_runs
+from tests.helpers.runs import ROOT, TINY, setting, snakemake
 
 GIVEN = Path(__file__).parent / "config" / "given.yaml"
 ADDRESSED = GIVEN.with_name("addressed.yaml")
@@ -202,38 +205,37 @@ SCRIPTS = {
     "split": SPLIT,
     "tokenizer": TOKENIZER,
     "train": TRAIN,
-    "validate": NOTHING,  # see GIVEN_FILES
     "verify": NOTHING,  # as plan
     "worker": BASE,
 }
 
-# The text of the embedded benchmark is made with the wording, marks and orders of these modules.
-DEMO = "alpaca archives benchmarks demo errors io optionrefs prompt shuffle squad tokenizer __init__"
-MODULES = (
-    dict.fromkeys(DEMO.split(), EVERYTHING)
-    | dict.fromkeys("encode packing records".split(), ROWS)
-    | dict.fromkeys(
-        "adapters checkpoints history launch network schedule tensorfiles training".split(), NETWORK
-    )
-    | dict.fromkeys("cache evaluation protocols scoring subjects".split(), EVALUATE | REPORT)
-    | dict.fromkeys("canvas figures report robustness statistics summary".split(), REPORT)
-    | {
-        "base": BASE,
-        "datacard": {"data_card"},
-        "export": {"merged", "exported_base", "peft"},
-        "huggingface": {"merged", "exported_base", "peft"} | RECKON,
-        "markdown": {"data_card"} | REPORT,
-        "plan": RECKON,
-        "prediction": CONFIGS,
-        "processes": ROWS,
-        "splits": {"groups"} | SPLIT,
-    }
-    # What they log and record decides no result, and what config and wiring decide is itself compared.
-    | dict.fromkeys("cli fingerprint provenance config wiring".split(), NOTHING)
-    | dict.fromkeys("doctor preflight verify".split(), NOTHING)  # make nothing
-    | dict.fromkeys("buckets downloads publish".split(), NOTHING)  # see ADDRESSED_FILES
-)
+# In no script's hash: what it logs and records decides no result, what the configuration decides is itself
+# compared, and the rest makes nothing.
+UNHASHED = ("job", "provenance/", "config/", "machine/preflight")
 
+
+def documented() -> dict[str, set[str]]:
+    """Jobs by module, from the table of docs/architecture.md: those of the scripts whose hash holds it.
+
+    tests/unit/test_fingerprint.py keeps the table current; here Snakemake says whether it is true.
+    """
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    found: dict[str, set[str]] = {name: NOTHING for name in modules("src/mcqlora")}
+    for script, names in re.findall(r"^\| `(\w+)` \| \d+ \| ([a-z_/0-9, ]+) \|$", page, re.MULTILINE):
+        for name in names.split(", "):
+            packages = {f"{name.split('/')[0]}/__init__"} if "/" in name else set()
+            for held in {name, "__init__", *packages}:
+                found[held] = found[held] | SCRIPTS[script]
+    return found
+
+
+def modules(folder: str) -> set[str]:
+    """Python files below a folder, without their ending."""
+    root = ROOT / folder
+    return {path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.py")}
+
+
+MODULES = documented()
 FILES = {f"workflow/scripts/{name}.py": found for name, found in SCRIPTS.items()} | {
     f"src/mcqlora/{name}.py": found for name, found in MODULES.items()
 }
@@ -258,7 +260,7 @@ GIVEN_FILES = {
     "workflow/scripts/base.py": NOTHING,
     "workflow/scripts/tokenizer.py": NOTHING,
     "workflow/scripts/given_tokenizer.py": GIVEN_TOKENIZER,
-    "workflow/scripts/validate.py": VALIDATE | {"merged"} | REPORT,
+    "workflow/scripts/evaluate.py": EVALUATE | VALIDATE | {"merged"} | REPORT,
     "workflow/scripts/evaluation_worker.py": EVALUATE | VALIDATE | {"merged"} | REPORT,
     "src/mcqlora/demo.py": NOTHING,
 }
@@ -295,24 +297,26 @@ ADDRESSED_FILES = {
     "workflow/scripts/fetch_base.py": {"fetch_base"} | (NETWORK - OURS) - CONFIGS - RECKON | PUBLISH,
     "workflow/scripts/fetch_run.py": {"fetch_run"},
     "workflow/scripts/publish.py": PUBLISH,
-    "src/mcqlora/buckets.py": BY_ADDRESS | {"fetch_run"},
-    "src/mcqlora/downloads.py": BY_ADDRESS | {"fetch_run"},
-    "src/mcqlora/publish.py": PUBLISH | {"fetch_run"},
+    "src/mcqlora/storage/s3.py": BY_ADDRESS | {"fetch_run"},
+    "src/mcqlora/storage/downloads.py": BY_ADDRESS | {"fetch_run"},
+    "src/mcqlora/storage/publish.py": PUBLISH | {"fetch_run"},
 }
 
 
-def leaves(schema: dict, prefix: str = "") -> set[str]:
-    """Dotted names of a schema's keys, those of list items and of free names among them."""
+def leaves(kind: type[Section], prefix: str = "") -> set[str]:
+    """Dotted names of the keys, those of list items and of free names among them."""
     found = set()
-    for key, sub in schema.get("properties", {}).items():
-        inner = [sub, sub.get("items", {}), *sub.get("patternProperties", {}).values()]
-        below = set().union(*(leaves(part, f"{prefix}{key}.") for part in inner))
+    for key, field in kind.model_fields.items():
+        below = set().union(*(leaves(part, f"{prefix}{key}.") for part in sections(field.annotation)))
         found |= below or {prefix + key}
     return found
 
 
-def stems(folder: str) -> set[str]:
-    return {path.stem for path in (ROOT / folder).glob("*.py")}
+def sections(annotation) -> list[type[Section]]:
+    """The sections in a type, e.g. of a list's items."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [one for part in get_args(annotation) for one in sections(part)]
 
 
 def changed(key: str, value: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -396,16 +400,19 @@ def taken_for(folder: Path, configfile: Path, *targets: str) -> Path:
     return folder
 
 
-def test_every_key_of_the_schema_has_a_row():
-    schema = read_yaml(ROOT / "workflow/schemas/config.schema.yaml")
-    assert leaves(schema) == KEYS.keys()
+def test_every_key_has_a_row():
+    assert leaves(Settings) == KEYS.keys()
     assert GIVEN_KEYS.keys() | ADDRESSED_KEYS.keys() < KEYS.keys()
     assert {key for key, (value, _) in KEYS.items() if value is None} < ADDRESSED_KEYS.keys()
 
 
-def test_every_module_and_script_has_a_row():
-    assert stems("src/mcqlora") == MODULES.keys()
-    assert stems("workflow/scripts") == SCRIPTS.keys()
+def test_every_script_has_a_row_and_every_module_is_in_a_hash():
+    assert modules("workflow/scripts") == SCRIPTS.keys()
+    held = {
+        name for script in SCRIPTS for name in fingerprint.modules(ROOT / f"workflow/scripts/{script}.py")
+    }
+    others = {name for name in MODULES if name not in held and not name.startswith(UNHASHED)}
+    assert {name for name in others if not name.endswith("__init__")} == set()
     assert GIVEN_FILES.keys() | ADDRESSED_FILES.keys() < FILES.keys()
 
 

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from mcqlora import files
-from mcqlora.tokens import mindrecord, packing
-from tests.workflow.conftest import rules, snakemake
+from mcqlora.tokens import packing
+from tests.helpers.runs import rules, snakemake
+from tests.helpers.shards import read_rows
+
+pytestmark = pytest.mark.slow
 
 PACKED = Path(__file__).parent / "config" / "packed.yaml"
 ENCODED = {"encode", "shard"}
@@ -40,7 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(folder):
-    return list(mindrecord.read_shard(shards(folder, 4)))
+    return list(read_rows(shards(folder, 4)))
 
 
 def test_a_second_making_has_the_same_bytes(folder):
@@ -53,7 +56,7 @@ def test_a_second_making_has_the_same_bytes(folder):
 
 def test_one_shard_has_the_rows_of_four_in_the_same_order(folder, rows):
     assert make(folder, 1) == ENCODED
-    np.testing.assert_equal(list(mindrecord.read_shard(shards(folder, 1))), rows)
+    np.testing.assert_equal(list(read_rows(shards(folder, 1))), rows)
 
 
 def test_packing_json_counts_the_rows_and_both_layouts(folder, rows):
@@ -77,7 +80,7 @@ def test_shards_stats_add_up(folder, rows):
 
 def test_validation_rows_are_padded(folder):
     (valid,) = shards(folder, 1, "valid")
-    row = next(mindrecord.read_shard([valid]))
+    row = next(read_rows([valid]))
     assert row.keys() == set(packing.COLUMNS["padded"])
     assert row["input_ids"].shape == (256,)
     assert files.read_json(folder / "results/packed/packing.json")["valid"]["layout"] == "padded"

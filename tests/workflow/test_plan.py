@@ -1,13 +1,15 @@
 """`snakemake plan` and the profiles: what is said before anything is trained."""
 
+import functools
 import shutil
 
 import pytest
 
 from mcqlora import files
-from tests.workflow.conftest import ROOT, rules, setting, snakemake
+from tests.helpers.runs import ROOT, jobs, only_line, setting, snakemake
 
 REAL = ROOT.parent / "shared" / "data"
+SLOW = functools.partial(pytest.param, marks=pytest.mark.slow)
 ASCEND = ("--workflow-profile", str(ROOT / "profiles" / "ascend"))
 
 
@@ -21,29 +23,25 @@ def errors(result):
     return [line for line in result.stderr.splitlines() if line.startswith("mcqlora:")]
 
 
-def test_the_plan_needs_the_cheap_stages_alone(tmp_path):
-    dry = snakemake(tmp_path, "-n", "plan")
+def test_the_plan_needs_the_cheap_stages_alone(tmp_path, planned, dry):
     data = {"demo", "read", "shuffle", "groups", "split"}
-    assert rules(dry) == data | {"tokenizer", "encode", "reckon", "plan"}
-    done = snakemake(tmp_path, "--cores", "1", "plan")
-    assert done.returncode == 0, done.stderr
-    made = files.read_json(tmp_path / "results/tiny/plan.json")
-    table = said(done)
+    assert jobs(dry.run(tmp_path, "plan")) == data | {"tokenizer", "encode", "reckon", "plan"}
+    made = files.read_json(planned / "results/tiny/plan.json")
+    again = snakemake(planned, "--cores", "1", "plan")  # printed each time, reckoned once
+    assert again.returncode == 0 and "rule reckon" not in again.stderr + again.stdout
+    table = said(again)
     assert table["steps"].startswith(f"{made['steps']:,} in ")
     assert table["delivered"] == " / ".join(f"{step:,}" for step in made["delivered"])
-    again = snakemake(tmp_path, "--cores", "1", "plan")
-    assert said(again)["steps"] == table["steps"]  # printed each time, reckoned once
-    assert "rule reckon" not in again.stderr + again.stdout
 
 
 @pytest.mark.parametrize(
     ("change", "line"),
     [
         ("plan.disk_gb=0.001", r"mcqlora: disk: 0.0 GB are needed"),
-        ("plan.devices=1", r"mcqlora: train.workers is 2, but there are 1 devices; lower it"),
+        SLOW("plan.devices=1", r"mcqlora: train.workers is 2, but there are 1 devices; lower it"),
         ("model.vocab_size=32000", r"mcqlora: model.vocab_size: the network has 32000 ids, the tokenizer"),
-        ("train.evaluation_interval=1000000", r"mcqlora: train.evaluation_interval: every 1000000 steps"),
-        ("train.evaluation_batch_size=7", r"mcqlora: train.evaluation_batch_size: "),
+        SLOW("train.evaluation_interval=1000000", r"mcqlora: train.evaluation_interval: every 1000000 steps"),
+        SLOW("train.evaluation_batch_size=7", r"mcqlora: train.evaluation_batch_size: "),
     ],
 )
 def test_what_would_fail_later_is_refused_now(planned, change, line):
@@ -97,10 +95,12 @@ def test_the_training_is_as_planned(finished):
 
 
 @pytest.mark.parametrize(("workers", "enough"), [(4, True), (5, False)])
-def test_the_ascend_profile_has_four_npus(tmp_path, workers, enough):
-    done = snakemake(tmp_path, "-n", *ASCEND, "--config", setting(f"train.workers={workers}"))
-    assert (done.returncode == 0) == enough
-    assert len(errors(done)) == (not enough)
+def test_the_ascend_profile_has_four_npus(tmp_path, dry, workers, enough):
+    done = dry.run(tmp_path, *ASCEND, "--config", setting(f"train.workers={workers}"))
+    if enough:
+        assert "train" in jobs(done) and "mcqlora: " not in done.stdout
+    else:
+        only_line(done)
 
 
 def test_one_training_at_a_time_on_ascend():
@@ -114,10 +114,9 @@ def test_one_training_at_a_time_on_ascend():
 
 
 @pytest.mark.parametrize("target", ["plan", "data", "configs"])
-def test_too_few_npus_matter_to_a_training_alone(tmp_path, target):
-    done = snakemake(tmp_path, "-n", target, "--config", setting("train.workers=4"))
-    assert done.returncode == 0, done.stderr
-    assert errors(snakemake(tmp_path, "-n", "--config", setting("train.workers=4")))
+def test_too_few_npus_matter_to_a_training_alone(tmp_path, dry, target):
+    assert jobs(dry.run(tmp_path, target, "--config", setting("train.workers=4")))
+    assert only_line(dry.run(tmp_path, "--config", setting("train.workers=4")))
 
 
 @pytest.mark.slow
@@ -129,7 +128,7 @@ def test_the_reports_plan_from_its_own_files(tmp_path):
     table = said(done)
     assert table["rows"].startswith("138,020 train, 2,480 valid, 2,480 test")
     assert table["row length"] == "1,025 train, 1,024 valid"
-    assert table["steps an epoch"] == "8,626 of 16 rows"
+    assert table["steps per epoch"] == "8,626 of 16 rows"
     assert table["steps"] == "34,504 in 4 epochs, 1,035 of them warm-up"
     assert table["evaluations"].startswith("19, every 1,726 steps")
     assert table["checkpoints"] == "10, every 3,452 steps"

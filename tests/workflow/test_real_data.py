@@ -11,10 +11,11 @@ from collections import Counter, defaultdict
 import pytest
 
 from mcqlora import files
-from mcqlora.data import alpaca, duplicates, option_orders, option_references, readers, splits
+from mcqlora.data import duplicates, option_orders, option_references, readers, shuffle, splits
+from mcqlora.data.questions import read_questions
 from mcqlora.report import data_card
-from mcqlora.tokens import mindrecord
-from tests.workflow.conftest import ROOT, snakemake
+from tests.helpers.runs import ROOT, snakemake
+from tests.helpers.shards import read_rows
 
 DATA = ROOT.parent / "shared" / "data"
 REFERENCE = ROOT / "config" / "reference-4npu.yaml"
@@ -66,7 +67,7 @@ def questions():
     return [
         question
         for name, language in (("mmlu", "en"), ("cmmlu", "zh"))
-        for question in readers.read_benchmark(DATA, name, name, name, language)[0]
+        for question in readers.read_benchmark(readers.Source(DATA, name, name, name, language))[0]
     ]
 
 
@@ -88,7 +89,7 @@ def test_the_references_rows(reference):
         (path,) = (reference / shard for shard in SHARDS if part in shard)
         stats = files.read_json(path.with_suffix(".json"))
         assert (stats["size"], stats["rows"], stats["dropped"]) == (size, rows, [])
-        first = next(iter(mindrecord.read_shard([path])))
+        first = next(iter(read_rows([path])))
         assert first["input_ids"].shape == first["labels"].shape == (size,)
         assert {103_166, 103_167} <= set(first["input_ids"].tolist())
     masked = files.read_json(reference / SHARDS[0].replace(".mindrecord", ".json"))["masked"]
@@ -97,16 +98,16 @@ def test_the_references_rows(reference):
 
 def test_each_switch_of_the_reference_shows_what_it_breaks(questions):
     def changed(**switch):
-        return [question["id"] for question in questions if bare(question) != bare(question, **switch)]
+        return [question.id for question in questions if bare(question) != bare(question, **switch)]
 
     def bare(question, **switch):
-        second = alpaca.copies(question, 2, seed=42, **switch)[1]
+        second = shuffle.copies(question, shuffle.Shuffle(seed=42, **switch), 2)[1]
         return "".join(second["input"].split())  # re-parsing also loses white space, of many questions
 
     cut = [f"mmlu/high_school_european_history/test/{row}" for row in (50, 52, 151)]
     assert changed(reparse_options=True) == cut
     moved = set(changed(pin_references=False))
-    assert moved and moved <= {question["id"] for question in questions if option_references.pins(question)}
+    assert moved and moved <= {question.id for question in questions if option_references.pins(question)}
 
 
 def test_the_corrected_recipe_reads_all_and_leaks_nothing(corrected):
@@ -129,7 +130,7 @@ def test_no_training_row_is_without_a_label_and_the_long_ones_are_named(correcte
         assert stats["masked"] == []
         assert stats["documents"] + len(stats["dropped"]) == stats["records"]
         assert {row["id"] for row in stats["dropped"]} <= TOO_LONG
-        assert all((row["labels"] != -100).any() for row in mindrecord.read_shard([corrected / shard]))
+        assert all((row["labels"] != -100).any() for row in read_rows([corrected / shard]))
 
 
 def test_the_ledger_adds_up_row_by_row(corrected):
@@ -138,10 +139,10 @@ def test_the_ledger_adds_up_row_by_row(corrected):
     told = {row["file"]: (row["read"], row["kept"], row["dropped"]) for row in ledger["files"]}
     kept = Counter()
     ids = set()
-    for question in files.read_jsonl(corrected / "questions.jsonl"):
-        ending = f"_{question['split']}.csv" if question["benchmark"] == "mmlu" else ".csv"
-        kept[f"{question['benchmark']}/{question['split']}/{question['subject']}{ending}"] += 1
-        ids.add(question["id"])
+    for question in read_questions(corrected / "questions.jsonl"):
+        ending = f"_{question.split}.csv" if question.benchmark == "mmlu" else ".csv"
+        kept[f"{question.benchmark}/{question.split}/{question.subject}{ending}"] += 1
+        ids.add(question.id)
     dropped = Counter(row["file"] for row in ledger["rows"])
     assert len(ids) + len({row["id"] for row in ledger["rows"]} - ids) == ledger["read"]
     for name in ("mmlu", "cmmlu"):
@@ -157,7 +158,7 @@ def test_the_ledger_adds_up_row_by_row(corrected):
 def test_the_official_split_tests_on_the_test_files_and_leaks_nothing(official):
     leakage = files.read_json(official / "leakage.json")
     kept = list(files.read_jsonl(official / "questions.jsonl"))
-    tested = {q["id"] for q in kept if q["split"] == "test"}
+    tested = {q.id for q in kept if q["split"] == "test"}
     assert {record["id"] for record in files.read_json_array(official / "splits/test.json")} == tested
     for part in ("train", "valid"):
         assert not tested & {
@@ -173,8 +174,8 @@ def test_the_official_split_tests_on_the_test_files_and_leaks_nothing(official):
 
 def test_the_official_files_share_the_questions_that_are_known(questions):
     files = defaultdict(set)
-    for question in (q for q in questions if q["benchmark"] == "mmlu"):
-        files[question["question"], tuple(sorted(question["options"]))].add(question["split"])
+    for question in (q for q in questions if q.benchmark == "mmlu"):
+        files[question.question, tuple(sorted(question.options))].add(question.split)
     counts = Counter(tuple(sorted(names)) for names in files.values())
     assert (counts["test", "val"], counts["dev", "test"]) == (27, 5)
     groups = duplicates.groups(questions)
@@ -193,13 +194,11 @@ def test_letters_are_balanced_over_the_copies(corrected, questions):
         assert 0.245 < share < 0.257  # 2.3 % of the questions are pinned, and more often D
     for question in questions:
         if not option_references.pins(question):
-            shown = Counter(
-                option_orders.present(question, order)[1] for order in option_orders.orders(question, 42, 6)
-            )
+            shown = Counter(question.shown(order)[1] for order in option_orders.orders(question, 42, 6))
             assert set(shown) == set("ABCD") and max(shown.values()) <= 2
 
 
-# A net of its own, coarser than the table of optionrefs: letters that are joined or stand alone, and words
+# A net of its own, coarser than `option_references`: letters that are joined or stand alone, and words
 # for what stands above or below, wherever they are in an option.
 _JOINED = re.compile(
     r"(?<![A-Za-z0-9'])\(?[A-Da-d]\)?\.?\s*(?:,|&|/|、|\+|-|and|or|nor|through|to|和|与|或|及|以及)+"
@@ -228,7 +227,7 @@ def named(option):
 
 def lies(question, order):
     """Whether `order` moves what an option may name: a letter, or the options above it."""
-    for letter, option in zip("ABCD", question["options"], strict=True):
+    for letter, option in zip("ABCD", question.options, strict=True):
         by_letter, by_place = suspicious(option)
         place = order.index(letter)
         if by_letter and any(order["ABCD".index(other)] != other for other in named(option) or "ABCD"):
@@ -241,16 +240,16 @@ def lies(question, order):
 def in_doubt(questions):
     """Questions of which an order that we allow changes what one of their options may speak of."""
     return [
-        question["id"]
+        question.id
         for question in questions
-        if any(map(any, map(suspicious, question["options"])))
+        if any(map(any, map(suspicious, question.options)))
         and any(lies(question, order) for order in option_orders.permitted(option_references.pins(question)))
     ]
 
 
 def test_no_option_names_a_wrong_letter_after_shuffling(questions):
     """Each of the net's rows is held in place, or was read and found to name no option."""
-    caught = [q["id"] for q in questions if any(map(any, map(suspicious, q["options"])))]
+    caught = [q.id for q in questions if any(map(any, map(suspicious, q.options)))]
     assert len(caught) >= 722
     read = (ROOT / "docs" / "option-references.md").read_text()
     reviewed = {

@@ -6,13 +6,13 @@ import shutil
 import pytest
 
 from mcqlora import files
-from tests.workflow.conftest import setting, snakemake
+from tests.helpers.runs import setting, snakemake
 
 
 @pytest.mark.slow
 def test_recomputation_trains_the_same(finished, tmp_path):
     folder = tmp_path / "again"
-    shutil.copytree(finished, folder)
+    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("runs"))
     target = "results/tiny/training/training.json"
     done = snakemake(folder, "--cores", "2", target, "--config", setting("train.recompute=true"))
     assert done.returncode == 0, done.stderr[-2000:]

@@ -34,8 +34,11 @@ if BASE_FILES:
         conda:
             ENVIRONMENT
         params:
-            folder=str(wiring.base_folder(config, FETCHED)),
-            conversion=wiring.conversion(config),
+            chosen=dict(
+                folder=str(inputs.base_folder(settings, FETCHED)),
+                model=config.model,
+                device=config.device,
+            ),
             code=code("convert.py"),
         script:
             "../scripts/convert.py"
@@ -45,7 +48,7 @@ else:
     rule base:
         """Train the small base network, a stand-in for weights that come from outside."""
         input:
-            corpus=ROOT if config["base"]["text"] == "corpus" else rules.split.output.train,
+            corpus=ROOT if config.base.text == "corpus" else rules.split.output.train,
             tokenizer=rules.tokenizer.output[0],
             devices=only_if(checks.check_npus, "base", NPUS),
         output:
@@ -58,10 +61,20 @@ else:
             ENVIRONMENT
         threads: workflow.cores
         resources:
-            npu=config["base"]["workers"],
-            gres=wiring.gres(config, config["base"]["workers"]),
+            npu=config.base.workers,
+            gres=settings.devices_of_slurm(config.base.workers),
         params:
-            base=wiring.base(config),
+            chosen=dict(
+                model=config.model,
+                rows=config.base.rows,
+                workers=config.base.workers,
+                batch_size=config.base.batch_size,
+                epochs=config.base.epochs,
+                learning_rate=config.base.learning_rate,
+                seed=config.base.seed,
+                seq_length=config.encode.seq_length,
+                device=config.device,
+            ),
             code=code("base.py", "worker.py"),
         script:
             "../scripts/base.py"

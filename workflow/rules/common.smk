@@ -10,41 +10,53 @@ if workflow.remote_exec:  # on a cluster's node: the submitting host's process n
     os.environ.pop("MCQLORA_MASTER", None)
 os.environ.setdefault("MCQLORA_MASTER", str(os.getpid()))  # whose end ends the jobs, see mcqlora.job
 
-from mcqlora.config import checks, loading, params as wiring
-from mcqlora.machine import preflight
+from mcqlora.config import checks, inputs, loading, sections
 from mcqlora.errors import UserError
+from mcqlora.machine import preflight
 from mcqlora.provenance.fingerprint import fingerprint
 from mcqlora.storage import addresses
 
 logging.raiseExceptions = False  # a full disk shall not print a traceback for every line of Snakemake's log
 
 try:
-    config = loading.check(
+    settings = loading.load(
         config,
-        loading.read_yaml(PROJECT / "workflow/schemas/config.schema.yaml"),
+        named=NAMED,
+        files=workflow.configfiles,
+        arguments=workflow.config_settings.config_args or [],
     )
-    FETCHED = f"results/{config['run']}/downloads"
-    BENCHMARK_FILES = wiring.benchmark_inputs(config)
-    checks.check(config, NAMED)
-    BASE_FILES = wiring.base_files(config, FETCHED)  # of a given base
+    # For the rules. What decides one goes to its script as `params: chosen=dict(rank=config.train.lora_rank, ...)`:
+    # Snakemake compares the values of params as a set, without their names, so that of two keys that are swapped, or
+    # of a second `true`, it would not know.
+    config = loading.namespace(settings)
+    FETCHED = f"results/{config.run}/downloads"
+    BENCHMARK_FILES = inputs.benchmark_files(settings)
+    checks.check(settings)
+    BASE_FILES = inputs.base_files(settings, FETCHED)  # of a given base
 except UserError as error:
     sys.exit(f"mcqlora: {error}")
 
+if workflow.modifier.path_modifier.replace_prefix("results") != "results":
+    sys.exit(
+        "mcqlora: as a module it takes no prefix: scripts get paths as params, which Snakemake leaves as they are; "
+        "remove it: everything lands in results/<run>/ already, so give it a run of its own"
+    )
+
 NPUS = workflow.global_resources.get("npu")  # of the profile; None when none is said
 NPUS = getattr(NPUS, "value", NPUS)
-RUN = config["run"]
-ENVIRONMENT = PROJECT / "envs" / f"{config['device'].lower()}.yaml"  # for --sdm conda
+RUN = config.run
+ENVIRONMENT = PROJECT / "envs" / f"{config.device.lower()}.yaml"  # for --sdm conda
 RESULTS, LOGS, TIMES = f"results/{RUN}", f"logs/{RUN}", f"benchmarks/{RUN}"
-GENERATED = config["data"] == loading.GENERATED
-ROOT = f"{RESULTS}/data" if GENERATED else config["data"]
-DOWNLOADS = wiring.fetched(config)
-FETCHED_BASE = wiring.fetched_base(config)
+GENERATED = config.data == sections.GENERATED
+ROOT = f"{RESULTS}/data" if GENERATED else config.data
+DOWNLOADS = inputs.downloads(settings)
+FETCHED_BASE = inputs.base_download(settings)
 PARTS = ("train", "valid", "test")
-COPIES = range(1, config["shuffle"]["copies"] + 1)
-SHARDS = {"train": config["encode"]["shards"], "valid": 1}
+COPIES = range(1, config.shuffle.copies + 1)
+SHARDS = {"train": config.encode.shards, "valid": 1}
 CHECKPOINTS = [f"checkpoint_{k}" for k in range(1, 6)]
 MODELS = ["base", *CHECKPOINTS]
-BY_ACCURACY = config["train"]["best"] == "valid_accuracy"
+BY_ACCURACY = config.train.best == "valid_accuracy"
 
 
 wildcard_constraints:
@@ -69,7 +81,7 @@ def given_file(path, download):
     if addresses.is_address(path):
         return f"{FETCHED}/{download}"
     try:
-        return loading.data_file(config, path)
+        return inputs.data_file(settings, path)
     except UserError as error:
         sys.exit(f"mcqlora: {error}")
 
@@ -82,8 +94,8 @@ def under_data(path, download):
 GIVEN = [
     *BENCHMARK_FILES,
     *BASE_FILES,
-    *([given_file(config["tokenizer"]["path"], wiring.TOKENIZER)] if config["tokenizer"]["path"] else []),
-    *([] if GENERATED else [given_file(config["evaluate"]["squad"], wiring.READING)]),
+    *([given_file(config.tokenizer.path, inputs.TOKENIZER)] if config.tokenizer.path else []),
+    *([] if GENERATED else [given_file(config.evaluate.squad, inputs.READING)]),
 ]
 
 
@@ -124,7 +136,7 @@ def only_if(check, *arguments):
 
     def refuse(wildcards):
         try:
-            check(config, *arguments)
+            check(settings, *arguments)
         except UserError as error:
             sys.exit(f"mcqlora: {error}")
         return []
@@ -134,3 +146,8 @@ def only_if(check, *arguments):
 
 def adapter(wildcards):
     return [] if wildcards.model == "base" else f"{RESULTS}/adapters/{wildcards.model}.safetensors"
+
+
+def lora_scaling(wildcards):
+    """What an adapter's update is multiplied by; no key of LoRA counts for the base."""
+    return 1.0 if wildcards.model == "base" else config.train.lora_alpha / config.train.lora_rank

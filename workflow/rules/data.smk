@@ -11,7 +11,10 @@ if GENERATED:
         conda:
             ENVIRONMENT
         params:
-            demo=config["demo"],
+            chosen=dict(
+                seed=config.demo.seed,
+                repeats=config.demo.repeats,
+            ),
             code=code("demo.py"),
         script:
             "../scripts/demo.py"
@@ -38,7 +41,7 @@ rule read:
     """Read every benchmark's CSV files; account for every row."""
     input:
         ROOT if GENERATED else BENCHMARK_FILES,
-        expand(rules.fetch.output, download=wiring.fetched_archives(config)),
+        expand(rules.fetch.output, download=inputs.archives(settings)),
     output:
         questions=f"{RESULTS}/questions.jsonl",
         ledger=f"{RESULTS}/ledger.json",
@@ -49,9 +52,14 @@ rule read:
     conda:
         ENVIRONMENT
     params:
-        sources=wiring.sources(config, ROOT, FETCHED),
-        reading=wiring.reading(config),
-        screening=wiring.screening(config),
+        chosen=dict(
+            sources=inputs.sources(settings, ROOT, FETCHED),
+            on_bad_row=config.read.on_bad_row,
+            first_row_lost=config.read.first_row_lost,
+            pandas_na=config.read.pandas_na,
+            drop_identical_options=config.read.drop_identical_options,
+            drop_contradictory=config.read.drop_contradictory,
+        ),
         code=code("read.py"),
     script:
         "../scripts/read.py"
@@ -88,9 +96,14 @@ rule shuffle:
     conda:
         ENVIRONMENT
     params:
-        shuffle=wiring.shuffling(config),
-        option_references=config["shuffle"]["option_references"],
-        copies=config["shuffle"]["copies"],  # fewer leave the others' files as they are, but not their orders
+        chosen=dict(
+            seed=config.shuffle.seed,
+            pin_references=config.shuffle.pin_references,
+            balance_letters=config.shuffle.balance_letters,
+            reparse_options=config.shuffle.reparse_options,
+            option_references=config.shuffle.option_references,
+            copies=config.shuffle.copies,  # fewer leave the others' files as they are, but not their orders
+        ),
         code=code("shuffle.py"),
     script:
         "../scripts/shuffle.py"
@@ -109,7 +122,7 @@ rule groups:
     conda:
         ENVIRONMENT
     params:
-        near_duplicate_threshold=config["holdout"]["near_duplicate_threshold"],
+        near_duplicate_threshold=config.holdout.near_duplicate_threshold,
         code=code("groups.py"),
     script:
         "../scripts/groups.py"
@@ -133,9 +146,13 @@ rule split:
     conda:
         ENVIRONMENT
     params:
-        split=config["split"],
-        sizes=wiring.sizes(config),
-        allow_leak=config["split"] == "recipe",
+        chosen=dict(
+            split=config.split,
+            seed=config.shuffle.seed,
+            valid=config.holdout.valid,
+            test=config.holdout.test,
+            allow_leak=config.split == "recipe",
+        ),
         code=code("split.py"),
     script:
         "../scripts/split.py"
@@ -157,9 +174,15 @@ rule data_card:
     conda:
         ENVIRONMENT
     params:
-        run=wiring.card(config),
-        licences=wiring.licences(config),
-        option_references=config["shuffle"]["option_references"],
+        chosen=dict(
+            run=RUN,
+            recipe=config.recipe,
+            split=config.split,
+            seed=config.shuffle.seed,
+            copies=config.shuffle.copies,
+            licences={benchmark.name: benchmark.licence for benchmark in config.benchmarks},
+            option_references=config.shuffle.option_references,
+        ),
         code=code("data_card.py"),
     script:
         "../scripts/data_card.py"

@@ -1,9 +1,9 @@
 # All of a machine's, since workers take device 0 and those after it: one evaluation runs at a time.
-EVALUATION_NPUS = NPUS or 1 if config["device"] == "Ascend" else 0
+EVALUATION_NPUS = NPUS or 1 if config.device == "Ascend" else 0
 ASKING = {
     "npu": EVALUATION_NPUS,
-    "gres": wiring.gres(config, EVALUATION_NPUS),
-    "workers": config["evaluate"]["workers"],  # no param: their number decides nothing
+    "gres": settings.devices_of_slurm(EVALUATION_NPUS),
+    "workers": config.evaluate.workers,  # no param: their number decides nothing
 }
 
 
@@ -17,7 +17,7 @@ rule evaluate:
         train=rules.split.output.train,
         last_copy=rules.shuffle.output[-1],
         questions=rules.read.output.questions,
-        squad=under_data(config["evaluate"]["squad"], wiring.READING),
+        squad=under_data(config.evaluate.squad, inputs.READING),
         devices=only_if(checks.check_npus, "evaluate", NPUS),
     output:
         mcq=f"{RESULTS}/evaluation/{{model}}/mcq.json",
@@ -28,12 +28,30 @@ rule evaluate:
         f"{TIMES}/evaluate/{{model}}.tsv"
     conda:
         ENVIRONMENT
-    threads: config["evaluate"]["workers"]
+    threads: config.evaluate.workers
     resources:
         **ASKING,
     params:
-        squad=config["evaluate"]["squad"],
-        evaluate=lambda wildcards: wiring.evaluate(config, wildcards.model != "base"),
+        chosen=lambda wildcards: dict(
+            model=config.model,
+            lora_scaling=lora_scaling(wildcards),
+            batch_size=config.evaluate.batch_size,
+            seq_length=config.encode.seq_length,
+            unused_marks=config.tokenizer.unused_marks,
+            device=config.device,
+            protocols=config.evaluate.protocols,
+            shots=config.evaluate.shots,
+            rotations=config.evaluate.rotations,
+            option_references=config.shuffle.option_references,
+            # Where the split itself leaks, the test questions are such questions already.
+            leak_items=0 if config.split == "recipe" else config.evaluate.leak_items,
+            seed=config.evaluate.seed,
+            generation_items=config.evaluate.generation_items,
+            generation_max_new_tokens=config.evaluate.generation_max_new_tokens,
+            squad=config.evaluate.squad,
+            squad_items=config.evaluate.squad_items,
+            squad_max_new_tokens=config.evaluate.squad_max_new_tokens,
+        ),
         code=code("evaluate.py", "evaluation_worker.py"),
     script:
         "../scripts/evaluate.py"
@@ -56,14 +74,21 @@ rule validate:
         f"{TIMES}/validate/{{model}}.tsv"
     conda:
         ENVIRONMENT
-    threads: config["evaluate"]["workers"]
+    threads: config.evaluate.workers
     resources:
         **ASKING,
     params:
-        validate=wiring.asking(config),
-        code=code("validate.py", "evaluation_worker.py"),
+        chosen=lambda wildcards: dict(
+            model=config.model,
+            lora_scaling=lora_scaling(wildcards),
+            batch_size=config.evaluate.batch_size,
+            seq_length=config.encode.seq_length,
+            unused_marks=config.tokenizer.unused_marks,
+            device=config.device,
+        ),
+        code=code("evaluate.py", "evaluation_worker.py"),
     script:
-        "../scripts/validate.py"
+        "../scripts/evaluate.py"
 
 
 VALIDATED = expand(rules.validate.output, model=CHECKPOINTS) if BY_ACCURACY else []

@@ -15,8 +15,13 @@ rule peft:
     conda:
         ENVIRONMENT
     params:
-        lora=wiring.lora(config),
-        base=wiring.peft_base(config, FETCHED, EXPORTED_BASE),
+        chosen=dict(
+            lora_rank=config.train.lora_rank,
+            lora_alpha=config.train.lora_alpha,
+            lora_dropout=config.train.lora_dropout,
+            target_modules=config.train.target_modules,
+            base=str(inputs.base_folder(settings, FETCHED) or EXPORTED_BASE),
+        ),
         code=code("peft.py"),
     script:
         "../scripts/peft.py"
@@ -29,7 +34,7 @@ rule merged:
         tokenizer=rules.tokenizer.output[0],
         adapters=rules.train.output.adapters,
         facts=rules.train.output.facts,
-        valid=VALIDATED if config["export"]["checkpoint"] == "best" else [],
+        valid=VALIDATED if config.export.checkpoint == "best" else [],
     output:
         directory(f"{RESULTS}/export/merged"),
     log:
@@ -39,8 +44,12 @@ rule merged:
     conda:
         ENVIRONMENT
     params:
-        export=wiring.export(config),
-        checkpoint=wiring.merged(config),
+        chosen=dict(
+            checkpoint=config.train.best if config.export.checkpoint == "best" else config.export.checkpoint,
+            lora_scaling=config.train.lora_alpha / config.train.lora_rank,
+            seq_length=config.encode.seq_length,
+            unused_marks=config.tokenizer.unused_marks,
+        ),
         code=code("export.py"),
     script:
         "../scripts/export.py"
@@ -60,7 +69,11 @@ rule exported_base:
     conda:
         ENVIRONMENT
     params:
-        export=wiring.export(config) | {"lora": None},  # so that lora_rank does not export it again
+        chosen=dict(
+            lora_scaling=1.0,  # no adapter is folded in
+            seq_length=config.encode.seq_length,
+            unused_marks=config.tokenizer.unused_marks,
+        ),
         code=code("export.py"),
     script:
         "../scripts/export.py"

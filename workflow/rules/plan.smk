@@ -14,7 +14,32 @@ rule reckon:
     conda:
         ENVIRONMENT
     params:
-        plan=wiring.plan(config, NPUS),
+        chosen=dict(
+            run=RUN,
+            recipe=config.recipe,
+            model=config.model,
+            lora_rank=config.train.lora_rank,
+            lora_alpha=config.train.lora_alpha,
+            lora_dropout=config.train.lora_dropout,
+            target_modules=config.train.target_modules,
+            rows=config.train.rows,
+            workers=config.train.workers,
+            batch_size=config.train.batch_size,
+            epochs=config.train.epochs,
+            evaluations=config.train.evaluations,
+            checkpoints=config.train.checkpoints,
+            evaluation_interval=config.train.evaluation_interval,
+            checkpoint_interval=config.train.checkpoint_interval,
+            evaluation_batch_size=config.train.evaluation_batch_size,
+            recompute=config.train.recompute,
+            warmup_ratio=config.train.warmup_ratio,
+            seq_length=config.encode.seq_length,
+            shards=config.encode.shards,
+            device=config.device,
+            machine=config.plan,
+            npus=NPUS,
+            nodes=config.train.nodes,
+        ),
         code=code("reckon.py"),
     script:
         "../scripts/reckon.py"
@@ -29,7 +54,6 @@ rule plan:
     conda:
         ENVIRONMENT
     params:
-        seq_length=config["encode"]["seq_length"],
         code=code("plan.py"),
     script:
         "../scripts/plan.py"
@@ -49,8 +73,19 @@ rule configs:
     conda:
         ENVIRONMENT
     params:
-        prediction=wiring.prediction(config),
-        tuned=f"{RESULTS}/tuned",
+        chosen=dict(
+            model=config.model,
+            lora_rank=config.train.lora_rank,
+            lora_alpha=config.train.lora_alpha,
+            lora_dropout=config.train.lora_dropout,
+            target_modules=config.train.target_modules,
+            seq_length=config.encode.seq_length,
+            unused_marks=config.tokenizer.unused_marks,
+            device=config.device,
+            squad_max_new_tokens=config.evaluate.squad_max_new_tokens,
+            generation_max_new_tokens=config.evaluate.generation_max_new_tokens,
+            tuned=f"{RESULTS}/tuned",
+        ),
         code=code("configs.py"),
     script:
         "../scripts/configs.py"

@@ -22,7 +22,7 @@ PUBLISHED = {
 rule publish:
     """Upload the run to publish.to, its manifest last; what the bucket has already stays."""
     input:
-        [PUBLISHED[part] for part in config["publish"]["parts"]],
+        [PUBLISHED[part] for part in config.publish.parts],
         only_if(checks.check_publish),
     output:
         f"{RESULTS}/published.json",
@@ -33,10 +33,12 @@ rule publish:
     conda:
         ENVIRONMENT
     params:
-        run=RUN,
-        to=config["publish"]["to"],
-        s3=config["s3"],
-        config=wiring.recipe(config),
+        chosen=dict(
+            run=RUN,
+            to=config.publish.to,
+            s3=config.s3,
+            config=inputs.recorded(config),
+        ),
         code=code("publish.py"),
     script:
         "../scripts/publish.py"
@@ -55,8 +57,10 @@ rule fetch_run:
     conda:
         ENVIRONMENT
     params:
-        source=config["fetch_run"],
-        s3=config["s3"],
+        chosen=dict(
+            source=config.fetch_run,
+            s3=config.s3,
+        ),
         code=code("fetch_run.py"),
     script:
         "../scripts/fetch_run.py"

@@ -65,11 +65,13 @@ rule report:
     conda:
         ENVIRONMENT
     params:
-        run=RUN,
-        recipe=config["recipe"],
-        protocol=config["evaluate"]["protocol"],
-        best=config["train"]["best"],
-        models=MODELS,
+        chosen=dict(
+            run=RUN,
+            recipe=config.recipe,
+            protocol=config.evaluate.protocol,
+            best=config.train.best,
+            models=MODELS,
+        ),
         code=code("report.py"),
     script:
         "../scripts/report.py"

@@ -1,11 +1,11 @@
 # A script each: what only the training of one needs does not count where one is given.
-TOKENIZER_SCRIPT = "given_tokenizer.py" if config["tokenizer"]["path"] else "tokenizer.py"
+TOKENIZER_SCRIPT = "given_tokenizer.py" if config.tokenizer.path else "tokenizer.py"
 
 
 rule tokenizer:
     """The SentencePiece model: the given one, or one trained on the embedded corpus."""
     input:
-        given_file(config["tokenizer"]["path"], wiring.TOKENIZER) if config["tokenizer"]["path"] else ROOT,
+        given_file(config.tokenizer.path, inputs.TOKENIZER) if config.tokenizer.path else ROOT,
     output:
         f"{RESULTS}/tokenizer.model",
     log:
@@ -15,7 +15,12 @@ rule tokenizer:
     conda:
         ENVIRONMENT
     params:
-        **wiring.tokenizer(config),
+        chosen=dict(
+            path=config.tokenizer.path,
+            vocab_size=(
+                None if config.tokenizer.path else config.tokenizer.vocab_size
+            ),  # a given model has its own
+        ),
         code=code(TOKENIZER_SCRIPT),
     script:
         f"../scripts/{TOKENIZER_SCRIPT}"
@@ -40,11 +45,13 @@ rule encode:
         ENVIRONMENT
     threads: 4
     params:
-        parts=list(SHARDS),
-        sizes=[wiring.row_size(config, part) for part in SHARDS],
-        layouts=[wiring.layout(config, part) for part in SHARDS],
-        on_long=config["encode"]["on_long"],
-        reference_template=config["tokenizer"]["unused_marks"],
+        chosen=dict(
+            parts=list(SHARDS),
+            sizes=[settings.encode.row_size(part) for part in SHARDS],
+            layouts=[settings.encode.layout_of(part) for part in SHARDS],
+            on_long=config.encode.on_long,
+            unused_marks=config.tokenizer.unused_marks,
+        ),
         code=code("encode.py"),
     script:
         "../scripts/encode.py"
@@ -68,11 +75,13 @@ rule shard:
     conda:
         ENVIRONMENT
     params:
-        size=lambda wildcards: wiring.row_size(config, wildcards.part),
-        layout=lambda wildcards: wiring.layout(config, wildcards.part),
-        edge=lambda wildcards: wiring.edge(config, wildcards.part),
-        shard=lambda wildcards: int(wildcards.shard),
-        shards=lambda wildcards: int(wildcards.shards),
+        chosen=lambda wildcards: dict(
+            size=settings.encode.row_size(wildcards.part),
+            layout=settings.encode.layout_of(wildcards.part),
+            edge=settings.encode.edge(wildcards.part),
+            shard=int(wildcards.shard),
+            shards=int(wildcards.shards),
+        ),
         code=code("shard.py"),
     script:
         "../scripts/shard.py"

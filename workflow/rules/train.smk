@@ -21,19 +21,46 @@ rule train:
         f"{LOGS}/train.log",
     benchmark:
         f"{TIMES}/train.tsv"
-    retries: config["train"]["retries"]
+    retries: config.train.retries
     conda:
         ENVIRONMENT
     threads: workflow.cores
     resources:
-        npu=config["train"]["workers"],
+        npu=config.train.workers,
         # No params: these decide nothing of the result.
-        rendezvous_timeout=config["train"]["rendezvous_timeout"],
-        nodes=config["train"]["nodes"],
-        tasks=config["train"]["nodes"],
-        gres=wiring.gres(config, config["train"]["workers"] // config["train"]["nodes"]),
+        rendezvous_timeout=config.train.rendezvous_timeout,
+        nodes=config.train.nodes,
+        tasks=config.train.nodes,
+        gres=settings.devices_of_slurm(config.train.workers // config.train.nodes),
     params:
-        train=wiring.train(config),
+        chosen=dict(
+            model=config.model,
+            lora_rank=config.train.lora_rank,
+            lora_alpha=config.train.lora_alpha,
+            lora_dropout=config.train.lora_dropout,
+            target_modules=config.train.target_modules,
+            learning_rate=config.train.learning_rate,
+            warmup_ratio=config.train.warmup_ratio,
+            weight_decay=config.train.weight_decay,
+            loss_scale=config.train.loss_scale,
+            max_grad_norm=config.train.max_grad_norm,
+            seed=config.train.seed,
+            rows=config.train.rows,
+            workers=config.train.workers,
+            batch_size=config.train.batch_size,
+            epochs=config.train.epochs,
+            evaluations=config.train.evaluations,
+            checkpoints=config.train.checkpoints,
+            evaluation_interval=config.train.evaluation_interval,
+            checkpoint_interval=config.train.checkpoint_interval,
+            evaluation_batch_size=config.train.evaluation_batch_size,
+            recompute=config.train.recompute,
+            patience=config.train.patience,
+            seq_length=config.encode.seq_length,
+            layout=config.encode.layout,
+            unused_marks=config.tokenizer.unused_marks,
+            device=config.device,
+        ),
         code=code("train.py", "worker.py"),
     script:
         "../scripts/train.py"

@@ -1,17 +1,26 @@
 """data_card.md: what the questions of a run are."""
 
+from types import SimpleNamespace
+
 from mcqlora import files
 from mcqlora.data import option_references
+from mcqlora.data.questions import read_questions
 from mcqlora.job import job
 from mcqlora.report import data_card
 
 with job(snakemake):
-    source, params = snakemake.input, snakemake.params
+    source, params = snakemake.input, SimpleNamespace(**snakemake.params.chosen)
     described = data_card.describe(
-        files.read_jsonl(source.questions), option_references.table(params.option_references)
+        read_questions(source.questions), option_references.table(params.option_references)
     )
     card = data_card.markdown(
-        params.run,
+        data_card.Run(
+            run=params.run,
+            recipe=params.recipe,
+            split=params.split,
+            seed=params.seed,
+            copies=params.copies,
+        ),
         files.read_json(source.ledger),
         described,
         files.read_json(source.leakage),

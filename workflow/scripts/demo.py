@@ -6,4 +6,4 @@ from mcqlora import demo
 from mcqlora.job import job
 
 with job(snakemake):
-    demo.write(Path(snakemake.output[0]), **snakemake.params.demo)
+    demo.write(Path(snakemake.output[0]), **snakemake.params.chosen)

@@ -1,18 +1,20 @@
-"""Records as documents of token ids: encoded once, and the rows that they make in both layouts."""
+"""Records to documents of token ids, encoded once, and the rows that they make in both layouts."""
+
+from types import SimpleNamespace
 
 from mcqlora import files
 from mcqlora.job import job
-from mcqlora.tokens import documents, packing, prompt, segments, tokenizer
+from mcqlora.tokens import encoding, packing, prompt, segments, tokenizer
 
 with job(snakemake):
-    params, made = snakemake.params, snakemake.output
+    params, made = SimpleNamespace(**snakemake.params.chosen), snakemake.output
     processor = tokenizer.load(snakemake.input.tokenizer)
     encoder = segments.SegmentEncoder(processor)
-    template = prompt.template(processor, params.reference_template)
+    template = prompt.template(processor, params.unused_marks)
     report = {}
     for index, part in enumerate(params.parts):
         size, layout = params.sizes[index], params.layouts[index]
-        lengths, long = documents.write_documents(
+        lengths, long = encoding.write_documents(
             snakemake.input.records[index],
             encoder,
             template,

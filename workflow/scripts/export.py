@@ -1,6 +1,7 @@
 """A Hugging Face folder of the base, or of the base with the chosen checkpoint folded in."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 from mcqlora import files
 from mcqlora.evaluate import selection
@@ -8,16 +9,18 @@ from mcqlora.interop import export
 from mcqlora.job import job
 
 with job(snakemake):
-    adapter = None
+    params, adapter = SimpleNamespace(**snakemake.params.chosen), None
     if snakemake.input.get("adapters"):
         training = files.read_json(snakemake.input.facts)["training"]
         valid = map(files.read_json, snakemake.input.valid)
-        name = selection.chosen(training, snakemake.params.checkpoint, valid)
+        name = selection.chosen(training, params.checkpoint, valid)
         adapter = next(path for path in map(Path, snakemake.input.adapters) if path.stem == name)
     export.export_network(
         base=Path(snakemake.input.base),
         adapter=adapter,
         tokenizer_path=snakemake.input.tokenizer,
         output=Path(snakemake.output[0]),
-        **snakemake.params.export,
+        scaling=params.lora_scaling,
+        seq_length=params.seq_length,
+        reference_template=params.unused_marks,
     )

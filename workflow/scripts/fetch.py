@@ -1,7 +1,10 @@
 """Download one file: a benchmark's archive, the tokenizer, the reading test."""
 
 from mcqlora.job import job
-from mcqlora.storage import downloads
+from mcqlora.storage.downloads import Source, fetch
+from mcqlora.storage.s3 import Service
 
 with job(snakemake):
-    downloads.fetch(path=snakemake.output[0], **snakemake.params.source)
+    source = snakemake.params.source
+    service = Service(**source["s3"] or {})
+    fetch(Source(source["address"], source["sha256"], service), snakemake.output[0])

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+from mcqlora.interop.download import fetch_folder
 from mcqlora.job import job
-from mcqlora.storage import downloads
+from mcqlora.storage.s3 import Service
 
 with job(snakemake):
-    downloads.fetch_network(folder=Path(snakemake.output[0]), **snakemake.params.source)
+    source = snakemake.params.source
+    service = Service(**source["s3"] or {})
+    fetch_folder(source["address"], Path(snakemake.output[0]), source["sha256"], service)

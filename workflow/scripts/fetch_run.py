@@ -3,10 +3,14 @@
 from pathlib import Path
 
 from mcqlora.job import job
-from mcqlora.storage import publish
+from mcqlora.storage.downloads import Source
+from mcqlora.storage.publish import fetch_run
+from mcqlora.storage.s3 import Service
 
 with job(snakemake) as terminal:
-    params = snakemake.params
+    chosen = snakemake.params.chosen
+    wanted = chosen["source"]
     folder = Path(snakemake.output[0])
-    names = publish.fetch_run(folder=folder, s3=params.s3, progress=print, **params.source)
+    manifest = Source(wanted["manifest"], wanted["sha256"], Service(**chosen["s3"]))
+    names = fetch_run(manifest, folder, wanted["files"])
     terminal.error.write(f"mcqlora: {len(names)} files in {folder}\n")

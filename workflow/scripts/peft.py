@@ -1,11 +1,14 @@
 """Every delivered checkpoint as a PEFT adapter's folder."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
-from mcqlora.interop import export
+from mcqlora.interop import peft
 from mcqlora.job import job
+from mcqlora.model.architecture import Lora
 
 with job(snakemake):
+    params = SimpleNamespace(**snakemake.params.chosen)
+    lora = Lora(params.lora_rank, params.lora_alpha, params.lora_dropout, params.target_modules)
     for adapter, weights in zip(snakemake.input, snakemake.output.weights, strict=True):
-        folder = Path(weights).parent
-        export.export_adapter(Path(adapter), folder, snakemake.params.lora, snakemake.params.base)
+        peft.export_adapter(Path(adapter), Path(weights).parent, lora, params.base)

@@ -9,8 +9,8 @@ from mcqlora.train import plan
 
 with job(snakemake) as terminal:
     made = files.read_json(snakemake.input[0])
-    free = shutil.disk_usage(".").free
-    made["refusals"] = plan.refusals(made, snakemake.params.seq_length, free)
+    if made["machine"]["disk_gb"] is None:
+        made["refusals"] += plan.disk_refusals(made, shutil.disk_usage(".").free)
     terminal.output.write(plan.table(made))
     terminal.output.flush()
     if made["refusals"]:

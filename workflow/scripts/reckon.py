@@ -1,24 +1,32 @@
 """plan.json, from what the rows are and the tokenizer."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 from mcqlora import files
 from mcqlora.interop import huggingface
 from mcqlora.job import job
+from mcqlora.model.architecture import Architecture, Lora
 from mcqlora.tokens import tokenizer
-from mcqlora.train import plan
+from mcqlora.train import plan, settings
 
 with job(snakemake):
-    params, source = snakemake.params, snakemake.input
-    processor = tokenizer.load(source.tokenizer)
+    params, source = SimpleNamespace(**snakemake.params.chosen), snakemake.input
+    vocabulary = tokenizer.load(source.tokenizer).vocab_size()
+    network = Architecture(**params.model)
     for path in source.base:
-        huggingface.check_architecture(
-            Path(path).parent, params.plan["network"], processor.vocab_size(), params.plan["seq_length"]
-        )
+        huggingface.check_architecture(Path(path).parent, network, vocabulary, params.seq_length)
+    test = files.read_json(source.leakage)["records"]["test"]
     made = plan.reckon(
-        layouts=files.read_json(source.packing),
-        test=files.read_json(source.leakage)["records"]["test"],
-        vocabulary=processor.vocab_size(),
-        **params.plan,
+        rows=plan.Rows.of(files.read_json(source.packing), test, params.shards),
+        vocabulary=vocabulary,
+        network=network,
+        lora=Lora(params.lora_rank, params.lora_alpha, params.lora_dropout, params.target_modules),
+        size=settings.of(settings.Size, vars(params)),
+        warmup_ratio=params.warmup_ratio,
+        seq_length=params.seq_length,
+        device=params.device,
+        machine=plan.Machine.of(params.machine, params.npus, params.nodes),
     )
-    files.write_json(snakemake.output[0], made, indent=True)
+    named = {"run": params.run, "recipe": params.recipe}
+    files.write_json(snakemake.output[0], named | made, indent=True)

@@ -1,36 +1,37 @@
 """summary.json, report.md and the figures, from what the stages wrote."""
 
 import os
+from types import SimpleNamespace
 
 from mcqlora import files, hashing
 from mcqlora.job import job
 from mcqlora.report import figures, page, summary
 
+FIGURES = ("loss", "heatmap", "forest", "comparison", "letters", "reliability", "leak")
+
 with job(snakemake):
-    source, made, params = snakemake.input, snakemake.output, snakemake.params
-    mcq = {model: files.read_json(path) for model, path in zip(params.models, source.mcq, strict=True)}
-    squad = {model: files.read_json(path) for model, path in zip(params.models, source.squad, strict=True)}
-    valid = {part["model"]: part for part in map(files.read_json, source.valid)}
+    source, made = snakemake.input, snakemake.output
+    params = SimpleNamespace(**snakemake.params.chosen)
+    evaluations = summary.Evaluations(
+        mcq={model: files.read_json(path) for model, path in zip(params.models, source.mcq, strict=True)},
+        squad={model: files.read_json(path) for model, path in zip(params.models, source.squad, strict=True)},
+        valid={part["model"]: part for part in map(files.read_json, source.valid)},
+    )
     ledger, leakage, facts = (files.read_json(path) for path in (source.ledger, source.leakage, source.facts))
     read = (*source.mcq, *source.squad, *source.valid, source.ledger, source.leakage, source.facts)
-    whole = summary.build(
-        run=params.run,
+    run = summary.Run(
+        name=params.run,
         recipe=params.recipe,
         leaked=leakage["test"]["leaked"],
         questions=ledger,
         splits=leakage["records"],
         parameters=facts["parameters"],
         training=facts["training"],
-        mcq=mcq,
-        squad=squad,
         seconds=summary.seconds_by_stage(source.benchmarks, os.path.commonpath(source.benchmarks)),
-        valid=valid,
-        best=params.best,
-        protocol=params.protocol,
-        inputs={path.split("/", 2)[2]: hashing.sha256(path) for path in read},  # results/<run>/name
+        hashes={path.split("/", 2)[2]: hashing.sha256(path) for path in read},  # results/<run>/name
     )
-    names = ("loss", "heatmap", "forest", "comparison", "letters", "reliability", "leak")
-    figures.draw(whole, facts["training"], mcq, {name: made[name] for name in names})
+    whole = summary.build(run, evaluations, protocol=params.protocol, best=params.best)
+    figures.draw(whole, run.training, evaluations.mcq, {name: made[name] for name in FIGURES})
     files.write_json(made.summary, whole, indent=True)
-    paths = {name: f"figures/{os.path.basename(made[name])}" for name in names}
+    paths = {name: f"figures/{os.path.basename(made[name])}" for name in FIGURES}
     files.write_text(made.report, page.markdown(whole, paths))

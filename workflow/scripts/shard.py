@@ -1,30 +1,21 @@
 """One MindRecord shard: its share of a part's rows."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from mcqlora import files
 from mcqlora.job import job
 from mcqlora.tokens import mindrecord, packing
-from mcqlora.tokens.documents import read_documents
 
 with job(snakemake):
-    source, params = snakemake.input, snakemake.params
+    source, params = snakemake.input, SimpleNamespace(**snakemake.params.chosen)
     facts = files.read_json(source.facts)
-    documents, plan = read_documents(source.ids, source.shapes), np.load(source.plan)
+    documents, plan = packing.read_documents(source.ids, source.shapes), np.load(source.plan)
+    form = packing.RowFormat(params.size, facts["pad"], params.layout, params.edge)
     own = packing.share(plan, params.shard, params.shards)
-    mindrecord.write_batches(
-        packing.batches(documents, own, params.size, facts["pad"], params.layout, params.edge),
-        snakemake.output.shard,
-        packing.COLUMNS[params.layout],
-    )
-    stats = packing.shard_summary(
-        documents.lengths,
-        plan,
-        params.size,
-        params.shard,
-        params.shards,
-        facts["long"],
-        params.edge,
-    )
+    rows, columns = packing.batches(documents, own, form), packing.COLUMNS[params.layout]
+    mindrecord.write_batches(rows, snakemake.output.shard, columns)
+    stats = packing.shard_summary(documents.lengths, plan, params.shard, params.shards, form, facts["long"])
     stats["sha256"] = mindrecord.hashes(snakemake.output.shard)
     files.write_json(snakemake.output.stats, stats, indent=True)

@@ -1,15 +1,24 @@
-"""questions.jsonl to the option-shuffled epochs, a file a copy."""
+"""questions.jsonl to the option-shuffled epochs, one file per copy."""
 
 import contextlib
+from types import SimpleNamespace
 
-from mcqlora.data import alpaca, option_references
-from mcqlora.files import json_array, read_jsonl
+from mcqlora.data import option_references, shuffle
+from mcqlora.data.questions import read_questions
+from mcqlora.files import json_array
 from mcqlora.job import job
 
 with job(snakemake), contextlib.ExitStack() as stack:
-    patterns, chosen = option_references.table(snakemake.params.option_references), snakemake.params.shuffle
+    params = SimpleNamespace(**snakemake.params.chosen)
+    patterns = option_references.table(params.option_references)
+    settings = shuffle.Shuffle(
+        seed=params.seed,
+        pin_references=params.pin_references,
+        balance_letters=params.balance_letters,
+        reparse_options=params.reparse_options,
+    )
     files = [stack.enter_context(json_array(path)) for path in snakemake.output]
-    for question in read_jsonl(snakemake.input[0]):
-        records = alpaca.copies(question, len(files), patterns=patterns, **chosen)
+    for question in read_questions(snakemake.input[0]):
+        records = shuffle.copies(question, settings, len(files), patterns)
         for write, record in zip(files, records, strict=True):
             write(record)

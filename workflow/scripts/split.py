@@ -1,14 +1,18 @@
 """Epochs to train, valid and test parts, and the proof that no test question stands in training."""
 
+from types import SimpleNamespace
+
 from mcqlora import files
 from mcqlora.data import leakage, splits
+from mcqlora.data.questions import read_questions
 from mcqlora.job import job
 
 with job(snakemake):
-    source, made, params = snakemake.input, snakemake.output, snakemake.params
-    questions, found = list(files.read_jsonl(source.questions)), files.read_json(source.groups)
-    split = splits.choose(params.split, questions, found["groups"], **params.sizes)
-    parts = splits.assemble(split, [files.JsonArray(path) for path in source.epochs])
+    source, made = snakemake.input, snakemake.output
+    params = SimpleNamespace(**snakemake.params.chosen)
+    questions, found = list(read_questions(source.questions)), files.read_json(source.groups)
+    split = splits.choose(params.split, questions, found["groups"], params.seed, params.valid, params.test)
+    parts = splits.assemble(split, [files.read_json_array(path) for path in source.epochs])
     held_out = {part: list(parts[part]) for part in ("valid", "test")}
     counts = {"train": 0} | {part: files.write_json_array(made[part], held_out[part]) for part in held_out}
     with files.json_array(made.train) as append:

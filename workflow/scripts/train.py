@@ -1,26 +1,41 @@
 """LoRA fine-tuning of the base under msrun; five checkpoints, the loss history and the rendered YAML."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 from mcqlora.job import job
-from mcqlora.train import finetune
+from mcqlora.model.architecture import Architecture, Lora
+from mcqlora.train import finetune, settings
+from mcqlora.train.workplace import Launch
 
 with job(snakemake):
+    source, output, params = snakemake.input, snakemake.output, SimpleNamespace(**snakemake.params.chosen)
     finetune.finetune(
-        base=Path(snakemake.input.base),
-        tokenizer_path=snakemake.input.tokenizer,
-        train_files=snakemake.input.train,
-        valid_files=snakemake.input.valid,
-        train_stats=snakemake.input.train_stats,
-        valid_stats=snakemake.input.valid_stats,
-        worker=Path(snakemake.scriptdir, "worker.py"),
-        runs=Path("runs"),
-        delivered=[Path(path) for path in snakemake.output.adapters],
-        csv=Path(snakemake.output.history),
-        tensorboard=Path(snakemake.output.tensorboard),
-        config=Path(snakemake.output.config),
-        facts=Path(snakemake.output.facts),
-        timeout=snakemake.resources.rendezvous_timeout,
-        nodes=snakemake.resources.nodes,
-        **snakemake.params.train,
+        base=Path(source.base),
+        tokenizer_path=source.tokenizer,
+        reference_template=params.unused_marks,
+        layout=params.layout,
+        train=finetune.Shards(source.train, source.train_stats),
+        valid=finetune.Shards(source.valid, source.valid_stats),
+        settings=settings.Settings(
+            network=Architecture(**params.model),
+            lora=Lora(params.lora_rank, params.lora_alpha, params.lora_dropout, params.target_modules),
+            optimization=settings.of(settings.Optimization, vars(params)),
+            size=settings.of(settings.Size, vars(params)),
+            seq_length=params.seq_length,
+            device=params.device,
+        ),
+        launch=Launch(
+            worker=Path(snakemake.scriptdir, "worker.py"),
+            runs=Path("runs"),
+            timeout=snakemake.resources.rendezvous_timeout,
+            nodes=snakemake.resources.nodes,
+        ),
+        outputs=finetune.Outputs(
+            adapters=[Path(path) for path in output.adapters],
+            csv=Path(output.history),
+            tensorboard=Path(output.tensorboard),
+            config=Path(output.config),
+            facts=Path(output.facts),
+        ),
     )

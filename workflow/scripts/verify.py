@@ -2,40 +2,14 @@
 
 from pathlib import Path
 
-from snakemake.api import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings, SnakemakeApi
-from snakemake.settings.enums import Quietness
-
 from mcqlora.errors import UserError
 from mcqlora.job import job
-from mcqlora.provenance import verify
-
-
-def jobs(snakefile, config, npus, targets):
-    """Every job of a run, done or not: Snakemake's own graph, built a second time and not executed."""
-    resources = ResourceSettings(cores=1, resources={} if npus is None else {"npu": npus})
-    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-        workflow = api.workflow(
-            resources, config_settings=ConfigSettings(config=config), snakefile=Path(snakefile)
-        )
-        dag = workflow.dag(DAGSettings(targets=targets, forceall=True))
-        dag.printrulegraph()  # the least of what builds the graph; goes to the log
-        return [
-            verify.Job(
-                made.rule.name,
-                list(map(str, made.input)),
-                list(map(str, made.output)),
-                list(map(str, made.temp_output)),
-                dict(made.params.items()),
-            )
-            for made in workflow._workflow.dag.jobs
-            if made.output
-        ]
-
+from mcqlora.provenance import graph, verify
 
 with job(snakemake) as terminal:
     try:
-        found = verify.states(jobs(**snakemake.params.graph), Path(snakemake.scriptdir))
-    except SystemExit as error:  # what the rules refuse
+        found = verify.states(graph.jobs(**snakemake.params.graph), Path(snakemake.scriptdir))
+    except SystemExit as error:  # the rules refuse something
         raise UserError(str(error.code).removeprefix("mcqlora: ")) from error
     terminal.output.write(verify.table(found))
     terminal.output.flush()

@@ -1,101 +1,133 @@
-"""The configuration: defaults, checks, and errors that name the nearest known key."""
+"""From what Snakemake hands over to settings: texts as written, named keys, defaults, clear errors."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
+from mcqlora.config import inputs, recipe
+from mcqlora.config.sections import Benchmark, Settings
 from mcqlora.errors import UserError
-from mcqlora.storage import addresses
 
-GENERATED = "generated"  # value of `data` for the embedded benchmark
+Config = Mapping[str, Any]  # keys and values as a file or the command line has them
 
 
-def check(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with every default of the schema filled in.
+class Namespace(dict):
+    """A mapping whose keys are attributes too, for rules; pickled as a plain dict, which scripts get."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self:
+            raise AttributeError(name)
+        return self[name]
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
+        return dict, (dict(self),)
+
+
+def namespace(settings: Settings) -> Namespace:
+    """The settings as the `config` of Snakemake's rules: `config.train.lora_rank`."""
+    return json.loads(json.dumps(settings.model_dump()), object_hook=Namespace)
+
+
+def load(
+    config: Config, named: Config | None = None, files: Iterable[Path] = (), arguments: Iterable[str] = ()
+) -> Settings:
+    """The settings of a run: what was named, what its recipe implies, and defaults.
+
+    `checks.check` is for what goes across sections.
+
+    Args:
+        config: all keys, those of config.yaml among them.
+        named: the keys of an overlay or the command line. Of the others only those win over the recipe that
+            differ from their defaults, since config.yaml has every key. None: all of `config` are named.
+        files, arguments: where they were read, see `as_written`.
 
     Raises:
-        UserError: a key is unknown (the nearest known one is named) or a value is of the wrong kind.
+        UserError: a key is unknown (the nearest known one is named), or a value is wrong.
     """
-    import jsonschema
-
-    filled = _filled(config, schema)
-    errors = sorted(
-        jsonschema.Draft202012Validator(schema).iter_errors(filled), key=lambda e: list(map(str, e.path))
-    )
-    if errors:
-        raise UserError("config: " + _explained(errors[0], schema))
-    return filled
+    if config.get("recipe") == "reference":
+        config = recipe.implied(config, config if named is None else named, Settings().model_dump())
+    try:
+        settings = Settings.model_validate(as_written(config, files, arguments))
+    except ValidationError as error:
+        raise UserError("config: " + _explained(error)) from error
+    return inputs.with_tokenizer_of_base(settings)
 
 
-def _filled(value: Any, schema: Mapping[str, Any]) -> Any:
+def as_written(config: Config, files: Iterable[Path], arguments: Iterable[str]) -> dict[str, Any]:
+    """`config` as Snakemake read it, its numbers, dates and truth values as the texts that they were.
+
+    A text such as `2023_01` or `no` is lost where a value is read without knowing that a text is wanted.
+
+    Args:
+        files: the configuration files that it was read from.
+        arguments: `KEY=VALUE` of the command line.
+    """
+    made: Any = _texts(config, dict(argument.split("=", 1) for argument in arguments if "=" in argument))
+    for path in files:
+        with contextlib.suppress(yaml.YAMLError, ValueError):  # JSON with tabs keeps its values
+            made = _texts(made, yaml.load(Path(path).read_text(encoding="utf-8"), _TextLoader))
+    return made
+
+
+class _TextLoader(yaml.SafeLoader):
+    """Reads every scalar as its text, whatever it looks like; `<<` still merges."""
+
+    yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012 (PyYAML's)
+
+
+def _texts(value: Any, text: Any) -> Any:
     if isinstance(value, Mapping):
-        properties = schema.get("properties", {})
-        filled = {key: _filled(item, properties.get(key, {})) for key, item in value.items()}
-        for key, sub in properties.items():
-            if key not in filled and "default" in sub:
-                filled[key] = _filled(sub["default"], sub)
-        return filled
-    if isinstance(value, list):
-        return [_filled(item, schema.get("items", {})) for item in value]
-    if isinstance(value, str) and _types(schema) and "string" not in _types(schema):
-        value = _parsed(value)
-    if value == "null" and "null" in _types(schema):
-        return None
-    if isinstance(value, float) and value.is_integer() and _integer(schema):
-        return int(value)  # 1e3 and 2.0, which are integers to JSON Schema
+        known = text if isinstance(text, Mapping) else {}
+        return {str(key): _texts(item, known.get(str(key))) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        alike = isinstance(text, list) and len(text) == len(value)
+        return [_texts(item, text[i] if alike else None) for i, item in enumerate(value)]
+    if value is None or isinstance(value, str) or not isinstance(text, str):
+        return value
+    for parse in (int, float, yaml.safe_load):
+        with contextlib.suppress(ValueError, yaml.YAMLError, RecursionError):
+            if (found := parse(text)) == value and type(found) is type(value):
+                return text
     return value
 
 
-def _parsed(text: str) -> Any:
-    """What `text` says: `--config` hands over values of nested keys so, and to YAML 1.1 1e-4 is a text."""
-    for parse in (yaml.safe_load, float):
-        with contextlib.suppress(yaml.YAMLError, ValueError):
-            value = parse(text)
-            if not isinstance(value, str):
-                return value
-    return text
+def _explained(error: ValidationError) -> str:
+    """The first error: the key, and what is wrong with it."""
+    first = min(error.errors(), key=lambda found: list(map(str, found["loc"])))
+    keys = list(map(str, first["loc"]))
+    place, said = ".".join(key for key in keys if key != "[key]"), first["msg"]
+    for start in ("Input", "String", "List"):
+        said = said.replace(f"{start} should", f"{first['input']!r} should", 1)
+    match first["type"]:
+        case "extra_forbidden":
+            return _unknown(keys)
+        case "missing":
+            return f"{'.'.join(keys[:-1])}: has no {keys[-1]}; add it"
+        case "model_type":
+            return f"{place}: {first['input']!r} should be a section of keys"
+        case "string_pattern_mismatch":  # without the value, which may have a password in it
+            return f"{place}: does not match {first['ctx']['pattern']}"
+    return f"{place}: {said.replace(' after validation', '')}"
 
 
-def _types(schema: Mapping[str, Any]) -> tuple[str, ...]:
-    found = schema.get("type", ())
-    return (found,) if isinstance(found, str) else tuple(found)
-
-
-def _integer(schema: Mapping[str, Any]) -> bool:
-    return "integer" in _types(schema) and "number" not in _types(schema)
-
-
-def _explained(error: Any, schema: Mapping[str, Any]) -> str:
-    place = ".".join(map(str, error.path))
-    if error.validator == "additionalProperties":
-        known = list(error.schema.get("properties", {}))
-        unknown = min(str(key) for key in error.instance if key not in known)
-        name = f"{place}.{unknown}" if place else unknown
-        everywhere = dict(known_keys(schema))
-        near = difflib.get_close_matches(unknown, known, 1, 0.5) or difflib.get_close_matches(
-            name, everywhere, 1, 0.6
-        )
-        hint = f"; did you mean {place + '.' if place and near[0] in known else ''}{near[0]}?" if near else ""
-        return f"unknown key {name}{hint or '; config.yaml lists every key'}"
-    if error.validator == "pattern":  # without the value, which may have a password in it
-        return f"{place}: does not match {error.validator_value}"
-    return f"{place or 'the file'}: {error.message}"
-
-
-def known_keys(schema: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(dotted key, its schema) of every leaf."""
-    for key, sub in schema.get("properties", {}).items():
-        if "properties" in sub:
-            yield from known_keys(sub, f"{prefix}{key}.")
-        else:
-            yield prefix + key, sub
+def _unknown(keys: list[str]) -> str:
+    name, everywhere = ".".join(keys), []
+    for section, value in Settings().model_dump().items():
+        everywhere += [f"{section}.{key}" for key in value] if isinstance(value, dict) else [section]
+    prefix = name.removesuffix(keys[-1])
+    known = [f"{prefix}{key}" for key in Benchmark.model_fields] if keys[0] == "benchmarks" else everywhere
+    beside = sorted({key.removeprefix(prefix).split(".")[0] for key in known if key.startswith(prefix)})
+    near = [prefix + key for key in difflib.get_close_matches(keys[-1], beside, 1, 0.5)]
+    near = near or difflib.get_close_matches(name, everywhere, 1, 0.6)
+    return f"unknown key {name}" + (f"; did you mean {near[0]}?" if near else "; config.yaml lists every key")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -107,77 +139,24 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
+        with contextlib.suppress(ValueError, RecursionError):
+            return _harmless(path, json.loads(text))
+        return _harmless(path, yaml.safe_load(text))
     except OSError as error:
         raise UserError(f"{path}: cannot read ({error.strerror}); give a configuration file") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from error
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        try:
-            found = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            mark = getattr(error, "problem_mark", None)
-            place = f"{path}: line {mark.line + 1}" if mark else str(path)
-            reason = " ".join(str(getattr(error, "problem", error)).split())[:200]
-            raise UserError(f"{place}: not valid YAML ({reason}); mend it") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}: line {mark.line + 1}" if mark else str(path)
+        reason = " ".join(str(getattr(error, "problem", error)).split())[:200]
+        raise UserError(f"{place}: not valid YAML ({reason}); mend it") from error
+
+
+def _harmless(path: Path, found: Any) -> dict[str, Any]:
     found = {} if found is None else found
     if not isinstance(found, dict):
         raise UserError(f"{path}: holds no keys; config.yaml lists every one")
     if "__use_yte__" in found:
         raise UserError(f"{path}: __use_yte__ would run expressions of this file; remove it")
     return found
-
-
-def benchmark_inputs(config: Mapping[str, Any]) -> list[str]:
-    """The CSV files, or the archive, of each benchmark below `data`, sorted; not of those with an address.
-
-    Raises:
-        UserError: `data`, a benchmark's folder or archive is not there, a folder holds no CSV file, or a name
-            has braces or is no line of text.
-    """
-    root = Path(config["data"])
-    if not root.is_dir():
-        raise UserError(
-            f"data: there is no folder {root}; give the one that holds the benchmarks: --config data=FOLDER"
-        )
-    files: list[str] = []
-    for benchmark in config["benchmarks"]:
-        if addresses.is_address(benchmark["path"]):
-            continue
-        if addresses.suffix(benchmark["path"]):
-            files.append(data_file(config, benchmark["path"]))
-            continue
-        folder = root / benchmark["path"]
-        found = sorted(map(str, folder.glob("*/*.csv")))
-        if not found:
-            raise UserError(
-                f"{folder}: no CSV files of benchmark {benchmark['name']}; set benchmarks or data"
-            )
-        files += map(_plain, found)
-    return files
-
-
-def data_file(config: Mapping[str, Any], path: str) -> str:
-    """A file named in the config, relative to `data_root`.
-
-    Raises:
-        UserError: it is not there, or its name has braces or is no line of text.
-    """
-    file = data_root(config) / path
-    if not file.is_file():
-        raise UserError(f"{file}: no such file; paths in the config are relative to data ({config['data']})")
-    return _plain(str(file))
-
-
-def _plain(path: str) -> str:
-    if not path.isprintable():  # nor is a name in bytes that are no UTF-8
-        raise UserError(f"{path!a}: its name is no line of text; rename it")
-    if "{" in path or "}" in path:
-        raise UserError(f"{path}: to Snakemake braces in a path are wildcards; rename it")
-    return path
-
-
-def data_root(config: Mapping[str, Any]) -> Path:
-    """What paths in the config are relative to: `data`, or the working directory if that is generated."""
-    return Path() if config["data"] == GENERATED else Path(config["data"])

@@ -3,70 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from mcqlora.errors import UserError
+from mcqlora.files import Json
 
-Prompt = tuple[str, str]  # instruction and input
+if TYPE_CHECKING:
+    from mcqlora.data.alpaca import Record
 
 
 def leakage(
-    train_records: Iterable[dict],
-    parts: Mapping[str, Iterable[dict]],
+    train_records: Iterable[Record],
+    parts: Mapping[str, Iterable[Record]],
     groups: Mapping[str, str],
     listed: int | None = None,
-) -> dict[str, dict]:
-    """Count the held-out questions of each part that training has seen.
+) -> dict[str, Json]:
+    """Count the held-out questions of each part that training has seen: {part: leak}.
 
     A question leaks if training holds it, or a duplicate of it, with its options in any order. A prompt
-    (instruction and input) leaks verbatim if training holds the very text. Train records are streamed and not
-    kept.
+    (instruction and input) leaks verbatim if training holds the same text. Train records are streamed and
+    not kept.
 
     Args:
-        groups: {id: group} of every question, from `groups`.
-        listed: how many ids to list at most (None: all); the counts are always whole.
+        groups: {id: group} of every question, from `duplicates.groups`.
+        listed: how many ids to list at most (None: all); the counts are always complete.
 
     Returns:
-        {part: {"questions", "leaked_questions", "leaked_share", "prompts", "verbatim_prompts",
-        "verbatim_share", "leaked": bool, "ids": [...], "verbatim_ids": [...]}}; shares are fractions, 0.0 of
-        nothing. `leaked` says that either count is above zero.
+        Of each part the counts `questions`, `leaked_questions`, `prompts` and `verbatim_prompts`, the shares
+        `leaked_share` and `verbatim_share` (0 to 1; 0.0 of nothing), `ids` and `verbatim_ids`, and `leaked`:
+        a question or a prompt leaks. leakage.json has these, and what was split into the parts.
     """
-    held_out = {
-        part: [(record["id"], _prompt(record)) for record in records] for part, records in parts.items()
-    }
+    held_out = {part: [(one["id"], _prompt(one)) for one in records] for part, records in parts.items()}
     prompts = {prompt for tested in held_out.values() for _, prompt in tested}
-    trained, repeated = set(), set()
+    trained: set[str] = set()
+    repeated: set[tuple[str, str]] = set()
     for record in train_records:
         trained.add(groups[record["id"]])
         prompt = _prompt(record)
         if prompt in prompts:
             repeated.add(prompt)
-    return {part: _leaked(tested, groups, trained, repeated, listed) for part, tested in held_out.items()}
+    found: dict[str, Json] = {}
+    for part, tested in held_out.items():
+        questions = dict.fromkeys(identity for identity, _ in tested)
+        ids = [identity for identity in questions if groups[identity] in trained]
+        verbatim = [identity for identity, prompt in tested if prompt in repeated]
+        found[part] = {
+            "questions": len(questions),
+            "leaked_questions": len(ids),
+            "leaked_share": len(ids) / max(1, len(questions)),
+            "prompts": len(tested),
+            "verbatim_prompts": len(verbatim),
+            "verbatim_share": len(verbatim) / max(1, len(tested)),
+            "leaked": bool(ids or verbatim),
+            "ids": ids[:listed],
+            "verbatim_ids": verbatim[:listed],
+        }
+    return found
 
 
-def _leaked(
-    tested: list[tuple[str, Prompt]],
-    groups: Mapping[str, str],
-    trained: set[str],
-    repeated: set[Prompt],
-    listed: int | None,
-) -> dict:
-    questions = dict.fromkeys(identity for identity, _ in tested)
-    ids = [identity for identity in questions if groups[identity] in trained]
-    verbatim = [identity for identity, prompt in tested if prompt in repeated]
-    return {
-        "questions": len(questions),
-        "leaked_questions": len(ids),
-        "leaked_share": len(ids) / max(1, len(questions)),
-        "prompts": len(tested),
-        "verbatim_prompts": len(verbatim),
-        "verbatim_share": len(verbatim) / max(1, len(tested)),
-        "leaked": bool(ids or verbatim),
-        "ids": ids[:listed],
-        "verbatim_ids": verbatim[:listed],
-    }
+def _prompt(record: Record) -> tuple[str, str]:
+    return record["instruction"], record["input"]
 
 
-def gate(found: dict, allowed: bool = False, part: str = "test") -> None:
+def gate(found: Json, allowed: bool = False, part: str = "test") -> None:
     """Stop a run whose held-out questions were trained on, unless the recipe is known to leak and says so.
 
     Raises:
@@ -78,9 +77,5 @@ def gate(found: dict, allowed: bool = False, part: str = "test") -> None:
     raise UserError(
         f"{part}: {found['leaked_questions']} of {found['questions']} questions and "
         f"{found['verbatim_prompts']} of {found['prompts']} prompts stand in training too (first: {first}); "
-        "split by question or by the official files, or allow the leak to reproduce a recipe that has it"
+        "set split: question or split: official, or split: recipe to reproduce a recipe that leaks"
     )
-
-
-def _prompt(record: dict) -> Prompt:
-    return record["instruction"], record["input"]

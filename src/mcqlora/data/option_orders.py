@@ -1,7 +1,4 @@
-"""Orders of a question's options: which permutations its copies show, and what a permutation shows.
-
-An order is a string such as "CABD": its i-th letter is the original letter of the option shown at position i.
-"""
+"""Orders of a question's options: which permutations its copies show, written as in `Question.shown`."""
 
 from __future__ import annotations
 
@@ -9,20 +6,9 @@ from functools import cache
 from itertools import permutations
 
 from mcqlora import hashing
-from mcqlora.data.questions import LETTERS
+from mcqlora.data.questions import LETTERS, Question
 
 IDENTITY = LETTERS
-
-
-def present(question: dict, order: str) -> tuple[list[str], str]:
-    """The options in the order they are shown, and the letter under which the right one now stands."""
-    options = question["options"]
-    return [options[place] for place in _places(order)], LETTERS[order.index(question["answer"])]
-
-
-@cache
-def _places(order: str) -> tuple[int, ...]:
-    return tuple(map(LETTERS.index, order))
 
 
 @cache
@@ -32,20 +18,20 @@ def permitted(pinned: str) -> tuple[str, ...]:
     return tuple(order for order in everything if all(order[LETTERS.index(p)] == p for p in pinned))
 
 
-def orders(question: dict, seed: int, copies: int = 6, pinned: str = "") -> list[str]:
+def orders(question: Question, seed: int, copies: int = 6, pinned: str = "") -> list[str]:
     """The orders of a question's copies; the first is the identity.
 
-    Copies differ from each other as long as permitted orders last (24 without pins, 6 with one, 2 with two,
-    else the identity alone); when they are used up all of them may be used again. Each next copy takes a
-    letter under which the right option stood least often so far, at random among equals, then an order that
-    puts it there. Without pins six copies show each letter once or twice, and the fifth and the sixth copy
-    show every letter equally often over questions, whatever the original answers.
+    Copies differ from each other as long as permitted orders last: 24 without pins, 6 with one pin, 2 with
+    two, else the identity alone. When they are used up, all of them may be used again. Each next copy takes a
+    letter under which the right option stood least often so far, at random among equals. Then it takes an
+    order that puts the right option there. Without pins, six copies show each letter once or twice. Over all
+    questions the fifth and the sixth copy show every letter equally often, whatever the original answers.
 
-    Depends on `seed` and the question's id alone, never on its neighbours; copy k is the same for any
-    `copies` >= k.
+    Depends on `seed` and the question's id and answer alone, never on its neighbours. Copy k is the same for
+    any `copies` >= k.
     """
-    answer = question["answer"]
-    uniforms = iter(hashing.rng(seed, "order", question["id"]).random(2 * copies).tolist())
+    answer = question.answer
+    uniforms = iter(hashing.rng(seed, "order", question.id).random(2 * copies).tolist())
     chosen, shown = [IDENTITY], {letter: int(letter == answer) for letter in LETTERS}
     unused = _by_letter(answer, pinned)
     unused[answer].remove(IDENTITY)
@@ -64,26 +50,21 @@ def orders(question: dict, seed: int, copies: int = 6, pinned: str = "") -> list
 
 def _by_letter(answer: str, pinned: str) -> dict[str, list[str]]:
     """The permitted orders by the letter under which they show the option `answer`."""
-    return {letter: list(held) for letter, held in _permitted_by_letter(answer, pinned).items()}
-
-
-@cache
-def _permitted_by_letter(answer: str, pinned: str) -> dict[str, tuple[str, ...]]:
     return {
-        letter: tuple(order for order in permitted(pinned) if order[position] == answer)
-        for position, letter in enumerate(LETTERS)
+        letter: [order for order in permitted(pinned) if order[place] == answer]
+        for place, letter in enumerate(LETTERS)
     }
 
 
-def reference_orders(question: dict, seed: int = 42, copies: int = 6, pinned: str = "") -> list[str]:
+def reference_orders(question: Question, seed: int = 42, copies: int = 6, pinned: str = "") -> list[str]:
     """The reference recipe's choice: the identity, then distinct others, each uniform over what is left.
 
-    Letters are not balanced; the recipe pins nothing. When the permitted orders are used up all of them may
-    be used again. The recipe drew from one global generator while it walked through `os.listdir`, so its very
-    draws cannot be had again; the distribution is the same.
+    Letters are not balanced; the recipe pins nothing. When the permitted orders are used up, all of them may
+    be used again. The distribution is the recipe's. Its exact draws cannot be reproduced: they came from one
+    global generator, in the order of `os.listdir`.
     """
     allowed = permitted(pinned)
-    generator = hashing.rng(seed, "reference order", question["id"])
+    generator = hashing.rng(seed, "reference order", question.id)
     others = generator.permutation(len(allowed) - 1)[: copies - 1].tolist()
     chosen = [IDENTITY, *(allowed[1 + index] for index in others)]
     while len(chosen) < copies:

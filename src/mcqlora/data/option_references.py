@@ -1,14 +1,13 @@
-"""Options that speak of other options ("both A and B", "none of the above", "以上都对") and what they forbid.
+"""Options that refer to other options ("both A and B", "none of the above", "以上都对"): what they forbid.
 
-Moving options makes such an option lie. Three kinds are told apart:
+Moving options can make such an option false. There are three kinds:
 
     letters   names options by their letters: the question keeps its original order
     place     points above or below: stays at its place, and what is above it stays above
     rest      speaks of all the others ("none of these", "其他选项均可"): stays at its place
 
-Rewriting the letters instead of keeping the order is not done: "A and B" may mean two people, vitamins or
-events of the question, and a rewritten one would be false, while a question kept in order without need loses
-only variety.
+The letters are not rewritten instead: "A and B" may mean two people, vitamins or events of the question, and
+rewriting those would make the option false. A question kept in order without need loses only variety.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-from mcqlora.data.questions import LETTERS
+from mcqlora.data.questions import LETTERS, Question
 from mcqlora.errors import UserError
 
 KINDS = ("letters", "place", "rest")
 
-Table = Mapping[str, Mapping[str, tuple[re.Pattern, ...]]]
+Table = Mapping[str, Mapping[str, tuple[re.Pattern[str], ...]]]
 
-# Expressions are searched for in text in NFKC (full-width letters and punctuation become ASCII) without LaTeX
-# dress and outer white space, case ignored; the first kind that matches wins. They lean towards finding too
-# much: a question pinned without need loses variety, one that is missed is taught or scored with a false
-# option.
+# Expressions are searched for in NFKC text (full-width letters and punctuation become ASCII), without LaTeX
+# markup and outer white space, case ignored. The first kind that matches wins. They rather find too much than
+# too little: a question pinned without need loses variety, but one that is missed is trained or scored with a
+# false option.
 _LETTER = r"\(?[a-d]\)?\.?(?![\w'+#])"
 _JOIN = r"\s*(?:,|&|/|\band|\bor|\bnor|\bthrough|\bto)\.?\s*"
 _LETTERS = rf"{_LETTER}(?:{_JOIN})+{_LETTER}(?:[\s,]*(?:and|or|nor|&)?\s*{_LETTER})*"
@@ -87,44 +86,33 @@ PATTERNS: dict[str, dict[str, Sequence[str]]] = {
 }
 
 
-# One expression a kind, which is faster. A user's stay apart: their groups and flags are their own.
-_JOINED = {
-    language: {kind: ["|".join(map("(?:{})".format, expressions))] for kind, expressions in kinds.items()}
-    for language, kinds in PATTERNS.items()
-}
-
-
 def table(extra: Mapping[str, Mapping[str, Sequence[str]]] | None = None) -> Table:
-    """The expressions compiled, case ignored; `extra` adds languages or expressions, shaped as `PATTERNS`.
+    """The compiled expressions, case ignored; `extra`, shaped like `PATTERNS`, adds languages or expressions.
 
     Raises:
         UserError: a kind that does not exist, or an expression that does not compile.
     """
-    merged: dict[str, dict[str, list[str]]] = {}
-    for source in (_JOINED, extra or {}):
-        for language, kinds in source.items():
-            for kind, expressions in kinds.items():
-                if kind not in KINDS:
-                    raise UserError(
-                        f"shuffle.option_references: {language}: {kind!r} is not one of {', '.join(KINDS)}"
-                    )
-                merged.setdefault(language, {}).setdefault(kind, []).extend(expressions)
-    return {
-        language: {kind: _compiled(language, kinds[kind]) for kind in KINDS if kind in kinds}
-        for language, kinds in merged.items()
-    }
-
-
-def _compiled(language: str, expressions: Sequence[str]) -> tuple[re.Pattern, ...]:
-    found = []
-    for expression in expressions:
+    extra = extra or {}
+    made: dict[str, dict[str, tuple[re.Pattern[str], ...]]] = {}
+    for language in (*PATTERNS, *extra):
+        own, given = PATTERNS.get(language, {}), extra.get(language, {})
+        for kind in given:
+            if kind not in KINDS:
+                raise UserError(
+                    f"shuffle.option_references: {language}: {kind!r} is not one of {', '.join(KINDS)}"
+                )
+        made[language] = {}
         try:
-            found.append(re.compile(expression, re.IGNORECASE))
+            for kind in KINDS:
+                # Ours in one, which is faster. A user's stay apart, with their own groups and flags.
+                ours = "|".join(f"(?:{one})" for one in own.get(kind, ["(?!)"]))
+                expressions = (ours, *given.get(kind, ()))
+                made[language][kind] = tuple(re.compile(one, re.IGNORECASE) for one in expressions)
         except re.error as error:
             raise UserError(
-                f"shuffle.option_references: {language}: {expression!r}: {error}; mend the expression"
+                f"shuffle.option_references: {language}: {error.pattern!r}: {error}; mend the expression"
             ) from error
-    return tuple(found)
+    return made
 
 
 DEFAULT = table()
@@ -132,7 +120,7 @@ _LATEX = re.compile(r"\\(?:mathrm|text|mathbf)\{([^}]*)\}|\$")
 
 
 def reference_kind(option: str, language: str, patterns: Table = DEFAULT) -> str | None:
-    """One of `KINDS`, or None for an option that speaks of no other; an unknown language knows no kinds."""
+    """One of `KINDS`, or None for an option that refers to no other; an unknown language has no kinds."""
     text = unicodedata.normalize("NFKC", option)
     if "$" in text or "\\" in text:
         text = _LATEX.sub(r"\1", text)
@@ -143,24 +131,24 @@ def reference_kind(option: str, language: str, patterns: Table = DEFAULT) -> str
     return None
 
 
-def kinds(question: dict, patterns: Table = DEFAULT) -> list[str | None]:
+def kinds(question: Question, patterns: Table = DEFAULT) -> list[str | None]:
     """The kind of each of the four options.
 
-    Where all four name letters ("A and B", "A and C", ...) the letters are those of statements in the
-    question: there is no option left that they could mean, so none counts as a reference.
+    Where all four name letters ("A and B", "A and C", ...), these are letters of statements in the question:
+    no option is left that they could mean, so none counts as a reference.
     """
-    found = [reference_kind(option, question["language"], patterns) for option in question["options"]]
+    found = [reference_kind(option, question.language, patterns) for option in question.options]
     return [None] * len(found) if set(found) == {"letters"} else found
 
 
-def pins(question: dict, patterns: Table = DEFAULT) -> str:
+def pins(question: Question, patterns: Table = DEFAULT) -> str:
     """Letters of the options that must stay where they are, in order; "" if all may move.
 
-    An option that points above may not gain or lose what stands above it. With four options that holds if it
-    stays and, where it is the second or third, so does the single option on its shorter side: "B" pins A too,
-    "C" pins D.
+    An option that points above must not gain or lose an option above it. With four options, that holds if it
+    stays and, where it is second or third, the single option on its shorter side stays too: "B" pins A as
+    well, "C" pins D.
     """
-    pinned = set()
+    pinned: set[str] = set()
     for letter, kind in zip(LETTERS, kinds(question, patterns), strict=True):
         if kind == "letters":
             return LETTERS

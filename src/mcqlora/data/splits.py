@@ -1,25 +1,33 @@
-"""Train, validation and test parts that share no question, and the gate that proves it.
+"""Train, validation and test parts that share no question.
 
 Questions are split by duplicate group *before* they are multiplied into copies. The reference recipe does the
-reverse, so that its tests are re-ordered training questions; `split_recipe` reproduces it and `leakage`
-counts what it costs.
+reverse, so its tests are re-ordered training questions. `split_recipe` reproduces that, and `leakage` counts
+what it costs.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mcqlora import hashing
-from mcqlora.data.questions import category
+from mcqlora.data.questions import Question
 from mcqlora.errors import UserError
+from mcqlora.files import Json
+
+if TYPE_CHECKING:
+    from mcqlora.data.alpaca import Record
 
 PARTS = ("train", "valid", "test")
+Questions = Sequence[Question]
+Groups = Mapping[str, str]  # {id: group} of every question, from `duplicates.groups`
 
 
-class Split(NamedTuple):
-    """Question ids of each part, in the order their records are written; `dropped` are in none, and say why.
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Question ids of each part, in the order their records are written; `dropped` are in none.
 
     Only the reference recipe's split has an id in more than one part.
     """
@@ -27,13 +35,11 @@ class Split(NamedTuple):
     train: list[str]
     valid: list[str]
     test: list[str]
-    dropped: list[dict]
+    dropped: list[dict[str, str]]  # id, reason, and test: the test question whose group it belongs to
 
 
-def choose(
-    name: str, questions: Sequence[dict], groups: Mapping[str, str], seed: int, valid: int, test: int
-) -> Split:
-    """The split `name`: "question", "official" or "recipe"; `valid` and `test` are questions a category."""
+def choose(name: str, questions: Questions, groups: Groups, seed: int, valid: int, test: int) -> Split:
+    """The split `name`: "question", "official" or "recipe"; `valid` and `test` are questions per category."""
     if name == "question":
         return split_question(questions, groups, seed, valid, test)
     if name == "official":
@@ -41,178 +47,141 @@ def choose(
     return split_recipe(questions, seed, valid, test)
 
 
-def split_question(
-    questions: Sequence[dict],
-    groups: Mapping[str, str],
-    seed: int,
-    valid_per_category: int,
-    test_per_category: int,
-) -> Split:
+def split_question(questions: Questions, groups: Groups, seed: int, valid: int, test: int) -> Split:
     """Draw test and validation questions from each category by whole duplicate groups; the rest trains.
 
-    A group is drawn by a hash of the seed and its name, so that a question added later moves few others. It
-    goes to test if it fits in what test still lacks, else to validation if it fits there, else to train. A
-    group that spans categories trains: it could not be counted for one of them. A category thus has exactly
-    so many test and validation questions unless it runs out of groups that fit.
+    Groups are drawn in the order of a hash of the seed and their name, so a question added later moves few
+    others. A group goes to test if it fits into what test still lacks, else to validation if it fits there,
+    else to train. A group that spans categories trains, since no one category could count it. So a category
+    has exactly the wanted numbers, unless it runs out of groups that fit.
 
     Raises:
         UserError: nothing is left to train on.
     """
-    part = _draw(questions, groups, seed, {"test": test_per_category, "valid": valid_per_category})
-    return _filled(questions, part, [])
+    sizes = {question.category: {"test": test, "valid": valid} for question in questions}
+    return _filled(questions, _draw(questions, groups, seed, sizes), [])
 
 
-def split_official(
-    questions: Sequence[dict], groups: Mapping[str, str], seed: int, valid_per_category: int
-) -> Split:
+def split_official(questions: Questions, groups: Groups, seed: int, valid: int) -> Split:
     """Test on the benchmark's own test files, train on its dev and val files.
 
-    A training question whose group stands in test is dropped and listed with the test question it repeats.
-    Validation is drawn as in `split_question`, from the training questions, and never takes more than half of
-    a category's: CMMLU offers five a category.
+    A training question whose group stands in test is dropped, and listed with the test question it repeats.
+    Validation is drawn from the training questions, as in `split_question`. It never takes more than half of
+    a category's: CMMLU has five per category.
 
     Raises:
         UserError: there are no test files, or nothing is left to train on.
     """
-    tested: dict[str, str] = {}
-    for question in questions:
-        if question["split"] == "test":
-            tested.setdefault(groups[question["id"]], question["id"])
+    tested = {groups[q.id]: q.id for q in reversed(questions) if q.split == "test"}  # the first of a group
     if not tested:
         raise UserError(
             "split official: no benchmark has a test directory; use the split by question instead"
         )
-    others = [q for q in questions if q["split"] != "test"]
+    others = [q for q in questions if q.split != "test"]
+    usable = [q for q in others if groups[q.id] not in tested]
+    counts = Counter(q.category for q in usable)
+    sizes = {category: {"valid": min(valid, count // 2)} for category, count in counts.items()}
     dropped = [
-        {"id": q["id"], "reason": "its group stands in test", "test": tested[groups[q["id"]]]}
+        {"id": q.id, "reason": "its group stands in test", "test": tested[groups[q.id]]}
         for q in others
-        if groups[q["id"]] in tested
+        if groups[q.id] in tested
     ]
-    usable = [q for q in others if groups[q["id"]] not in tested]
-    sizes = Counter(map(category, usable))
-    wanted = {key: min(valid_per_category, size // 2) for key, size in sizes.items()}
-    part = _draw(usable, groups, seed, {"valid": wanted})
-    part |= {q["id"]: "test" for q in questions if q["split"] == "test"}
+    part = _draw(usable, groups, seed, sizes) | {q.id: "test" for q in questions if q.split == "test"}
     part |= {row["id"]: "dropped" for row in dropped}
     return _filled(questions, part, dropped)
 
 
-def split_recipe(
-    questions: Sequence[dict], seed: int, valid_per_category: int = 20, test_per_category: int = 20
-) -> Split:
+def split_recipe(questions: Questions, seed: int, valid: int = 20, test: int = 20) -> Split:
     """The reference recipe's leaking split: every question trains, and some are validated and tested as well.
 
-    In each category, in the questions' order of categories, the questions are shuffled; the first rows
-    (0..19) are validation and the next (20..39) test, shown in the last copy's order. The recipe's own draws
-    depend on `os.listdir` and cannot be had again.
+    The questions of each category are shuffled. The first rows (0 to 19) are validation and the next (20 to
+    39) are test, shown in the last copy's order. Categories keep the order in which the questions name them.
+    The recipe's own draws depend on `os.listdir` and cannot be reproduced.
     """
     members: dict[str, list[str]] = defaultdict(list)
     for question in questions:
-        members[category(question)].append(question["id"])
-    valid, test = [], []
+        members[question.category].append(question.id)
+    split = Split([q.id for q in questions], [], [], [])
     for ids in members.values():
         shuffled = sorted(ids, key=lambda identity: hashing.digest(seed, "recipe", identity))
-        valid += shuffled[:valid_per_category]
-        test += shuffled[valid_per_category:][:test_per_category]
-    return Split([q["id"] for q in questions], valid, test, [])
+        split.valid.extend(shuffled[:valid])
+        split.test.extend(shuffled[valid:][:test])
+    return split
 
 
 def _draw(
-    questions: Sequence[dict],
-    groups: Mapping[str, str],
-    seed: int,
-    wanted: Mapping[str, int | Mapping[str, int]],
+    questions: Questions, groups: Groups, seed: int, sizes: Mapping[str, Mapping[str, int]]
 ) -> dict[str, str]:
-    """{id: part} of the questions drawn; `wanted` has the parts to fill, in order, and their sizes."""
-    members: dict[str, list[str]] = defaultdict(list)
-    categories: dict[str, set[str]] = defaultdict(set)
+    """{id: part} of the questions drawn; `sizes` is {category: {part: number}}, first part filled first."""
+    members: dict[str, list[Question]] = defaultdict(list)
     for question in questions:
-        group = groups[question["id"]]
-        members[group].append(question["id"])
-        categories[group].add(category(question))
-    lacking = {
-        (part, key): size if isinstance(size, int) else size.get(key, 0)
-        for part, size in wanted.items()
-        for key in set().union(*categories.values())
-    }
+        members[groups[question.id]].append(question)
+    lacking = {category: dict(wanted) for category, wanted in sizes.items()}
     drawn: dict[str, str] = {}
     for group in sorted(members, key=lambda group: hashing.digest(seed, "split", group)):
-        if len(categories[group]) > 1:
+        category, *others = {question.category for question in members[group]}
+        if others:
             continue
-        (key,) = categories[group]
-        for part in wanted:
-            if len(members[group]) <= lacking[part, key]:
-                lacking[part, key] -= len(members[group])
-                drawn |= dict.fromkeys(members[group], part)
-                break
+        size, left = len(members[group]), lacking[category]
+        if part := next((part for part in left if size <= left[part]), None):
+            left[part] -= size
+            drawn |= dict.fromkeys((question.id for question in members[group]), part)
     return drawn
 
 
-def _filled(questions: Sequence[dict], part: Mapping[str, str], dropped: list[dict]) -> Split:
-    ids = {name: [q["id"] for q in questions if part.get(q["id"], "train") == name] for name in PARTS}
+def _filled(questions: Questions, part: Mapping[str, str], dropped: list[dict[str, str]]) -> Split:
+    ids = {name: [q.id for q in questions if part.get(q.id, "train") == name] for name in PARTS}
     if not ids["train"]:
         raise UserError(
             f"split: of {len(questions)} questions none is left to train on; "
             "lower the number of test and validation questions per category"
         )
-    return Split(ids["train"], ids["valid"], ids["test"], dropped)
+    return Split(**ids, dropped=dropped)
 
 
-def summary(questions: Iterable[dict], split: Split) -> dict:
-    """Counts of questions: {"train", "valid", "test", "dropped", "categories": {category: {part: count}}}."""
-    of = {question["id"]: category(question) for question in questions}
-    counts: dict[str, Counter] = {key: Counter(dict.fromkeys(PARTS, 0)) for key in sorted(set(of.values()))}
-    for part in PARTS:
-        for identity in getattr(split, part):
+def summary(questions: Iterable[Question], split: Split) -> Json:
+    """Counts of questions by part and of those dropped, and `categories`: {category: {part: count}}."""
+    of = {question.id: question.category for question in questions}
+    counts = {key: dict.fromkeys(PARTS, 0) for key in sorted(set(of.values()))}
+    parts = {"train": split.train, "valid": split.valid, "test": split.test}
+    for part, ids in parts.items():
+        for identity in ids:
             counts[of[identity]][part] += 1
-    return {
-        **{part: len(getattr(split, part)) for part in PARTS},
-        "dropped": len(split.dropped),
-        "categories": {key: dict(count) for key, count in counts.items()},
-    }
+    sizes = {part: len(ids) for part, ids in parts.items()}
+    return {**sizes, "dropped": len(split.dropped), "categories": counts}
 
 
-def assemble(split: Split, epochs: Sequence[Iterable[dict]]) -> dict[str, Iterator[dict]]:
+def assemble(split: Split, epochs: Sequence[Iterable[Record]]) -> dict[str, Iterator[Record]]:
     """The copy records of each part.
 
-    Train has every copy but the last of its questions, copy by copy, and is streamed; validation and test
-    have the last copy of theirs, in the split's order. With a single copy all three parts use it.
+    Train has every copy but the last of its questions, copy by copy, and is streamed. Validation and test
+    have the last copy of theirs, in the split's order. With a single copy, all three parts use it.
 
     Args:
-        epochs: the copies in order, each an iterable over the same questions' records; with a single copy it
-            must be one that can be walked twice.
+        epochs: the copies in order, each an iterable over the same questions' records. A single copy must be
+            iterable twice.
 
     Raises:
         UserError: a question of the split is missing from a copy.
     """
-    held_out = _selected(epochs[-1], {*split.valid, *split.test})
+    held_out = {record["id"]: record for record in _of(epochs[-1], {*split.valid, *split.test})}
+    trained = frozenset(split.train)
     return {
-        "train": _train(split.train, epochs[:-1] or epochs),
+        "train": (record for records in epochs[:-1] or epochs for record in _of(records, trained)),
         "valid": (held_out[identity] for identity in split.valid),
         "test": (held_out[identity] for identity in split.test),
     }
 
 
-def _selected(records: Iterable[dict], ids: Collection[str]) -> dict[str, dict]:
-    found = {record["id"]: record for record in records if record["id"] in ids}
-    if len(found) < len(ids):
-        raise _missing(min(set(ids) - set(found)))
-    return found
-
-
-def _train(ids: Sequence[str], epochs: Iterable[Iterable[dict]]) -> Iterator[dict]:
-    wanted = frozenset(ids)
-    for records in epochs:
-        seen = set()
-        for record in records:
-            if record["id"] in wanted:
-                seen.add(record["id"])
-                yield record
-        if len(seen) < len(wanted):
-            raise _missing(min(wanted - seen))
-
-
-def _missing(identity: str) -> UserError:
-    return UserError(
-        f"split: {identity} has no record in one of the epochs; delete the epochs and make them again"
-    )
+def _of(records: Iterable[Record], ids: frozenset[str] | set[str]) -> Iterator[Record]:
+    """The records of these questions, each of which has one."""
+    seen: set[str] = set()
+    for record in records:
+        if record["id"] in ids:
+            seen.add(record["id"])
+            yield record
+    if len(seen) < len(ids):
+        missing = min(ids - seen)
+        raise UserError(
+            f"split: {missing} has no record in one of the epochs; delete the epochs and make them again"
+        )

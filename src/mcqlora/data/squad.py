@@ -3,66 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import orjson
 
 from mcqlora.errors import UserError
 
-if TYPE_CHECKING:
-    pass
-
 _PROMPT = (
     "Read the passage and answer the question below.\n\n"
     "### Instruction:\n{context}\n\n### Input:\n{question}\n\n### Response:"
 )
+_Kind = TypeVar("_Kind", str, list[Any])
 
 
-def read(path: str | Path) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingQuestion:
+    """A question about a passage, with one answer or more.
+
+    `first` marks the first question of its paragraph: MindFormers scores those alone, against the first
+    answer. `paragraph` and `article` count from 0 over the whole file.
+    """
+
+    id: str
+    context: str
+    question: str
+    answers: list[str]
+    first: bool
+    paragraph: int
+    article: int
+
+
+def read(path: str | Path) -> Iterator[ReadingQuestion]:
     """Yield the questions of a SQuAD v1.1 JSON file, in file order.
-
-    Each is `{"id", "context", "question": str, "answers": [str, ...] (one or more), "first": bool,
-    "paragraph": int, "article": int}`; `first` marks the first question of its paragraph (MindFormers scores
-    those alone, against the first answer); `paragraph` and `article` count from 0 over the whole file.
 
     Raises:
         UserError: the file is missing, not JSON, not in the SQuAD v1.1 layout, or has an id twice.
     """
-    seen: set[str] = set()
     try:
-        articles = orjson.loads(Path(path).read_bytes())["data"]
+        document = orjson.loads(Path(path).read_bytes())
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; give the path of a SQuAD v1.1 JSON file") from error
     except orjson.JSONDecodeError as error:
         raise UserError(f"{path}: not valid JSON ({error}); fetch the file again") from error
-    except (KeyError, TypeError) as error:
-        raise _malformed(path, "the top level has no 'data'") from error
+    seen: set[str] = set()
     paragraph = 0
-    for number, article in enumerate(_list(path, articles, "'data'")):
-        place = f"data[{number}]"
-        for block in _list(path, _get(path, article, "paragraphs", place), f"{place}.paragraphs"):
-            inside = f"{place}, paragraph {paragraph}"
-            context = _text(path, block, "context", inside)
-            questions = _list(path, _get(path, block, "qas", inside), f"{inside}: 'qas'")
-            for position, item in enumerate(questions):
-                spot = f"{inside}, question {position}"
-                answers = _list(path, _get(path, item, "answers", spot), f"{spot}: 'answers'")
+    for number, article in enumerate(_get(path, document, "data", list, "the top level")):
+        for block in _get(path, article, "paragraphs", list, f"data[{number}]"):
+            place = f"data[{number}], paragraph {paragraph}"
+            context = _get(path, block, "context", str, place)
+            for position, item in enumerate(_get(path, block, "qas", list, place)):
+                spot = f"{place}, question {position}"
+                answers = _get(path, item, "answers", list, spot)
                 if not answers:
                     raise _malformed(path, f"{spot}: no answer")
-                identity = _text(path, item, "id", spot)
+                identity = _get(path, item, "id", str, spot)
                 if identity in seen:
                     raise _malformed(path, f"{spot}: a second question with the id {identity[:40]!r}")
                 seen.add(identity)
-                yield {
-                    "id": identity,
-                    "context": context,
-                    "question": _text(path, item, "question", spot),
-                    "answers": [_text(path, answer, "text", spot) for answer in answers],
-                    "first": position == 0,
-                    "paragraph": paragraph,
-                    "article": number,
-                }
+                yield ReadingQuestion(
+                    id=identity,
+                    context=context,
+                    question=_get(path, item, "question", str, spot),
+                    answers=[_get(path, answer, "text", str, spot) for answer in answers],
+                    first=position == 0,
+                    paragraph=paragraph,
+                    article=number,
+                )
             paragraph += 1
     if paragraph == 0:
         raise _malformed(path, "no paragraph")
@@ -79,20 +87,10 @@ def _malformed(path: str | Path, what: str) -> UserError:
     )
 
 
-def _get(path: str | Path, holder: Any, key: str, place: str) -> Any:
+def _get(path: str | Path, holder: Any, key: str, kind: type[_Kind], place: str) -> _Kind:
+    """What stands under `key` of the object `holder`, a text or a list."""
     if not isinstance(holder, dict) or key not in holder:
         raise _malformed(path, f"{place}: no {key!r}")
+    if not isinstance(holder[key], kind):
+        raise _malformed(path, f"{place}: {key!r} is not {'text' if kind is str else 'a list'}")
     return holder[key]
-
-
-def _text(path: str | Path, holder: Any, key: str, place: str) -> str:
-    value = _get(path, holder, key, place)
-    if not isinstance(value, str):
-        raise _malformed(path, f"{place}: {key!r} is not text")
-    return value
-
-
-def _list(path: str | Path, value: Any, place: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise _malformed(path, f"{place} is not a list")
-    return value

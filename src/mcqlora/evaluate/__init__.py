@@ -1,1 +1,1 @@
-"""What a model is worth: protocols, batched scoring and generation, reading, choice of checkpoints."""
+"""How a model is evaluated: protocols, batched scoring and generation, reading, the best checkpoint."""

@@ -1,37 +1,43 @@
-"""The network as a scoring function on MindSpore."""
+"""The network on MindSpore as a function that scores rows."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from mcqlora.files import Json
+
 
 class Rows(NamedTuple):
-    """A forward pass; all int32. Padding is at the end.
+    """What one forward pass is fed; all int32, padding at the end of a row.
 
-    ids [B, S]; branches [B, S]: 0 of a prompt, 1, 2, ... of its continuations, -1 of padding: an id attends
-    to the earlier ones of the prompt and of its own branch; places [B, S]: where each id stands in its text;
-    positions [B, P] in a row, at which `targets` [B, P] are scored as the next ids.
+    An id attends to the earlier ones of the prompt and of its own branch.
     """
 
-    ids: np.ndarray
-    branches: np.ndarray
-    places: np.ndarray
-    positions: np.ndarray
-    targets: np.ndarray
+    ids: np.ndarray  # [B, S]
+    branches: np.ndarray  # [B, S], 0 in the prompt, 1, 2, ... in its continuations, -1 in padding
+    places: np.ndarray  # [B, S], where each id stands in its text
+    positions: np.ndarray  # [B, P], places in the row after which the targets are scored
+    targets: np.ndarray  # [B, P], the next ids that are scored there
 
 
 Forward = Callable[[Rows], tuple[np.ndarray, np.ndarray]]
 
 
-def load(model_config: dict, device: str, weights: Mapping[str, np.ndarray], name: str) -> Forward:
-    """Build the network, put `weights` into it and return its scoring function; `name` is said in errors.
+def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], name: str) -> Forward:
+    """Build the network, put `weights` into it and return its scoring function.
 
     The function returns the log-probabilities of the targets as next ids, float32 [B, P], and the most
     probable next ids, int32 [B, P]. Only the hidden states at `positions` meet the (large) head.
+
+    Args:
+        model_config: MindFormers' configuration, see `Architecture.model_config`.
+        device: CPU or Ascend.
+        weights: tensors by MindSpore's names.
+        name: whose weights they are, for errors.
 
     Raises:
         UserError: `weights` lack a tensor of the network, or one has another shape.
@@ -51,13 +57,13 @@ def load(model_config: dict, device: str, weights: Mapping[str, np.ndarray], nam
     load_into(network, weights, name)
 
     class Score(nn.Cell):
-        def __init__(self, decoder, head):
+        def __init__(self, decoder: Any, head: Any) -> None:
             super().__init__(auto_prefix=False)
             self.decoder, self.head = decoder, head
             self.cos, self.sin = decoder.freqs_mgr.freqs_cos, decoder.freqs_mgr.freqs_sin
             self.swap = decoder.freqs_mgr.swap_mask
 
-        def construct(self, ids, branches, places, positions, targets):
+        def construct(self, ids: Any, branches: Any, places: Any, positions: Any, targets: Any) -> Any:
             batch, length = ids.shape
             keys = branches.reshape(batch, 1, length)
             seen = ops.logical_or(ops.equal(keys, 0), ops.equal(keys, branches.reshape(batch, length, 1)))
@@ -74,11 +80,11 @@ def load(model_config: dict, device: str, weights: Mapping[str, np.ndarray], nam
             logprobs = ops.gather_elements(ops.log_softmax(logits, -1), 1, targets.reshape(-1, 1))
             return logprobs.reshape(targets.shape), ops.argmax(logits, -1).reshape(targets.shape)
 
-        def _at(self, table, places):
+        def _at(self, table: Any, places: Any) -> Any:
             batch, length = places.shape
             return ops.gather(table, places.reshape(-1), 0).reshape(batch, 1, length, -1)
 
-    cell = Score(network.model, network.lm_head)
+    cell: Any = Score(network.model, network.lm_head)
     cell.set_train(False)
 
     def forward(rows: Rows) -> tuple[np.ndarray, np.ndarray]:

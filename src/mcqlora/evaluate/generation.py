@@ -1,51 +1,46 @@
-"""TODO mcqlora.evaluate.generation"""
+"""Greedy generation in batches, without a cache of keys and values (none runs on a CPU).
+
+Each pass checks several ids that are guessed from the text itself. That changes how many passes it takes and
+not what is written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
-from typing import Any
 
 from mcqlora import hashing
-from mcqlora.evaluate.answers import Cache
-from mcqlora.evaluate.forward import Forward
-from mcqlora.evaluate.scoring import LENGTHS, WIDTHS, Layout, Progress, chunks, padded, padded_rows, silent
+from mcqlora.evaluate.engine import LENGTHS, WIDTHS, Engine, Step, chunks, padded, padded_rows
+from mcqlora.evaluate.trees import Row
 
-GUESSED = WIDTHS[0] - 1  # ids checked by a pass of the generation beyond the next one
-GROUP = 4  # batches of prompts in whose rows the generation of each other's texts goes on
+Texts = Sequence[list[int]]
+GUESSED = WIDTHS[0] - 1  # ids that a pass checks beyond the next one
+GROUP = 4  # batches of prompts that share rows: where one text ends, the next one starts
 
 
 def generate(
-    forward: Forward,
-    prompts: Sequence[list[int]],
-    max_new_tokens: int,
-    stop: set[int],
-    batch_size: int,
-    limit: int,
-    cache: Cache | None = None,
-    starts: Sequence[list[int]] | None = None,
-    progress: Progress = silent,
-    what: str = "generating",
+    engine: Engine, prompts: Texts, most: int, stop: set[int], starts: Texts = (), what: str = "generating"
 ) -> list[list[int]]:
-    """Greedy continuations of `prompts`, at most `max_new_tokens` ids, without the stop token that ends them.
+    """Greedy continuations of `prompts`, at most `most` ids, without the stop token that ends them.
 
-    A text longer than `limit` loses its start. A batch's rows that have ended make room for the next prompts
-    of their `GROUP` of batches, so that no row waits for the longest one. As in `score`, a group is fed whole
-    or not at all, and processes share the groups.
+    A text longer than the engine's limit loses its start. A batch's rows that have ended make room for the
+    next prompts of their `GROUP` of batches, so that no row waits for the longest one. As in `score`, a group
+    is fed whole or not at all, and processes share the groups.
 
     Args:
         starts: what is known already of each continuation, its end or a stop token perhaps among it.
     """
-    cache = cache or Cache()
-    keys = [hashing.digest("generate", ids, max_new_tokens, sorted(stop), limit)[:24] for ids in prompts]
-    known = [_ended(list(start), max_new_tokens, stop) for start in starts or [[] for _ in prompts]]
-    step = progress(len(prompts), what)
+    cache = engine.cache
+    rules = (most, sorted(stop), engine.limit)
+    keys = [hashing.digest("generate", ids, *rules)[:24] for ids in prompts]
+    known = [_ended(list(start), most, stop) for start in starts or [[] for _ in prompts]]
+    step = engine.progress(len(prompts), what)
     asked = [i for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])) if not known[i][1]]
     step(len(prompts) - len(asked))
-    for turn, group in enumerate(chunks(asked, GROUP * batch_size)):
-        if cache.takes(turn) and any(cache.get(keys[i]) is None for i in group):
+    for turn, group in enumerate(chunks(asked, GROUP * engine.batch_size)):
+        if cache.due(turn, [keys[i] for i in group]):
             texts = [(prompts[i], known[i][0]) for i in group]
-            written = _generate(forward, texts, max_new_tokens, stop, batch_size, limit, step)
+            written = _generate(engine, texts, most, stop, step)
             cache.add({keys[i]: ids for i, ids in zip(group, written, strict=True)})
         else:
             step(len(group))
@@ -54,31 +49,28 @@ def generate(
 
 
 def _generate(
-    forward: Forward,
-    texts: Sequence[tuple[list[int], list[int]]],
-    most: int,
-    stop: set[int],
-    batch_size: int,
-    limit: int,
-    step: Callable[[int], Any],
+    engine: Engine, texts: Sequence[tuple[list[int], list[int]]], most: int, stop: set[int], step: Step
 ) -> list[list[int]]:
-    """The whole continuations, of (prompt, what is known of its continuation) each."""
+    """The whole continuations of `texts`, each a prompt and what is known of its continuation."""
     results = [(start, False) for _, start in texts]
     waiting = list(range(len(texts)))[::-1]
     active: list[int] = []
     while waiting or active:
-        while waiting and len(active) < batch_size:
+        while waiting and len(active) < engine.batch_size:
             active.append(waiting.pop())
-        shown = [(texts[i][0] + results[i][0])[-limit:] for i in active]
-        guesses = []
-        for i, text in zip(active, shown, strict=True):
-            left = most - len(results[i][0]) - 1
-            guesses.append(guess(text, min(GUESSED, limit - len(text), left)))
-        layouts = [_continued(text, ids) for text, ids in zip(shown, guesses, strict=True)]
-        length = padded(max(len(layout.ids) for layout in layouts), LENGTHS)
-        _, choices = forward(padded_rows(layouts, batch_size, length, WIDTHS[0]))
-        for row, i in enumerate(active):
-            written = _accepted(guesses[row], choices[row].tolist())
+        shown = [(texts[i][0] + results[i][0])[-engine.limit :] for i in active]
+        guesses = [
+            guess(text, min(GUESSED, engine.limit - len(text), most - len(results[i][0]) - 1))
+            for i, text in zip(active, shown, strict=True)
+        ]
+        rows = []  # each asks what follows its text, and what follows each of its guessed ids if they hold
+        for text, guessed in zip(shown, guesses, strict=True):
+            n = len(text) + len(guessed)
+            rows.append(Row(text + guessed, [0] * n, list(range(n)), list(range(len(text) - 1, n)), []))
+        length = padded(max(len(row.ids) for row in rows), LENGTHS)
+        _, choices = engine.forward(padded_rows(rows, engine.batch_size, length, WIDTHS[0]))
+        for number, i in enumerate(active):
+            written = _accepted(guesses[number], choices[number].tolist())
             results[i] = _ended(results[i][0] + written, most, stop)
         going_on = [i for i in active if not results[i][1]]
         step(len(active) - len(going_on))
@@ -103,12 +95,6 @@ def guess(text: Sequence[int], most: int) -> list[int]:
     return []
 
 
-def _continued(text: list[int], guessed: list[int]) -> Layout:
-    """The row that asks what follows `text`, and what follows each of the guessed ids if they hold."""
-    n = len(text) + len(guessed)
-    return Layout(text + guessed, [0] * n, list(range(n)), list(range(len(text) - 1, n)), [])
-
-
 def _accepted(guessed: list[int], choices: list[int]) -> list[int]:
     """The network's own choices: as far as the guesses agree, and one more."""
     agreed = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(guessed, choices, strict=False)))
@@ -116,6 +102,6 @@ def _accepted(guessed: list[int], choices: list[int]) -> list[int]:
 
 
 def _ended(ids: list[int], most: int, stop: set[int]) -> tuple[list[int], bool]:
-    """`ids` up to the first stop token, at most `most`; whether they are all."""
+    """`ids` up to the first stop token, at most `most`; whether the text ends there."""
     kept = list(takewhile(lambda token: token not in stop, ids))
     return kept[:most], len(kept) < len(ids) or len(kept) >= most

@@ -1,170 +1,190 @@
-"""Multiple choice: every protocol's items of the test questions, asked and judged."""
+"""Multiple choice: the test questions asked and judged by every protocol, and two checks of robustness."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from mcqlora import files
-from mcqlora.data import option_references
-from mcqlora.data.questions import category
-from mcqlora.evaluate import protocols, scoring
-from mcqlora.evaluate.model import Items, Model
+from mcqlora.data import alpaca, option_references
+from mcqlora.data.alpaca import Record
+from mcqlora.data.questions import Question
+from mcqlora.evaluate import protocols
+from mcqlora.evaluate.model import GenerationSettings, Model
+from mcqlora.evaluate.protocols import Answer, Build, Context, Item, Variant
 from mcqlora.evaluate.sampling import drawn, ranked
+from mcqlora.evaluate.trees import Scored, greedy_start
 from mcqlora.tokens import prompt
 
-Json = dict[str, Any]
+Questions = Mapping[str, Question]  # by id
+Records = Sequence[Record]
+Of = Literal["test", "circular", "leak", "sample"]  # which records are asked
+Group = tuple[Build, Of, int]  # items scored once, whichever protocols judge them, with so many examples
 
 
-# Multiple choice
+@dataclass(frozen=True, kw_only=True)
+class McqSettings:
+    """What is asked."""
+
+    protocols: Sequence[str]  # names of `protocols.PROTOCOLS`
+    shots: Sequence[int]  # numbers of worked examples, for the protocols that have them
+    rotations: int  # 4 also asks with the options rotated, 1 doesn't
+    option_references: Mapping[str, Mapping[str, Sequence[str]]]  # see `option_references.table`
+    leak_items: int  # training questions that are asked as well
+    generation: GenerationSettings  # of the protocols that judge a generated text
 
 
 def choose(
-    model: Model,
-    questions: Mapping[str, dict],
-    records: Sequence[dict],
-    leak: Sequence[dict],
-    choosing: Mapping[str, Any],
-    seed: int,
-) -> Json:
+    model: Model, questions: Questions, test: Records, leak: Records, settings: McqSettings, seed: int
+) -> files.Json:
     """mcq.json: every protocol's items of the test records, and of training questions for the leak.
 
     Args:
-        questions: all questions by id.
         leak: records of training questions, see `trained`.
-        choosing: `protocols` (of `protocols.NAMES`), `shots` (numbers of worked examples, for the protocols
-            that have them), `rotations` (4 also asks with the options rotated, 1 doesn't),
-            `option_references` (patterns of options that may not be, see `optionrefs.table`), `leak_items`
-            and `generation`: `{"items", "max_new_tokens"}`.
+        seed: of the sample that is answered by generation.
+
+    Returns:
+        `model`, and by variant's name `protocols`: `items`, `shots`, `truncated` (how many), `average`,
+        `stderr`. `circular` has rotated `items` by name, the numbers of `questions` and of `pinned` ones.
+        `leak` has `items` by name of the test (`honest`) and of training questions (`recipe`), which are
+        `short` of the wanted number. Both are None where not asked.
     """
-    groups = _asked(model, questions, records, leak, choosing, seed)
-    scored = model.score(groups)
-    recipe = [name for name in protocols.RECIPE if name in choosing["protocols"]]
+    variants = protocols.variants(settings.protocols, settings.shots)
+    robust = [variant for variant in variants if variant.robustness]
+    records = _records(questions, test, leak, settings, seed)
+    asked = _asked(model, variants, questions, records)
+    scored = model.score(asked)
 
-    def judged(name: str, group: str) -> list[Json]:
-        judge = _judge(name)
-        return [judge(item, found) for item, found in zip(groups[group], scored[group], strict=True)]
+    def judged(variant: Variant, of: Of) -> list[files.Json]:
+        group = _group(variant, of)
+        items, answers = asked[group], [Answer(found) for found in scored[group]]
+        if variant.protocol.generates:
+            texts = _texts(model, items, scored[group], settings.generation.max_new_tokens)
+            answers = list(map(Answer, scored[group], texts))
+        return [variant.judge(*pair) for pair in zip(items, answers, strict=True)]
 
-    parts = {}
-    for name, shots in protocols.names(choosing["protocols"], choosing["shots"]):
-        group = _group(name)
-        if group in groups:
-            if name == "generation":
-                most = choosing["generation"]["max_new_tokens"]
-                rows = _written(model, groups[group], scored[group], most)
-            else:
-                rows = judged(name, group)
-            parts[name] = _part(name, shots, groups[group], rows)
-    circular = leaked = None
-    if groups.get("circular"):
-        circular = {
-            name: {"items": [row | {"rotation": i % 4} for i, row in enumerate(judged(name, "circular"))]}
-            for name in recipe
+    def part(variant: Variant) -> dict[str, Any]:
+        rows = judged(variant, _own(variant))
+        truncated = sum(item.truncated for item in asked[_group(variant, _own(variant))])
+        made = {"items": rows, "shots": variant.shots, "truncated": truncated}
+        stderr = standard_error([row["correct"] for row in rows])
+        return made | {"average": variant.protocol.average, "stderr": stderr}
+
+    parts = {variant.name: part(variant) for variant in variants if _group(variant, _own(variant)) in asked}
+    found: files.Json = {"model": model.name, "protocols": parts, "circular": None, "leak": None}
+    if robust and records["circular"]:
+        turned = {variant.name: enumerate(judged(variant, "circular")) for variant in robust}
+        count = len(records["circular"]) // 4
+        found["circular"] = {
+            name: {"items": [row | {"rotation": i % 4} for i, row in rows]} for name, rows in turned.items()
+        } | {"questions": count, "pinned": len(test) - count}
+    if robust and leak:
+        found["leak"] = {
+            "honest": {variant.name: {"items": parts[variant.name]["items"]} for variant in robust},
+            "recipe": {variant.name: {"items": judged(variant, "leak")} for variant in robust},
+            "short": settings.leak_items - len(leak),
         }
-        count = len(groups["circular"]) // 4
-        circular |= {"questions": count, "pinned": len(records) - count}
-    if groups.get("leak"):
-        leaked = {
-            "honest": {name: {"items": parts[name]["items"]} for name in recipe},
-            "recipe": {name: {"items": judged(name, "leak")} for name in recipe},
-            "short": choosing["leak_items"] - len(leak),
-        }
-    return {"model": model.name, "protocols": parts, "circular": circular, "leak": leaked}
+    return found
+
+
+def _records(
+    questions: Questions, test: Records, leak: Records, settings: McqSettings, seed: int
+) -> dict[Of, Records]:
+    """The records of each kind, of some perhaps none."""
+    turned: list[Record] = []
+    if settings.rotations > 1:
+        patterns = option_references.table(settings.option_references)
+        for record in test:
+            turned += rotations(record, questions[record["id"]], patterns)
+    ids = [record["id"] for record in test]
+    sample = drawn(ids, [questions[i].category for i in ids], settings.generation.items, seed)
+    return {"test": test, "circular": turned, "leak": leak, "sample": [test[i] for i in sample]}
 
 
 def _asked(
-    model: Model,
-    questions: Mapping[str, dict],
-    records: Sequence[dict],
-    leak: Sequence[dict],
-    choosing: Mapping[str, Any],
-    seed: int,
-) -> dict[str, Items]:
-    """All that is asked, by group: "recipe", "circular", "leak", and protocols with prompts of their own."""
-    chosen = set(choosing["protocols"])
-    words = (model.encode, model.template)
-    tested = [questions[record["id"]] for record in records]
-
-    def recipe(some: Iterable[dict]) -> Items:
-        items = protocols.recipe(some, questions, *words, model.limit)
-        return items if "answer" in chosen else [protocols.letters(item) for item in items]
-
-    groups: dict[str, Items] = {}
-    if chosen & set(protocols.RECIPE):
-        rotated = records if choosing["rotations"] > 1 else []
-        patterns = option_references.table(choosing["option_references"])
-        groups["recipe"] = recipe(records)
-        turned = (protocols.rotations(record, questions[record["id"]], patterns) for record in rotated)
-        groups["circular"] = recipe(record for four in turned for record in four)
-        groups["leak"] = recipe(leak)
-    if "option" in chosen:
-        groups["option"] = protocols.option(tested, *words, model.limit)
-    examples = protocols.worked(questions.values())
-    for name, shots in protocols.names(chosen & {"harness"}, choosing["shots"]):
-        groups[name] = protocols.harness(tested, examples, *words, shots, model.limit)
-    chinese = [question for question in tested if question["language"] == "zh"]
-    for name, shots in protocols.names(chosen & {"cmmlu"} if chinese else (), choosing["shots"]):
-        letters = protocols.letter_ids(model.processor)
-        groups[name] = protocols.cmmlu(chinese, examples, *words, letters, shots, model.limit)
-    if "generation" in chosen:
-        ids, subjects = [q["id"] for q in tested], [category(q) for q in tested]
-        sample = drawn(ids, subjects, choosing["generation"]["items"], seed)
-        groups["generation"] = recipe(records[i] for i in sample)
-    return groups
+    model: Model, variants: Sequence[Variant], questions: Questions, records: Mapping[Of, Records]
+) -> dict[Group, list[Item]]:
+    """The items of every group that has some, in the order in which they are batched."""
+    development = protocols.development(questions.values())
+    whole = {variant.protocol.build for variant in variants if not variant.protocol.letter_suffices}
+    asked: dict[Group, list[Item]] = {}
+    for variant in variants:
+        build, language = variant.protocol.build, variant.protocol.language
+        context = Context(questions, model.tokens, model.engine.limit, development, variant.shots)
+        robustness: tuple[Of, ...] = ("circular", "leak") if variant.robustness else ()
+        for of in (_own(variant), *robustness):
+            some = [one for one in records[of] if language in (None, questions[one["id"]].language)]
+            group = _group(variant, of)
+            if some and group not in asked:
+                items = [build(record, context) for record in some]
+                asked[group] = items if build in whole else list(map(protocols.letters, items))
+    return asked
 
 
-def _group(name: str) -> str:
-    """The group whose scores a protocol judges."""
-    return "recipe" if name in (*protocols.RECIPE, "answer_norm") else name.removesuffix("_norm")
+def _own(variant: Variant) -> Of:
+    """The test records that a protocol is asked."""
+    return "sample" if variant.protocol.generates else "test"
 
 
-def _judge(name: str) -> Callable[[protocols.Item, Sequence[scoring.Scored]], Json]:
-    if name == "letter":
-        return protocols.by_letter
-    return protocols.by_norm if name.endswith("_norm") else protocols.by_sum
+def _group(variant: Variant, of: Of) -> Group:
+    return variant.protocol.build, of, variant.shots
 
 
-def _written(model: Model, items: Items, scored: Sequence[Sequence[scoring.Scored]], most: int) -> list[Json]:
-    """The items of greedy generation: it goes on from what the scored continuations tell of it."""
-    starts = [protocols.greedy_start(item, found) for item, found in zip(items, scored, strict=True)]
+def rotations(
+    record: Record, question: Question, patterns: option_references.Table = option_references.DEFAULT
+) -> list[Record]:
+    """The record with its options rotated by 0, 1, 2 and 3 places; none if an option refers to others."""
+    if option_references.pins(question, patterns):
+        return []
+    order = record["order"]
+    return [record] + [alpaca.shuffled_record(question, order[k:] + order[:k]) for k in (1, 2, 3)]
+
+
+def _texts(model: Model, items: Sequence[Item], scored: Sequence[Sequence[Scored]], most: int) -> list[str]:
+    """The items' greedy texts: generation goes on from what the scored continuations tell of them."""
+    template = model.tokens.template
+    starts = [greedy_start(item.tree, found) for item, found in zip(items, scored, strict=True)]
     written = {i: ids[:most] for i, (ids, whole) in enumerate(starts) if whole}
     others = [i for i in range(len(items)) if i not in written]
-    stop = {model.template.eos, model.template.eoa}
-    known = [starts[i][0] for i in others]
-    texts = model.write([items[i].tree.prompt for i in others], most, stop, "texts", known)
+    prompts, known = [items[i].tree.prompt for i in others], [starts[i][0] for i in others]
+    texts = model.write(prompts, most, {template.eos, template.eoa}, "texts", known)
     written |= dict(zip(others, texts, strict=True))
-    return [protocols.by_text(item, model.processor.decode(written[i])) for i, item in enumerate(items)]
+    return [model.tokens.processor.decode(written[i]) for i in range(len(items))]
 
 
-def _part(name: str, shots: int, items: Items, rows: list[Json]) -> Json:
-    return {
-        "items": rows,
-        "shots": shots,
-        "truncated": sum(item.truncated for item in items),
-        "average": "macro" if name.startswith(protocols.MACRO) else "micro",
-        "stderr": protocols.standard_error([row["correct"] for row in rows]),
-    }
+def standard_error(correct: Sequence[bool]) -> float | None:
+    """Of a mean, sd(n-1)/sqrt(n), as the harness (lm_eval/api/metrics.py, `mean_stderr`); None if n < 2."""
+    n = len(correct)
+    if n < 2:
+        return None
+    mean = sum(correct) / n
+    return (mean * (1 - mean) / (n - 1)) ** 0.5
 
 
 def trained(
-    model: Model, train: str, last_copy: str, questions: Mapping[str, dict], count: int, seed: int
-) -> list[dict]:
+    model: Model, train: str, last_copy: str, questions: Questions, count: int, seed: int
+) -> list[Record]:
     """Records of `count` questions that were trained on, in an order of options that was not.
 
     They are what the reference recipe tests on. Drawn by category in proportion to its questions; those
     whose row was too long to be trained on, or whose every permitted order was, are passed over.
+
+    Args:
+        train, last_copy: paths of the training part and of the copies that training has not.
     """
     orders: dict[str, set[str]] = {}
     for record in files.read_json_array(train):
         orders.setdefault(record["id"], set()).add(record["order"])
     copies = (record for record in files.read_json_array(last_copy) if record["id"] in orders)
     records = [record for record in copies if record["order"] not in orders[record["id"]]]
+    tokens, limit = model.tokens, model.engine.limit
 
-    def fits(record: dict) -> bool:
+    def fits(record: Record) -> bool:
         texts = (record["instruction"], record["input"], record["output"])
-        return len(prompt.row_ids(model.encode, model.template, *texts)[0]) <= model.limit + 1
+        return len(prompt.row_ids(tokens.encode, tokens.template, *texts)[0]) <= limit + 1
 
     ids = [record["id"] for record in records]
-    ranks = ranked(ids, [category(questions[i]) for i in ids], seed)
+    ranks = ranked(ids, [questions[i].category for i in ids], seed)
     return list(islice((records[i] for i in ranks if fits(records[i])), count))

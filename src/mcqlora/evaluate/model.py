@@ -3,133 +3,107 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TypeVar
 
 from mcqlora import hashing
-from mcqlora.evaluate import forward, generation, protocols, scoring
-from mcqlora.evaluate.answers import Cache
-from mcqlora.model import architecture
+from mcqlora.evaluate import forward, generation, scoring
+from mcqlora.evaluate.answers import ALONE, Cache, Share
+from mcqlora.evaluate.engine import Engine, Progress, silent
+from mcqlora.evaluate.generation import Texts
+from mcqlora.evaluate.protocols import Item, Tokenization
+from mcqlora.evaluate.trees import Scored
+from mcqlora.files import Json
+from mcqlora.model.architecture import Architecture
 from mcqlora.model.weights import Merged, read
 from mcqlora.provenance import fingerprint
 from mcqlora.tokens import prompt, segments, tokenizer
 
-Items = list[protocols.Item]
+Group = TypeVar("Group", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """Greedy answers: of how many items at most, and of how many new ids at most."""
+
+    items: int
+    max_new_tokens: int
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network ready to be asked, with its words; `limit` is the longest text that it sees."""
+    """A network that is fed in batches, with its name in the artefacts and its tokenizer."""
 
     name: str
-    forward: forward.Forward
-    processor: Any
-    encode: prompt.Encode
-    template: prompt.Template
-    batch_size: int
-    limit: int
-    cache: Cache
-    progress: scoring.Progress = scoring.silent
-    head: float = 1.0  # see `scoring.score`
+    engine: Engine
+    tokens: Tokenization
 
-    def score(self, groups: Mapping[str, Items]) -> dict[str, list[list[scoring.Scored]]]:
+    def score(self, groups: Mapping[Group, Sequence[Item]]) -> dict[Group, list[list[Scored]]]:
         """The items' scores, group by group; all of them are batched together."""
         trees = [item.tree for items in groups.values() for item in items]
-        settings = (
-            self.batch_size,
-            self.limit,
-            self.cache,
-            self.progress,
-            f"{self.name}: choices",
-            self.head,
-        )
-        found = iter(scoring.score(self.forward, trees, *settings))
-        return {name: list(islice(found, len(items))) for name, items in groups.items()}
+        found = iter(scoring.score(self.engine, trees, f"{self.name}: choices"))
+        return {group: list(islice(found, len(items))) for group, items in groups.items()}
 
     def write(
-        self,
-        prompts: Sequence[list[int]],
-        most: int,
-        stop: set[int],
-        what: str,
-        starts: Sequence[list[int]] | None = None,
+        self, prompts: Texts, most: int, stop: set[int], what: str, starts: Texts = ()
     ) -> list[list[int]]:
-        """Greedy continuations of at most `most` ids."""
-        what, size = f"{self.name}: {what}", self.batch_size
-        return generation.generate(
-            self.forward, prompts, most, stop, size, self.limit, self.cache, starts, self.progress, what
-        )
+        """Greedy continuations, see `generation.generate`."""
+        return generation.generate(self.engine, prompts, most, stop, starts, f"{self.name}: {what}")
 
 
-class Share(NamedTuple):
-    """Which of an evaluation's processes this one is; they meet in the folder `meetings`, see `Cache`."""
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """Which model is asked, and how it is built."""
 
-    rank: int = 0
-    ranks: int = 1
-    meetings: Path | None = None
+    name: str  # base or checkpoint_k
+    base: str  # a folder
+    adapter: str | None  # a file; without one the base itself is asked
+    tokenizer: str  # a file
+    runs: str  # the folder below which its answers are kept, see `kept`
+    architecture: Architecture
+    scaling: float  # what the update of `adapter` is multiplied by
+    device: str  # CPU or Ascend
+    seq_length: int  # ids of the longest text
+    batch_size: int  # rows of a forward pass
+    reference_template: bool  # turns are marked as the reference recipe does, see `prompt.reference`
 
 
-ALONE = Share()
-
-
-def ready(
-    *,
-    model: str,
-    base: str,
-    adapter: str | None,
-    tokenizer_path: str,
-    runs: str,
-    network: dict,
-    lora: dict | None,
-    device: str,
-    seq_length: int,
-    batch_size: int,
-    reference_template: bool,
-    progress: scoring.Progress = scoring.silent,
-    share: Share = ALONE,
-) -> Model:
-    """The base, or the base with `adapter`, ready to be asked; it is built when the first question comes.
+def ready(spec: ModelSpec, progress: Progress = silent, share: Share = ALONE) -> Model:
+    """The model of `spec`; its network is built when it is first asked something that is not kept.
 
     Args:
-        runs: what the network says is kept below it, see `kept`.
-        lora: that of `adapter`; the base needs none.
         share: of several processes that ask the same, each feeds its share of the batches.
+
+    Raises:
+        UserError: the tokenizer or the base is not as `spec` says.
     """
-    processor = tokenizer.load(tokenizer_path)
-    template = prompt.template(processor, reference_template)
-    network = architecture.network_of(Path(base), network, seq_length)
-    config = architecture.model_config(
-        network, seq_length, batch_size, device, template.pad, template.eos, None
-    )
+    processor = tokenizer.load(spec.tokenizer)
+    template = prompt.template(processor, spec.reference_template)
+    base = Path(spec.base)
+    network = spec.architecture.of_base(base, spec.seq_length)
+    config = network.model_config(spec.seq_length, spec.batch_size, spec.device, template.pad, template.eos)
 
     @functools.cache
     def built() -> forward.Forward:
-        tuned = read(adapter) if adapter else {}
-        scale = lora["alpha"] / lora["rank"] if lora else 1.0
-        weights = Merged(Path(base) / "model.safetensors", tuned, scale)
-        return forward.load(config, device, weights, str(adapter or base))
+        tuned = read(spec.adapter) if spec.adapter else {}
+        weights = Merged(base / "model.safetensors", tuned, spec.scaling)
+        return forward.load(config, spec.device, weights, spec.adapter or spec.base)
 
-    return Model(
-        model,
-        lambda rows: built()(rows),
-        processor,
-        segments.SegmentEncoder(processor),
-        template,
-        batch_size,
-        seq_length,
-        Cache(kept(Path(runs), Path(base), adapter, lora, config), *share),
-        progress,
-        network["vocab_size"] / (12 * network["num_layers"] * network["hidden_size"]),
-    )
+    cache = Cache(kept(spec, config), share)
+    head = network.vocabulary / (12 * network.num_layers * network.hidden_size)
+    engine = Engine(lambda rows: built()(rows), spec.batch_size, spec.seq_length, cache, progress, head)
+    return Model(spec.name, engine, Tokenization(processor, segments.SegmentEncoder(processor), template))
 
 
-def kept(runs: Path, base: Path, adapter: str | None, lora: dict | None, config: dict) -> Path:
-    """The file of the network's sayings: its name is made from all that decides them, the code among it."""
-    files = [hashing.sha256(path) for path in (base / "model.safetensors", adapter) if path]
-    code = fingerprint.fingerprint(Path(generation.__file__))  # which builds on scoring and forward
+def kept(spec: ModelSpec, config: Json) -> Path:
+    """The file of a model's answers, named by all that decides them; `config` is MindFormers'."""
+    paths = (Path(spec.base) / "model.safetensors", spec.adapter)
+    files = [hashing.sha256(path) for path in paths if path]
+    code = fingerprint.fingerprint(Path(generation.__file__), Path(scoring.__file__))
     versions = [version(name) for name in ("mindspore", "mindformers")]
-    return runs / hashing.digest(files, lora, config, code, versions)[:16] / "evaluation.jsonl"
+    key = hashing.digest(files, spec.scaling, config, code, versions)
+    return Path(spec.runs) / key[:16] / "evaluation.jsonl"

@@ -2,58 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from mcqlora.data import squad
 from mcqlora.evaluate import squad_metrics
-from mcqlora.evaluate.mcq import Json
-from mcqlora.evaluate.model import Model
+from mcqlora.evaluate.model import GenerationSettings, Model
 from mcqlora.evaluate.sampling import drawn
+from mcqlora.files import Json
 
-# Reading
 
-
-def read(model: Model, path: str, reading: Mapping[str, int], seed: int) -> Json:
+def read(model: Model, path: str, settings: GenerationSettings, seed: int) -> Json:
     """squad.json: greedy answers to a sample of the reading test, by both scorers.
 
     The sample is stratified by article. The official scorer counts every item of it, MindFormers' those that
     are the first of their paragraph, against its first answer.
+
+    Returns:
+        `model`, `items`, `official` and `mindformers` (see `squad_metrics.aggregate`), `truncated`; the file
+        has `of` questions, `of_first` of them the first of their paragraph. An item has `id`, `paragraph`,
+        `article` (numbers), `prediction`, and by scorer `em` and `f1` in 0..1, None where it doesn't count.
+
+    Raises:
+        UserError: the file is no SQuAD v1.1.
     """
     questions = list(squad.read(path))
-    ids, articles = [q["id"] for q in questions], [q["article"] for q in questions]
-    sample = [questions[i] for i in drawn(ids, articles, reading["items"], seed)]
-    template = model.template
-    prompts = [[template.bos, *model.encode(squad.prompt(q["context"], q["question"]))] for q in sample]
-    stop = {template.eos, template.newline}
-    answers = model.write(prompts, reading["max_new_tokens"], stop, "reading")
-    items = []
-    for question, written in zip(sample, answers, strict=True):
-        prediction = model.processor.decode(written).strip()
-        official = squad_metrics.official(prediction, question["answers"])
-        other = squad_metrics.mindformers(prediction, question["answers"][0]) if question["first"] else None
-        items.append(
-            {
-                "id": question["id"],
-                "paragraph": question["paragraph"],
-                "article": question["article"],
-                "prediction": prediction,
-                "official": dict(zip(("em", "f1"), official, strict=True)),
-                "mindformers": dict(zip(("em", "f1"), other, strict=True)) if other else None,
-            }
-        )
-    scores = {
-        scorer: squad_metrics.aggregate(
-            (item[scorer]["em"], item[scorer]["f1"]) for item in items if item[scorer]
-        )
-        for scorer in ("official", "mindformers")
-    }
+    ids, articles = [q.id for q in questions], [q.article for q in questions]
+    sample = [questions[i] for i in drawn(ids, articles, settings.items, seed)]
+    encode, template = model.tokens.encode, model.tokens.template
+    prompts = [[template.bos, *encode(squad.prompt(q.context, q.question))] for q in sample]
+    answers = model.write(prompts, settings.max_new_tokens, {template.eos, template.newline}, "reading")
+    said = [model.tokens.processor.decode(ids).strip() for ids in answers]
+    pairs = list(zip(sample, said, strict=True))
+    official = [squad_metrics.official(text, q.answers) for q, text in pairs]
+    first = [squad_metrics.mindformers(text, q.answers[0]) if q.first else None for q, text in pairs]
+    items: list[Json] = [
+        {"id": q.id, "paragraph": q.paragraph, "article": q.article, "prediction": text}
+        | {"official": ours._asdict(), "mindformers": theirs and theirs._asdict()}
+        for (q, text), ours, theirs in zip(pairs, official, first, strict=True)
+    ]
+    lengths = [len(ids) + len(answer) for ids, answer in zip(prompts, answers, strict=True)]
     return {
         "model": model.name,
         "items": items,
-        **scores,
+        "official": squad_metrics.aggregate(official),
+        "mindformers": squad_metrics.aggregate(filter(None, first)),
         "of": len(questions),
-        "of_first": sum(question["first"] for question in questions),
-        "truncated": sum(
-            len(ids) + len(answer) > model.limit for ids, answer in zip(prompts, answers, strict=True)
-        ),
+        "of_first": sum(question.first for question in questions),
+        "truncated": sum(length > model.engine.limit for length in lengths),
     }

@@ -6,8 +6,6 @@ from collections.abc import Hashable, Sequence
 
 from mcqlora import hashing
 
-# Samples
-
 
 def ranked(keys: Sequence[str], strata: Sequence[Hashable], seed: int) -> list[int]:
     """All indices, so that any first n of them are a sample of n stratified in proportion.

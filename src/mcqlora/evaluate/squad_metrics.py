@@ -11,12 +11,11 @@ import string
 from collections import Counter
 from collections.abc import Iterable
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import jieba
 
-Score = tuple[float, float]
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 # What MindFormers drops. Its list also holds "……", but as it compares single characters, "…" stays.
@@ -25,19 +24,28 @@ _DROPPED = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”；’《》�
 _CHINESE = re.compile("([\u4e00-\u9fa5])")
 
 
+class Score(NamedTuple):
+    """Exact match and F1 of an answer, each in 0..1."""
+
+    em: float
+    f1: float
+
+
 def official(prediction: str, golds: Iterable[str]) -> Score:
-    """(EM, F1), each in 0..1: the best over `golds`, as in SQuAD's evaluate-v1.1.py.
+    """The best EM and the best F1 over `golds`, as in SQuAD's evaluate-v1.1.py.
 
     Both sides are lower-cased and lose ASCII punctuation, the articles a/an/the and repeated white space; F1
     is that of the bags of words. Source: Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250.
     """
     words = _official_words(prediction)
-    pairs = [(float(words == gold), _bag_f1(words, gold)) for gold in map(_official_words, golds)]
-    return max(em for em, _ in pairs), max(f1 for _, f1 in pairs)
+    expected = list(map(_official_words, golds))
+    common = [(Counter(words) & Counter(gold)).total() for gold in expected]
+    f1s = [_f1(n, len(words), len(gold)) for n, gold in zip(common, expected, strict=True)]
+    return Score(float(words in expected), max(f1s))
 
 
 def mindformers(prediction: str, gold: str) -> Score:
-    """(EM, F1), each in 0..1, equal to MindFormers' `EmF1Metric` on one prediction and one gold answer.
+    """Equal to MindFormers' `EmF1Metric` on one prediction and one gold answer.
 
     Of the prediction only the first line counts. Both sides are lower-cased and lose a fixed list of symbols:
     ASCII `.,!?'"()` and the articles stay. EM is equality; F1 takes the longest common *contiguous* run of
@@ -50,11 +58,11 @@ def mindformers(prediction: str, gold: str) -> Score:
     )
     ours, theirs = _segments(left), _segments(right)
     common = SequenceMatcher(None, ours, theirs, autojunk=False).find_longest_match().size
-    return float(left == right), _f1(common, len(ours), len(theirs))
+    return Score(float(left == right), _f1(common, len(ours), len(theirs)))
 
 
-def aggregate(scores: Iterable[Score]) -> dict[str, float | int | None]:
-    """`{"em", "f1"}` in percent and `"n"`, the number of (EM, F1) pairs; em and f1 are None when n is 0."""
+def aggregate(scores: Iterable[Score]) -> dict[str, float | None]:
+    """The means `em` and `f1` over `n` answers in percent, None of none."""
     scores = list(scores)
     if not scores:
         return {"em": None, "f1": None, "n": 0}
@@ -64,11 +72,6 @@ def aggregate(scores: Iterable[Score]) -> dict[str, float | int | None]:
 
 def _official_words(text: str) -> list[str]:
     return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
-
-
-def _bag_f1(prediction: list[str], gold: list[str]) -> float:
-    common = (Counter(prediction) & Counter(gold)).total()
-    return _f1(common, len(prediction), len(gold))
 
 
 def _f1(common: int, predicted: int, expected: int) -> float:
@@ -81,9 +84,7 @@ def _f1(common: int, predicted: int, expected: int) -> float:
 def _segments(text: str) -> list[str]:
     # A capturing split alternates runs (even places, possibly empty) and single Chinese characters (odd).
     pieces = enumerate(_CHINESE.split(text))
-    return [
-        segment for i, piece in pieces if piece for segment in ([piece] if i % 2 else _jieba().cut(piece))
-    ]
+    return [part for i, piece in pieces if piece for part in ([piece] if i % 2 else _jieba().cut(piece))]
 
 
 @functools.cache

@@ -3,72 +3,75 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from mcqlora import files, hashing
-from mcqlora.evaluate import protocols, scoring
-from mcqlora.evaluate.mcq import Json, choose, trained
-from mcqlora.evaluate.model import Share, ready
+from mcqlora.data.questions import Question, read_questions
+from mcqlora.evaluate import mcq, protocols
+from mcqlora.evaluate.answers import Share
+from mcqlora.evaluate.engine import Progress, silent
+from mcqlora.evaluate.model import GenerationSettings, Model, ModelSpec, ready
 from mcqlora.evaluate.reading import read
-from mcqlora.launch.msrun import enter, launch, next_attempt
+from mcqlora.launch.msrun import Workers, next_attempt
+from mcqlora.launch.processes import enter
 
 MEETING = 300  # seconds that msrun would let the workers look for each other; they don't
 
 
-def evaluate(
-    *,
-    questions: str,
-    test: str,
-    train: str,
-    last_copy: str,
-    squad_path: str,
-    choosing: dict,
-    reading: dict,
-    seed: int,
-    **asking: Any,
-) -> tuple[Json, Json]:
-    """(mcq.json, squad.json) of the base, or of the base with an adapter.
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """All that the report wants of a model: mcq.json and squad.json."""
 
-    Args:
-        train, last_copy: the training part, and the copy of all questions that training has not.
-        choosing: see `choose`.
-        reading: `items` (how many, at most) and `max_new_tokens`.
-        seed: of the samples, which are drawn by the items' own keys: the same for every model.
-        asking: see `ready`.
-    """
-    asked = ready(**asking)
-    everything = {question["id"]: question for question in files.read_jsonl(questions)}
-    records = list(files.read_json_array(test))
-    leak = []
-    if choosing["leak_items"]:
-        leak = trained(asked, train, last_copy, everything, choosing["leak_items"], seed)
-    mcq = choose(asked, everything, records, leak, choosing, seed)
-    return mcq, read(asked, squad_path, reading, seed)
+    model: ModelSpec
+    questions: str  # this and the next four are paths
+    test: str
+    train: str  # the training part
+    last_copy: str  # the copy of all questions that training has not
+    squad: str
+    multiple_choice: mcq.McqSettings
+    reading: GenerationSettings
+    seed: int  # of the samples, which are drawn by the items' own keys: the same for every model
+
+    def ask(self, model: Model) -> tuple[files.Json, ...]:
+        """mcq.json and squad.json."""
+        questions, test = _by_id(self.questions), list(files.read_json_array(self.test))
+        settings, parts = self.multiple_choice, (self.train, self.last_copy)
+        wanted = settings.leak_items
+        leak = mcq.trained(model, *parts, questions, wanted, self.seed) if wanted else []
+        chosen = mcq.choose(model, questions, test, leak, settings, self.seed)
+        return chosen, read(model, self.squad, self.reading, self.seed)
 
 
-def validate(*, questions: str, valid: str, **asking: Any) -> Json:
-    """valid.json: the validation questions, by the likelihood of the full answer; `asking` as in `ready`."""
-    asked = ready(**asking)
-    everything = {question["id"]: question for question in files.read_jsonl(questions)}
-    items = protocols.recipe(
-        files.read_json_array(valid), everything, asked.encode, asked.template, asked.limit
-    )
-    scored = asked.score({"valid": items})["valid"]
-    rows = [protocols.by_sum(item, found) for item, found in zip(items, scored, strict=True)]
-    return {"model": asked.name, "protocol": "answer", "items": rows}
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The validation questions, by the likelihood of the full answer: they may choose a checkpoint."""
+
+    model: ModelSpec
+    questions: str  # a path, as the next
+    valid: str
+
+    def ask(self, model: Model) -> tuple[files.Json, ...]:
+        """valid.json."""
+        protocol = protocols.BY_NAME["answer"]
+        context = protocols.Context(_by_id(self.questions), model.tokens, model.engine.limit)
+        items = [protocol.build(record, context) for record in files.read_json_array(self.valid)]
+        answers = map(protocols.Answer, model.score({"valid": items})["valid"])
+        rows = [protocol.judge(item, answer) for item, answer in zip(items, answers, strict=True)]
+        return ({"model": model.name, "protocol": protocol.name, "items": rows},)
 
 
-# Several processes
-
-TASKS: dict[str, Callable[..., Any]] = {"evaluate": evaluate, "validate": validate}
+Task = Evaluation | Validation
 
 
-def ask(
-    task: str, *, workers: int, worker: Path, progress: scoring.Progress = scoring.silent, **arguments: Any
-) -> Any:
-    """What `evaluate` or `validate` (`task`) gives with `arguments`, asked by `workers` processes.
+def _by_id(path: str) -> dict[str, Question]:
+    return {question.id: question for question in read_questions(path)}
+
+
+def ask(task: Task, workers: int, worker: Path, progress: Progress = silent) -> tuple[files.Json, ...]:
+    """The documents that a task makes, asked by `workers` processes that run the script `worker`.
 
     Every one goes through the whole task and feeds its share of the batches, which are those of a single
     process; then the task itself finds all answers where they are kept.
@@ -77,16 +80,14 @@ def ask(
         UserError: a worker failed; says how, and names its log.
     """
     if workers > 1:
-        place = Path(arguments["runs"]) / hashing.digest(task, arguments)[:16]
+        place = Path(task.model.runs) / hashing.digest(task)[:16]
         logs = next_attempt(place)
         logs.mkdir(parents=True)
-        told = {"task": task, "arguments": arguments, "folder": os.getcwd()}
-        files.write_json(
-            place / "workers.json", told | {"workers": workers, "meetings": str(logs)}, indent=True
-        )
-        what = f"evaluation of {arguments['model']}"
-        launch(worker.resolve(), (place / "workers.json").resolve(), workers, logs, MEETING, what=what)
-    return TASKS[task](**arguments, progress=progress)
+        told = {"task": task, "folder": os.getcwd(), "workers": workers, "meetings": str(logs)}
+        files.write_json(place / "workers.json", told, indent=True)
+        what = f"evaluation of {task.model.name}"
+        Workers(worker.resolve(), (place / "workers.json").resolve(), workers, logs, MEETING, what=what).run()
+    return task.ask(ready(task.model, progress))
 
 
 def run_worker(path: str) -> None:
@@ -96,4 +97,5 @@ def run_worker(path: str) -> None:
     told = files.read_json(path)
     os.chdir(told["folder"])  # to which all paths are relative
     share = Share(int(os.environ["RANK_ID"]), told["workers"], Path(told["meetings"]))
-    TASKS[told["task"]](**told["arguments"], share=share)
+    task: Task = TypeAdapter(Task).validate_python(told["task"])
+    task.ask(ready(task.model, share=share))

@@ -1,4 +1,4 @@
-"""LLaMA and InternLM (v1) folders in Hugging Face's layout: their names of our tensors, and a base of one.
+"""LLaMA and InternLM (v1) folders in Hugging Face's layout: what network they hold, and a base made of one.
 
 The networks are one: a `LlamaConfig` with `attention_bias` is InternLM. Only names and places of numbers
 differ, so a conversion copies; q and k need no permutation, since both sides rotate halves.
@@ -8,50 +8,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mcqlora import files
 from mcqlora.errors import UserError
+from mcqlora.interop.names import DTYPES, OUTER, name_of
 from mcqlora.model import tensorfiles
-from mcqlora.model.architecture import DEVICES, count, shapes
+from mcqlora.model.architecture import DEVICES, Architecture, write_architecture
 from mcqlora.tokens import tokenizer
 
-OUTER = {
-    "model.tok_embeddings.embedding_weight": "model.embed_tokens.weight",
-    "model.norm_out.weight": "model.norm.weight",
-    "lm_head.weight": "lm_head.weight",
-}
-MODULES = {
-    "attention.wq": "self_attn.q_proj",
-    "attention.wk": "self_attn.k_proj",
-    "attention.wv": "self_attn.v_proj",
-    "attention.wo": "self_attn.o_proj",
-    "feed_forward.w1": "mlp.gate_proj",
-    "feed_forward.w2": "mlp.down_proj",
-    "feed_forward.w3": "mlp.up_proj",
-    "attention_norm": "input_layernorm",
-    "ffn_norm": "post_attention_layernorm",
-}
-DTYPES = {"float32": "F32", "float16": "F16"}  # MindFormers' names and safetensors'
 RECOMPUTED = "rotary_emb.inv_freq"  # a table that old files hold beside the weights
 
 
-def name_of(ours: str) -> str:
-    """Hugging Face's name of one of our tensors, such as `model.layers.0.attention.wq.weight`."""
-    if ours in OUTER:
-        return OUTER[ours]
-    _, _, layer, rest = ours.split(".", 3)
-    module, _, kind = rest.rpartition(".")
-    return f"model.layers.{layer}.{MODULES[module]}.{kind}"
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A network by the config.json of a Hugging Face folder; `tied` where the head is the embeddings."""
+
+    network: Architecture
+    tied: bool
 
 
-def architecture(folder: Path) -> dict[str, Any]:
-    """What a folder's config.json says, by our keys of `model`, and `vocab_size`, `tied`, `max_positions`.
-
-    What the file leaves out has transformers' default.
+def describe(folder: Path) -> Described:
+    """What a folder's config.json says; what the file leaves out has transformers' default.
 
     Raises:
         UserError: no config.json, or a network that ours isn't.
@@ -78,61 +59,62 @@ def architecture(folder: Path) -> dict[str, Any]:
         "rotary": rotary.get("type", "origin") not in ("origin", "dynamic"),
         "quantization_config": bool(said.get("quantization_config")),
     } | {key: not isinstance(said.get(key), int) or said[key] < 1 for key in numbers}
-    hidden, heads = said.get("hidden_size"), said.get("num_attention_heads")
+    hidden, heads = said.get("hidden_size", 0), said.get("num_attention_heads", 0)
     if not any(unlike.values()):
         unlike["head_dim"] = (said.get("head_dim") or hidden // heads) * heads != hidden
     wrong = next((key for key, differs in unlike.items() if differs), None)
     if wrong:
         value = said.get(wrong, "not there")
         raise UserError(f"{path}: {wrong} is {value}; only LLaMA and InternLM (v1) networks can be converted")
-    return {
-        "hidden_size": hidden,
-        "num_layers": said["num_hidden_layers"],
-        "num_heads": heads,
-        "n_kv_heads": said.get("num_key_value_heads") or heads,
-        "intermediate_size": said["intermediate_size"],
-        "rms_norm_eps": said.get("rms_norm_eps", 1e-6),
-        "theta": rope.get("rope_theta") or rotary.get("base") or said.get("rope_theta", 10000.0),
-        "has_bias": bool(said.get("attention_bias", said.get("bias", False))),
-        "vocab_size": said["vocab_size"],
-        "tied": bool(said.get("tie_word_embeddings")),
-        "max_positions": said.get("max_position_embeddings", 2048),
-    }
+    network = Architecture(
+        vocab_size=said["vocab_size"],
+        hidden_size=hidden,
+        num_layers=said["num_hidden_layers"],
+        num_heads=heads,
+        n_kv_heads=said.get("num_key_value_heads") or heads,
+        intermediate_size=said["intermediate_size"],
+        rms_norm_eps=said.get("rms_norm_eps", 1e-6),
+        theta=rope.get("rope_theta") or rotary.get("base") or said.get("rope_theta", 10000.0),
+        has_bias=bool(said.get("attention_bias", said.get("bias", False))),
+        init_std=said.get("initializer_range", 0.02),
+        max_positions=said.get("max_position_embeddings", 2048),
+    )
+    return Described(network, bool(said.get("tie_word_embeddings")))
 
 
 def check_architecture(
-    folder: Path, network: Mapping[str, Any], vocab_size: int, seq_length: int | None = None
-) -> dict[str, Any]:
-    """`architecture` of a folder that holds the configured network, for a tokenizer of `vocab_size` pieces.
+    folder: Path, network: Architecture, vocab_size: int, seq_length: int | None = None
+) -> Described:
+    """`describe` a folder that holds the configured network, for a tokenizer of `vocab_size` pieces.
 
     A `seq_length` must be one that the network has positions for: beyond them its rotation is another.
 
     Raises:
         UserError: it is another; names every key that differs.
     """
-    given = architecture(folder)
-    asked = {**network, "n_kv_heads": network["n_kv_heads"] or network["num_heads"]}
+    described, path = describe(folder), folder / "config.json"
+    given, asked = asdict(described.network), asdict(replace(network, n_kv_heads=network.kv_heads))
     differ = [
         f"model.{key} is {asked[key]}, there {given[key]}"
         for key in given
-        if key in asked and key != "vocab_size" and asked[key] != given[key]
+        if key not in ("vocab_size", "init_std", "max_positions") and asked[key] != given[key]
     ]
     if differ:
-        raise UserError(f"{folder / 'config.json'}: {'; '.join(differ)}; make them the same")
+        raise UserError(f"{path}: {'; '.join(differ)}; make them the same")
     if given["vocab_size"] != vocab_size:
         raise UserError(
-            f"{folder / 'config.json'}: vocab_size is {given['vocab_size']}, the tokenizer has "
-            f"{vocab_size} pieces; let tokenizer.path name the tokenizer.model of this folder"
+            f"{path}: vocab_size is {given['vocab_size']}, the tokenizer has {vocab_size} pieces; let "
+            "tokenizer.path name the tokenizer.model of this folder"
         )
     if seq_length is not None and seq_length > given["max_positions"]:
         raise UserError(
-            f"{folder / 'config.json'}: max_position_embeddings is {given['max_positions']}, "
-            f"encode.seq_length {seq_length}; lower encode.seq_length"
+            f"{path}: max_position_embeddings is {given['max_positions']}, encode.seq_length {seq_length}; "
+            "lower encode.seq_length"
         )
-    return given
+    return described
 
 
-def convert(*, folder: Path, tokenizer_path: str, output: Path, network: dict, device: str) -> None:
+def convert(*, folder: Path, tokenizer_path: str, output: Path, network: Architecture, device: str) -> None:
     """Make the base folder `output` of a Hugging Face folder's weights, one tensor in memory at a time.
 
     The numbers get the device's dtype: float32 on a CPU, float16 on Ascend. Tied embeddings become two equal
@@ -141,17 +123,17 @@ def convert(*, folder: Path, tokenizer_path: str, output: Path, network: dict, d
     Raises:
         UserError: the folder is not whole, not of this network, or too large for this machine.
     """
-    pieces = tokenizer.load(tokenizer_path).vocab_size()
-    network = network | {"vocab_size": tokenizer.network_vocabulary(pieces, network.get("vocab_size"))}
-    given = check_architecture(folder, network, network["vocab_size"])
-    wanted = shapes(network)
-    sources = check_tensors(folder, tensorfiles.locate(folder), wanted, given["tied"])
-    dtype = DTYPES[DEVICES[device]["model"]["param_init_type"]]
-    print(check_memory(folder, count(network, None)["total"], device, _memory()))
+    network = network.for_tokenizer(tokenizer.load(tokenizer_path).vocab_size())
+    given = check_architecture(folder, network, network.vocabulary)
+    wanted = network.shapes()
+    sources = check_tensors(folder, tensorfiles.locate(folder), wanted, given.tied)
+    dtype = DTYPES[str(DEVICES[device].model["param_init_type"])]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    print(check_memory(folder, network.parameters().total, device, memory))
     tensorfiles.write_safetensors(
         output / "model.safetensors", wanted, dtype, lambda name: _cast(sources[name], dtype, name_of(name))
     )
-    files.write_json(output / "config.json", network | {"max_positions": given["max_positions"]}, indent=True)
+    write_architecture(output, replace(network, max_positions=given.network.max_positions))
 
 
 def check_tensors(
@@ -167,9 +149,8 @@ def check_tensors(
         names["lm_head.weight"] = OUTER["model.tok_embeddings.embedding_weight"]
     missing = [name for name in names.values() if name not in found]
     if missing:
-        raise UserError(
-            f"{folder}: no tensor {_some(missing)}; the folder is not whole, or config.json another's"
-        )
+        said = f"no tensor {_some(missing)}; the folder is not whole, or config.json another's"
+        raise UserError(f"{folder}: {said}")
     for ours, name in names.items():
         tensor = found[name]
         if tensor.shape != wanted[ours]:
@@ -177,9 +158,8 @@ def check_tensors(
                 f"{tensor.file}: {name} has shape {list(tensor.shape)}, by config.json it has "
                 f"{list(wanted[ours])}; they are of two networks"
             )
-    extra = sorted(set(found) - set(names.values()) - {"lm_head.weight"})
-    extra = [name for name in extra if not name.endswith(RECOMPUTED)]
-    if extra:
+    unknown = sorted(set(found) - set(names.values()) - {"lm_head.weight"})
+    if extra := [name for name in unknown if not name.endswith(RECOMPUTED)]:
         raise UserError(
             f"{found[extra[0]].file}: tensor {_some(extra)} is not of the network in config.json; a bias "
             "on q, k, v and o is attention_bias there, other additions cannot be converted"
@@ -209,15 +189,10 @@ def check_memory(folder: Path, parameters: int, device: str, memory: int) -> str
     Raises:
         UserError: it cannot.
     """
-    width = 4 if device == "CPU" else 2
+    width = DEVICES[device].bytes_per_weight
     size = parameters * width
     line = f"{folder}: {parameters:,} parameters, {size / 1e9:.1f} GB as float{8 * width} in each worker"
     if device == "CPU" and size > memory:
-        raise UserError(
-            f"{line}, this machine has {memory / 1e9:.1f} GB; use a smaller base, or device: Ascend"
-        )
+        has = f"this machine has {memory / 1e9:.1f} GB"
+        raise UserError(f"{line}, {has}; use a smaller base, or device: Ascend")
     return line
-
-
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -8,53 +8,59 @@ workflow's own evaluation is `mcqlora.evaluate`.)
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 from mcqlora import files
-from mcqlora.model import architecture
+from mcqlora.model.architecture import Architecture, Lora, context
 from mcqlora.tokens import prompt, tokenizer
 
-BLOCK = 16  # tokens of a block of the key-value cache
+Kind = Literal["squad", "mcq"]
 
-SQUAD_BATCH = 8  # the report's
+BLOCK = 16  # tokens of a block of the key-value cache
+BATCHES: dict[Kind, int] = {"squad": 8, "mcq": 1}  # the report's
 
 # What differs in text generation: on a CPU there is no paged attention, and logits are processed in numpy.
-DEVICES: dict[str, dict[str, dict[str, Any]]] = {
+PAGED = {"use_past": True, "is_dynamic": True, "use_flash_attention": True, "block_size": BLOCK}
+DEVICES: dict[str, dict[str, files.Json]] = {
     "CPU": {"model": {"use_past": False}, "context": {"postprocess_use_numpy": True}},
-    "Ascend": {
-        "model": {"use_past": True, "is_dynamic": True, "use_flash_attention": True, "block_size": BLOCK},
-        "context": {},
-    },
+    "Ascend": {"model": PAGED, "context": {}},
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """A tokenizer as MindFormers is told of it: its file, and pieces and ids that no text is encoded to."""
+
+    file: str
+    marks: Mapping[str, str]  # `unk_token`, `bos_token`, `eos_token` and `pad_token`
+    pad: int
+    stop: tuple[int, ...]  # the first is </s>
 
 
 def render(
     *,
-    kind: Literal["squad", "mcq"],
-    network: Mapping[str, Any],
-    lora: Mapping[str, Any],
+    kind: Kind,
+    network: Architecture,
+    lora: Lora,
     device: str,
     seq_length: int,
-    batch_size: int,
     max_new_tokens: int,
-    pad: int,
-    stop: Sequence[int],
-    marks: Mapping[str, str],
+    vocabulary: Vocabulary,
     load_checkpoint: str,
-    vocab_file: str,
-) -> dict[str, Any]:
+) -> files.Json:
     """The YAML, as a dict, of a greedy generation with a tuned network.
 
     squad: MindFormers' EmF1Metric over a MindRecord file (`run_mode: eval`), or prompts (`run_mode:
     predict`); it takes batches only where the whole length is limited and not the answer's. mcq: prompts
-    answered with at most `max_new_tokens`. `network` and `lora` as in `training.model_config`; `seq_length`
-    is the training's, which is lengthened by the answer to whole blocks. The first of the `stop` ids is </s>;
-    `marks` are the tokenizer's `unk_token`, `bos_token`, `eos_token` and `pad_token`.
+    answered with at most `max_new_tokens`. `seq_length` is the training's, which is lengthened by the answer
+    to whole blocks.
     """
+    batch_size, stop = BATCHES[kind], vocabulary.stop
     length = math.ceil((seq_length + max_new_tokens) / BLOCK) * BLOCK
-    config = architecture.model_config(dict(network), length, batch_size, device, pad, stop[0], dict(lora))
+    config = network.model_config(length, batch_size, device, vocabulary.pad, stop[0], lora)
     bias = config.pop("has_bias")
     config |= {
         "type": "LlamaConfig",
@@ -87,6 +93,7 @@ def render(
         "eval_dataset_task": {"type": "CausalLanguageModelDataset", "dataset_config": dataset},
         "metric": {"type": "EmF1Metric"},
     }
+    told = {"type": "LlamaTokenizer", "vocab_file": vocabulary.file, **vocabulary.marks}
     return {
         "seed": 0,
         "output_dir": "./output",
@@ -101,61 +108,54 @@ def render(
         "trainer": {"type": "CausalLanguageModelingTrainer", "model_name": kind},
         "runner_config": {"epochs": 1, "batch_size": batch_size, "sink_mode": False, "sink_size": 1},
         **(evaluation if kind == "squad" else {}),
-        "context": architecture.context(device) | DEVICES[device]["context"],
+        "context": context(device) | DEVICES[device]["context"],
         "parallel": {"parallel_mode": 0, "gradients_mean": False, "full_batch": False},
         "parallel_config": {"data_parallel": 1, "model_parallel": 1, "pipeline_stage": 1},
         "recompute_config": {"recompute": False},
         "model": {"model_config": config, "arch": {"type": "LlamaForCausalLM"}},
-        "processor": {
-            "return_tensors": "ms",
-            "tokenizer": {
-                "type": "LlamaTokenizer",
-                "vocab_file": vocab_file,
-                **marks,
-            },
-            "type": "LlamaProcessor",
-        },
+        "processor": {"return_tensors": "ms", "tokenizer": told, "type": "LlamaProcessor"},
     }
+
+
+class Answers(NamedTuple):
+    """Where the YAML of an evaluation goes, and how many tokens an answer has at most."""
+
+    yaml: Path
+    max_new_tokens: int
 
 
 def write(
     *,
     tokenizer_path: str,
-    squad: Path,
-    mcq: Path,
-    network: Mapping[str, Any],
-    lora: Mapping[str, Any],
+    evaluations: Mapping[Kind, Answers],
+    network: Architecture,
+    lora: Lora,
     device: str,
     seq_length: int,
     reference_template: bool,
-    squad_max_new_tokens: int,
-    mcq_max_new_tokens: int,
     load_checkpoint: str,
 ) -> None:
-    """Write both YAMLs; the paths in them are relative to the folder in which the workflow runs."""
+    """Write the YAMLs; the paths in them are relative to the folder in which the workflow runs.
+
+    Raises:
+        UserError: the tokenizer is not the network's.
+    """
     import yaml
 
     processor = tokenizer.load(tokenizer_path)
     template = prompt.template(processor, reference_template)
     special = {"unk": processor.unk_id(), "bos": template.bos, "eos": template.eos, "pad": template.pad}
     marks = {f"{name}_token": processor.id_to_piece(index) for name, index in special.items()}
-    ids = tokenizer.network_vocabulary(processor.vocab_size(), network["vocab_size"])
-    for kind, path, batch_size, answer in (
-        ("squad", squad, SQUAD_BATCH, squad_max_new_tokens),
-        ("mcq", mcq, 1, mcq_max_new_tokens),
-    ):
+    vocabulary = Vocabulary(tokenizer_path, marks, template.pad, (template.eos, template.eoa))
+    for kind, answers in evaluations.items():
         made = render(
             kind=kind,
-            network=dict(network) | {"vocab_size": ids},
+            network=network.for_tokenizer(processor.vocab_size()),
             lora=lora,
             device=device,
             seq_length=seq_length,
-            batch_size=batch_size,
-            max_new_tokens=answer,
-            pad=template.pad,
-            stop=(template.eos, template.eoa),
-            marks=marks,
+            max_new_tokens=answers.max_new_tokens,
+            vocabulary=vocabulary,
             load_checkpoint=load_checkpoint,
-            vocab_file=tokenizer_path,
         )
-        files.write_text(path, yaml.safe_dump(made, sort_keys=False))
+        files.write_text(answers.yaml, yaml.safe_dump(made, sort_keys=False))

@@ -1,28 +1,40 @@
-"""Processes beside this one that end with it."""
+"""Child processes that end with this one."""
 
 from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
+_inherited: tuple[Callable[[Any], Any], Sequence[Any]]  # in a process of `each_in_its_own`
 
 
 def die_with_parent() -> None:
     """Ask the kernel to kill this process when its parent ends, so that no orphan goes on writing (Linux)."""
-    pr_set_pdeathsig = 1
+    pr_set_pdeathsig = 1  # prctl(2)
     ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
-def each_in_its_own(function: Callable[[T], R], arguments: Sequence[T]) -> list[R]:
-    """`[function(argument) for argument in arguments]`, each in a process of its own; a single one in this.
+def enter() -> bool:
+    """What every launched process does first; False in msrun's scheduler, True in a worker."""
+    die_with_parent()
+    print(f"mcqlora: process {os.getpid()}", flush=True)  # `msrun` looks for it
+    return os.environ.get("MS_ROLE") != "MS_SCHED"
 
-    Processes inherit function and arguments; results must pickle. The first error is raised here, when all
-    have ended.
+
+def each_in_its_own(function: Callable[[T], R], arguments: Sequence[T]) -> list[R]:
+    """`[function(argument) for argument in arguments]`, each in a process of its own; a single one here.
+
+    The processes inherit function and arguments; results are pickled.
+
+    Raises:
+        Exception: what the first failed call raised, when all have ended.
     """
     if len(arguments) < 2:
         return [function(argument) for argument in arguments]
@@ -31,12 +43,12 @@ def each_in_its_own(function: Callable[[T], R], arguments: Sequence[T]) -> list[
         return list(pool.map(_call, range(len(arguments))))
 
 
-def _inherit(function: Callable, arguments: Sequence) -> None:
+def _inherit(function: Callable[[Any], Any], arguments: Sequence[Any]) -> None:
     global _inherited
     die_with_parent()
     _inherited = function, arguments
 
 
-def _call(index: int) -> object:
+def _call(index: int) -> Any:
     function, arguments = _inherited
     return function(arguments[index])

@@ -1,6 +1,6 @@
 """What this machine can run, in a few lines: `make doctor`, before anything is installed or configured.
 
-The standard library alone is imported here, so that any Python can say what is missing.
+Only the standard library is imported here, so that any Python can say what is missing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NamedTuple
 OK, LESS, BAD = "ok", "less", "BAD"  # BAD: the demo cannot run; LESS: it can, something else cannot
 
 PYTHON = (3, 11)
-MEMORY_GB = 4.2  # at most in the demo, by max_rss in benchmarks/demo/train.tsv (MiB)
+MEMORY_GB = 4.2  # the most that the demo takes: max_rss (MiB) in benchmarks/demo/train.tsv
 DISK_GB = 1
 # MindFormers 1.6.0 with MindSpore 2.7.0: https://www.mindspore.cn/mindformers/docs/en/r1.7.0/installation.html
 CANN = "8.2"
@@ -49,7 +49,8 @@ class Check(NamedTuple):
 def checks(project: Path, folder: Path) -> Iterator[Check]:
     """Look at this machine: `project` is the checkout, `folder` the one that results will be written to."""
     yield python(sys.version_info[:3])
-    yield packages({lock.stem: lock.read_text() for lock in locks(project)}, installed())
+    locks = {device: (project / "envs" / f"{device}.lock").read_text() for device in ("cpu", "ascend")}
+    yield packages(locks, installed())  # of two that fit, the first is named
     yield mindspore("CPU")
     npus = len(list(Path("/dev").glob("davinci[0-9]*")))
     yield devices(npus)
@@ -63,11 +64,6 @@ def checks(project: Path, folder: Path) -> Iterator[Check]:
     yield fonts(_output(["fc-list", ":lang=zh", "family"]))
 
 
-def locks(project: Path) -> list[Path]:
-    """The lock files of the two kinds of machine; the first that fits is named."""
-    return [project / "envs" / f"{device}.lock" for device in ("cpu", "ascend")]
-
-
 def python(version: Sequence[int]) -> Check:
     found = ".".join(map(str, version))
     if tuple(version[:2]) == PYTHON:
@@ -77,7 +73,7 @@ def python(version: Sequence[int]) -> Check:
 
 def installed() -> dict[str, str]:
     """Version by normalised name of every package that this Python finds."""
-    found = {}
+    found: dict[str, str] = {}
     for distribution in metadata.distributions():
         if name := distribution.metadata["Name"]:
             found.setdefault(normal(name), distribution.version)
@@ -95,7 +91,7 @@ def pins(lock: str) -> dict[str, str]:
 
 
 def packages(texts: Mapping[str, str], found: Mapping[str, str]) -> Check:
-    """Compare what is installed with the lock file (name -> text) that it is nearest to."""
+    """Compare what is installed with the nearest lock file; `texts` are those of the lock files, by name."""
 
     def differing(name: str) -> list[str]:
         return [package for package, version in pins(texts[name]).items() if found.get(package) != version]
@@ -105,8 +101,7 @@ def packages(texts: Mapping[str, str], found: Mapping[str, str]) -> Check:
     if not wrong:
         return Check("packages", OK, f"{len(wanted)}, as envs/{name}.lock has them")
     remedy = f"make, or pip install --require-hashes -r envs/{name}.lock"
-    missing = [package for package in wrong if package not in found]
-    if missing:
+    if missing := [package for package in wrong if package not in found]:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         return Check("packages", BAD, f"{len(missing)} of {len(wanted)} missing ({shown})", remedy)
     shown = ", ".join(f"{package} {found[package]} for {wanted[package]}" for package in wrong[:3])
@@ -115,7 +110,7 @@ def packages(texts: Mapping[str, str], found: Mapping[str, str]) -> Check:
 
 
 def mindspore(device: str, timeout: int = 600) -> Check:
-    """Whether MindSpore multiplies on `device` and MindFormers can be imported, in a process of its own."""
+    """Can MindSpore multiply on `device`, and can MindFormers be imported? In a process of its own."""
     name = f"MindSpore on {device}"
     state, remedy = BAD, "see packages; MindSpore has wheels for Linux on x86_64 and aarch64"
     if device == "Ascend":
@@ -129,8 +124,7 @@ def mindspore(device: str, timeout: int = 600) -> Check:
             )
         except subprocess.TimeoutExpired:
             return Check(name, state, f"no answer in {timeout} s", remedy)
-    said = re.findall(r"^versions (\S+) (\S+)$", done.stdout, re.MULTILINE)
-    if said:
+    if said := re.findall(r"^versions (\S+) (\S+)$", done.stdout, re.MULTILINE):
         return Check(name, OK, "MindSpore {}, MindFormers {}".format(*said[-1]))
     errors = re.findall(r"^\w*(?:Error|Exception)\b.*", done.stderr, re.MULTILINE)
     return Check(name, state, (errors[-1] if errors else f"exit code {done.returncode}")[:120], remedy)
@@ -143,22 +137,21 @@ def devices(npus: int) -> Check:
 
 
 def ascend(root: Path, opp: str | None) -> Iterator[Check]:
-    """Driver below `root` and CANN by its environment variable ASCEND_OPP_PATH, as MindSpore finds it."""
-    driver = _version(root / "driver" / "version.info")
-    state = OK if driver and driver.startswith(DRIVER) else LESS
-    yield Check("driver", state, driver or "none found", f"to CANN {CANN}.RC1 belongs {DRIVER}")
+    """Driver below `root`, and CANN by `opp`, its variable ASCEND_OPP_PATH, as MindSpore finds it."""
+
+    def version(file: Path) -> str:
+        found = re.search(r"^Version=(\S+)", file.read_text(), re.MULTILINE) if file.is_file() else None
+        return found[1] if found else ""
+
+    driver = version(root / "driver" / "version.info")
+    state = OK if driver.startswith(DRIVER) else LESS
+    yield Check("driver", state, driver or "none found", f"CANN {CANN}.RC1 needs driver {DRIVER}")
     if not opp:
-        remedy = f"source {root}/ascend-toolkit/set_env.sh"
-        yield Check("CANN", LESS, "ASCEND_OPP_PATH is not set", remedy)
+        yield Check("CANN", LESS, "ASCEND_OPP_PATH is not set", f"source {root}/ascend-toolkit/set_env.sh")
         return
-    cann = _version(Path(opp).parent / "compiler" / "version.info")
-    state = OK if cann and cann.split(".")[:2] == CANN.split(".") else LESS
+    cann = version(Path(opp).parent / "compiler" / "version.info")
+    state = OK if cann.split(".")[:2] == CANN.split(".") else LESS
     yield Check("CANN", state, cann or f"no version beside {opp}", f"install CANN {CANN}.RC1")
-
-
-def _version(file: Path) -> str | None:
-    found = re.search(r"^Version=(\S+)", file.read_text(), re.MULTILINE) if file.is_file() else None
-    return found[1] if found else None
 
 
 def msrun(path: Path) -> Check:
@@ -187,7 +180,7 @@ def disk(folder: Path, free_bytes: int) -> Check:
 
 
 def loopback() -> Check:
-    """Whether two processes of this machine can meet on a TCP port, as msrun's workers do."""
+    """Can two processes of this machine meet on a TCP port, as msrun's workers do?"""
     try:
         with (
             socket.create_server(("127.0.0.1", 0)) as server,
@@ -227,7 +220,7 @@ def verdict(found: Sequence[Check]) -> str:
 
 
 def main() -> int:
-    """Print a line a check as it is made; 1 if the demo could not run."""
+    """Print one line per check as it is made; returns 1 if the demo could not run."""
     found = []
     for check in checks(Path(__file__).parents[3], Path.cwd()):
         print(line(check), end="", flush=True)

@@ -1,6 +1,6 @@
 """What a run looks at before its first job: can it write, is there room, do the clocks agree.
 
-Each would end in a traceback of Snakemake's, or in a job that fails after its work is done.
+Otherwise Snakemake would end in a traceback, or a job would fail after its work is done.
 """
 
 from __future__ import annotations
@@ -14,20 +14,18 @@ from pathlib import Path
 from mcqlora.errors import UserError
 
 ROOM = 1 << 20  # bytes; Snakemake's own logs and records need some of them
-SKEW = 5  # seconds that a file's time may be ahead of the clock: servers are not quite of one mind
+SKEW = 5  # seconds that a file's time may be ahead of the clock, since servers' clocks differ
 
 
 def check(made: Iterable[Path], state: Iterable[Path], given: Iterable[Path]) -> None:
     """Check the places that a run writes to, and the times of its files.
 
-    Args:
-        made: folders of artefacts; need not exist yet.
-        state: other folders that are written to.
-        given: input files.
+    `made` are folders of artefacts, which need not exist yet; `state` other folders that are written to;
+    `given` input files.
 
     Raises:
-        UserError: a folder is read-only or full, or a file is from the future: what is made of it would be
-            older than it, and be made again in every run.
+        UserError: a folder is read-only or full, or a file is from the future. What is made of such a file
+            would be older than it, so that every run would make it again.
     """
     latest = time.time() + SKEW
     for folder in (*made, *state):

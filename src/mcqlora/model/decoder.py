@@ -1,12 +1,8 @@
 """InternLM on MindFormers, in cells that run on an Ascend NPU and on a CPU alike.
 
-Importing this module registers, for use by name in a MindFormers YAML:
-
-* `InternLMConfig`, `InternLMForCausalLM`: LLaMA with a bias on q, k, v and o (InternLM-7B v1), attention kept
-  inside a document when rows are packed;
-* `PortableTrainOneStepCell`: MindFormers' training cell with an overflow check that exists off Ascend, and
-  dropout that a repeated or resumed training repeats;
-* `TokenLoss`, `ScheduleCallback`: validation loss by token; history, evaluations, checkpoints, going on.
+Importing this module registers `InternLMConfig` and `InternLMForCausalLM`, for use by name in a MindFormers
+YAML: LLaMA with a bias on q, k, v and o (InternLM-7B v1), attention kept inside a document when rows are
+packed.
 """
 
 from __future__ import annotations

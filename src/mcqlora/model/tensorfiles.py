@@ -11,7 +11,7 @@ import io as bytes_io
 import math
 import pickle
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,30 +22,20 @@ from mcqlora import files
 from mcqlora.errors import UserError
 
 BFLOAT16 = "BF16"  # numpy has none: read as the upper halves of float32
-DTYPES = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    BFLOAT16: np.dtype("<u2"),
-    "I64": np.dtype("<i8"),
-    "I32": np.dtype("<i4"),
-    "I16": np.dtype("<i2"),
-    "I8": np.dtype("i1"),
-    "U8": np.dtype("u1"),
-    "BOOL": np.dtype("?"),
-}
-STORAGES = {
-    "DoubleStorage": "F64",
-    "FloatStorage": "F32",
-    "HalfStorage": "F16",
-    "BFloat16Storage": BFLOAT16,
-    "LongStorage": "I64",
-    "IntStorage": "I32",
-    "ShortStorage": "I16",
-    "CharStorage": "I8",
-    "ByteStorage": "U8",
-    "BoolStorage": "BOOL",
-}
+KINDS = (  # of numbers: safetensors' name, numpy's, and that of PyTorch's storage
+    ("F64", "<f8", "DoubleStorage"),
+    ("F32", "<f4", "FloatStorage"),
+    ("F16", "<f2", "HalfStorage"),
+    (BFLOAT16, "<u2", "BFloat16Storage"),
+    ("I64", "<i8", "LongStorage"),
+    ("I32", "<i4", "IntStorage"),
+    ("I16", "<i2", "ShortStorage"),
+    ("I8", "i1", "CharStorage"),
+    ("U8", "u1", "ByteStorage"),
+    ("BOOL", "?", "BoolStorage"),
+)
+DTYPES = {name: np.dtype(code) for name, code, _ in KINDS}
+STORAGES = {storage: name for name, _, storage in KINDS}
 INDEX = ".index.json"
 NAMES = ("model.safetensors", "pytorch_model.bin")  # as Hugging Face calls them; the first found is taken
 
@@ -69,9 +59,8 @@ def weight_files(folder: Path) -> list[Path]:
     for name in NAMES:
         index = folder / (name + INDEX)
         if index.is_file():
-            named = shards(index)
-            missing = [shard for shard in named if not (folder / shard).is_file()]
-            if missing:
+            named = sorted(set(weight_map(index).values()))
+            if missing := [shard for shard in named if not (folder / shard).is_file()]:
                 raise UserError(f"{index}: names {missing[0]}, which is not there; fetch the whole folder")
             return [index, *(folder / shard for shard in named)]
         if (folder / name).is_file():
@@ -86,27 +75,26 @@ def locate(folder: Path) -> dict[str, Tensor]:
         UserError: no weights, a broken file, or one without a tensor that the index expects in it.
     """
     first, *shards = weight_files(folder)
-    if not first.name.endswith(INDEX):
-        return _index(first)
-    found = {shard.name: _index(shard) for shard in shards}
+    found = {
+        path.name: index_safetensors(path) if path.suffix == ".safetensors" else index_torch(path)
+        for path in (shards or [first])
+    }
+    if not shards:
+        return found[first.name]
     tensors = {}
-    for name, shard in _weight_map(first).items():
+    for name, shard in weight_map(first).items():
         if name not in found[shard]:
             raise UserError(f"{folder / shard}: no tensor {name}, which {first.name} expects there")
         tensors[name] = found[shard][name]
     return tensors
 
 
-def shards(index: Path) -> list[str]:
-    """Names of the files that an index says the weights are in.
+def weight_map(index: Path) -> dict[str, str]:
+    """The name of the file that an index says a tensor is in, by the tensor's name.
 
     Raises:
         UserError: it is none, or names a file that is not beside it.
     """
-    return sorted(set(_weight_map(index).values()))
-
-
-def _weight_map(index: Path) -> dict[str, str]:
     content = files.read_json(index)
     shards = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(shards, dict) or not shards:
@@ -117,16 +105,8 @@ def _weight_map(index: Path) -> dict[str, str]:
     return shards
 
 
-def _index(path: Path) -> dict[str, Tensor]:
-    return index_safetensors(path) if path.suffix == ".safetensors" else index_torch(path)
-
-
 def index_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, by name.
-
-    Raises:
-        UserError: not a whole safetensors file.
-    """
+    """Tensors by name. Raises: UserError: not a whole safetensors file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -137,17 +117,12 @@ def index_safetensors(path: Path) -> dict[str, Tensor]:
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = orjson.loads(file.read(length))
-    return {
-        name: Tensor(
-            path,
-            entry["dtype"],
-            tuple(entry["shape"]),
-            8 + length + entry["data_offsets"][0],
-            _contiguous(entry["shape"]),
-        )
-        for name, entry in header.items()
-        if name != "__metadata__"
-    }
+    header.pop("__metadata__", None)
+    found = {}
+    for name, entry in header.items():
+        shape, start = tuple(entry["shape"]), 8 + length + entry["data_offsets"][0]
+        found[name] = Tensor(path, entry["dtype"], shape, start, _contiguous(shape))
+    return found
 
 
 def index_torch(path: Path) -> dict[str, Tensor]:
@@ -163,15 +138,13 @@ def index_torch(path: Path) -> dict[str, Tensor]:
                 raise UserError(f"{path}: a zip file, but none of PyTorch's; give the weights themselves")
             found = _TableReader(path, archive, table.removesuffix("data.pkl")).load()
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-        raise UserError(
-            f"{path}: not a whole file of torch 1.6 or later ({error}); fetch it again, or take safetensors"
-        ) from error
+        said = f"not a whole file of torch 1.6 or later ({error})"
+        raise UserError(f"{path}: {said}; fetch it again, or take safetensors") from error
     except UserError:
         raise
     except Exception as error:  # whatever a forged pickle makes the unpickler say
-        raise UserError(
-            f"{path}: its pickle holds no plain state dict ({error}); save it as safetensors"
-        ) from error
+        said = f"its pickle holds no plain state dict ({error})"
+        raise UserError(f"{path}: {said}; save it as safetensors") from error
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise UserError(f"{path}: its pickle holds no plain state dict; save it as safetensors")
     return {str(name): tensor for name, tensor in found.items()}
@@ -188,19 +161,15 @@ class _TableReader(pickle.Unpickler):
         # Made anew for each file: a pickle may set attributes of what it is given.
         self.known: dict[tuple[str, str], Any] = {
             ("collections", "OrderedDict"): collections.OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): lambda storage, offset, shape, strides, *_: self.place(
-                storage, offset, shape, strides
-            ),
+            ("torch._utils", "_rebuild_tensor_v2"): lambda *given: self.place(*given[:4]),
             ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
             **{("torch", storage): dtype for storage, dtype in STORAGES.items()},
         }
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.known:
-            raise UserError(
-                f"{self.path}: asks for {module}.{name}, which no file of weights needs; "
-                "don't trust it, or save it as safetensors"
-            )
+            said = f"asks for {module}.{name}, which no file of weights needs"
+            raise UserError(f"{self.path}: {said}; don't trust it, or save it as safetensors")
         return self.known[module, name]
 
     def persistent_load(self, identifier: Any) -> tuple[str, int, int]:
@@ -225,16 +194,12 @@ class _TableReader(pickle.Unpickler):
         return Tensor(self.path, dtype, shape, start + offset * DTYPES[dtype].itemsize, strides)
 
 
-def _span(shape: Iterable[int], strides: Iterable[int]) -> int:
+def _span(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
     """Elements from a tensor's first to its last."""
-    shape = tuple(shape)
-    if 0 in shape:
-        return 0
-    return 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    return 0 if 0 in shape else 1 + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
 
 
-def _contiguous(shape: Iterable[int]) -> tuple[int, ...]:
-    shape = tuple(shape)
+def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
@@ -245,23 +210,22 @@ def read(tensor: Tensor) -> np.ndarray:
         UserError: numbers of a kind that no network has, or a file cut off.
     """
     if tensor.dtype not in DTYPES:
-        raise UserError(
-            f"{tensor.file}: holds {tensor.dtype}, a quantised network; give one in float16 or wider"
-        )
+        said = f"holds {tensor.dtype}, a quantised network"
+        raise UserError(f"{tensor.file}: {said}; give one in float16 or wider")
     dtype = DTYPES[tensor.dtype]
     flat = np.empty(_span(tensor.shape, tensor.strides), dtype)
     with open(tensor.file, "rb") as file:
         file.seek(tensor.offset)
-        if file.readinto(flat) != flat.nbytes:
+        if file.readinto(flat.data) != flat.nbytes:
             raise UserError(f"{tensor.file}: cut off; fetch it again")
     strides = tuple(stride * dtype.itemsize for stride in tensor.strides)
     view = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
     array = np.asarray(view, order="C")
-    if tensor.dtype == BFLOAT16:
-        wide = array.astype("<u4")
-        wide <<= 16
-        return wide.view("<f4")
-    return array
+    if tensor.dtype != BFLOAT16:
+        return array
+    wide = array.astype("<u4")
+    wide <<= 16
+    return wide.view("<f4")
 
 
 def mapped(tensor: Tensor) -> np.ndarray:
@@ -294,4 +258,4 @@ def write_safetensors(
             array = np.asarray(make(name), DTYPES[dtype], order="C")
             if array.shape != tuple(shapes[name]):
                 raise ValueError(f"{name}: made with {array.shape}, announced with {shapes[name]}")
-            file.write(array)
+            file.write(array.data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,16 +12,16 @@ from mcqlora import files
 from mcqlora.errors import UserError
 from mcqlora.model import tensorfiles
 
+Arrays = Mapping[str, np.ndarray]  # by name
 LORA = ("mindpet_delta_lora_a", "mindpet_delta_lora_b")
 
 
-def save(weights: Mapping[str, np.ndarray], path: files.PathLike) -> None:
+def save(weights: Arrays, path: files.PathLike) -> None:
     """Write tensors as safetensors, atomically; the same tensors give the same bytes."""
     from safetensors.numpy import save as serialize
 
-    files.write_bytes(
-        path, serialize({name: np.ascontiguousarray(weights[name]) for name in sorted(weights)})
-    )
+    contiguous = {name: np.ascontiguousarray(weights[name]) for name in sorted(weights)}
+    files.write_bytes(path, serialize(contiguous))
 
 
 def read(path: files.PathLike) -> dict[str, np.ndarray]:
@@ -34,16 +35,12 @@ def read(path: files.PathLike) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: not a whole safetensors file ({error}); delete it and run again") from error
 
 
-def only_lora(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def only_lora(weights: Arrays) -> dict[str, np.ndarray]:
     """The adapter's tensors alone, without the optimizer's moments of the same names."""
-    return {
-        name: value for name, value in weights.items() if name.startswith("model.") and name.endswith(LORA)
-    }
+    return {name: weights[name] for name in weights if name.startswith("model.") and name.endswith(LORA)}
 
 
-def merge(
-    base: Mapping[str, np.ndarray], lora: Mapping[str, np.ndarray], scaling: float
-) -> dict[str, np.ndarray]:
+def merge(base: Arrays, lora: Arrays, scaling: float) -> dict[str, np.ndarray]:
     """Fold an adapter into the weights: W + scaling * B A (Hu et al., arXiv 2106.09685, eq. 3), in float32.
 
     `scaling` is alpha / rank; A is [r, in], B [out, r], W [out, in].
@@ -71,7 +68,7 @@ class Merged(Mapping[str, np.ndarray]):
         UserError: no whole safetensors file, or the adapter is of another network.
     """
 
-    def __init__(self, base: Path, lora: Mapping[str, np.ndarray], scaling: float):
+    def __init__(self, base: Path, lora: Arrays, scaling: float):
         self.tensors, self.scaling = tensorfiles.index_safetensors(base), scaling
         self._lora: dict[str, dict[str, np.ndarray]] = {}
         for name, value in lora.items():
@@ -91,8 +88,8 @@ class Merged(Mapping[str, np.ndarray]):
         return len(self.tensors)
 
 
-def load_into(network, weights: Mapping[str, np.ndarray], name: str) -> None:
-    """Put tensors into a MindSpore network, every parameter with its shape; `name` is said in errors.
+def load_into(network: Any, weights: Arrays, name: str) -> None:
+    """Put tensors into a network, a MindSpore cell, every parameter with its shape; `name` is said in errors.
 
     Raises:
         UserError: a parameter has no tensor, or one of another shape.
@@ -104,8 +101,6 @@ def load_into(network, weights: Mapping[str, np.ndarray], name: str) -> None:
             raise UserError(f"{name}: no tensor {key}; is it this network's checkpoint?")
         value = weights[key]
         if value.shape != parameter.shape:
-            raise UserError(
-                f"{name}: {key} is {list(value.shape)}, the network wants {list(parameter.shape)}; "
-                "make model.* the same as the base's"
-            )
+            said = f"{key} is {list(value.shape)}, the network wants {list(parameter.shape)}"
+            raise UserError(f"{name}: {said}; make model.* the same as the base's")
         parameter.set_data(Tensor(value, dtype=parameter.dtype))

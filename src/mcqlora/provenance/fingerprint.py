@@ -1,4 +1,4 @@
-"""Hashes of code: what a script and everything of ours that it imports *mean*, not when they were saved."""
+"""Hashes of code: what a script and all that it imports of the package *mean*, not when they were saved."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 PACKAGE = "mcqlora"
 SOURCE = Path(__file__).parents[2]  # the folder that holds the package
@@ -20,30 +20,35 @@ DISTRIBUTIONS = {"yaml": "PyYAML"}  # of imported names that are not their distr
 def fingerprint(*scripts: Path, source: Path = SOURCE) -> str:
     """Hex hash over the syntax trees of `scripts` and of what they import of the package, directly or not.
 
-    Comments, layout and docstrings don't count. `source` is the folder that holds the package.
+    Comments, layout, docstrings and what only a type checker imports do not count. `source` is the folder
+    that holds the package.
     """
-    hashes = sorted((_name(path, source), _source(path).hash) for path in closure(*scripts, source=source))
+    found = closure(*scripts, source=source)
+    hashes = sorted((_name(path, source), _read(path, source).hash) for path in found)
     return hashlib.sha256(repr(hashes).encode()).hexdigest()[:16]
 
 
 def closure(*scripts: Path, source: Path = SOURCE) -> set[Path]:
     """`scripts` and what they import of the package, directly or through one another; without `RECORDING`."""
-    seen: set[Path] = set()
-    waiting = [Path(script) for script in scripts]
+    seen, waiting = set[Path](), list(scripts)
     while waiting:
         path = waiting.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        waiting += _own(path, source)
+        if path not in seen:
+            seen.add(path)
+            waiting += _read(path, source).own
     return seen
+
+
+def modules(script: Path, source: Path = SOURCE) -> list[str]:
+    """The modules that a script's hash holds, such as "data/alpaca", without the packages' `__init__`."""
+    names = (_name(path, source / PACKAGE) for path in closure(script, source=source) - {script})
+    return sorted(name.removesuffix(".py") for name in names if not name.endswith("__init__.py"))
 
 
 def software(*scripts: Path, source: Path = SOURCE) -> dict[str, str]:
     """Versions of Python and of the libraries that the closure of `scripts` imports, by distribution."""
-    names = {
-        name.split(".")[0] for path in closure(*scripts, source=source) for name in _source(path).imports
-    }
+    imports = (_read(path, source).imports for path in closure(*scripts, source=source))
+    names = {name.split(".")[0] for names in imports for name in names}
     found = {"Python": ".".join(map(str, sys.version_info[:3]))}
     for name in sorted(names - {PACKAGE, "__future__"} - sys.stdlib_module_names):
         distribution = DISTRIBUTIONS.get(name, name)
@@ -54,73 +59,84 @@ def software(*scripts: Path, source: Path = SOURCE) -> dict[str, str]:
     return found
 
 
-def _own(path: Path, source: Path) -> Iterator[Path]:
-    """Files of the package that a file imports, and those of the packages that hold them, but `RECORDING`."""
-    for name in _source(path).imports:
-        if name.split(".")[0] != PACKAGE or name.startswith(RECORDING):
-            continue
-        parts = name.split(".")
-        module = source.joinpath(*parts).with_suffix(".py")
-        if module.exists():
-            yield module
-        for depth in range(1, len(parts) + 1):
-            package = source.joinpath(*parts[:depth], "__init__.py")
-            if package.exists():
-                yield package
-
-
 def _name(path: Path, source: Path) -> str:
-    """A module's path in the package, or a script's file name: the same wherever the checkout is."""
+    """A module's path in `source`, or a script's file name: the same wherever the checkout is."""
     return path.relative_to(source).as_posix() if path.is_relative_to(source) else path.name
 
 
-def _once(read):
-    """`read(path)`, once for every state of the file."""
-    cached = functools.cache(lambda path, *state: read(path))
+class _File(NamedTuple):
+    """What a file's syntax tree says."""
 
-    @functools.wraps(read)
-    def wrapped(path: Path):
-        state = path.stat()
-        return cached(path, state.st_mtime_ns, state.st_size)
-
-    return wrapped
-
-
-class _Source(NamedTuple):
-    """What a file's syntax tree says: its hash, and the dotted names of modules that it imports."""
-
-    imports: frozenset[str]
     hash: str
+    imports: frozenset[str]  # dotted names of modules, and of names in them
+    own: frozenset[Path]  # the files of the package that it imports, without `RECORDING`
 
 
-@_once
-def _source(path: Path) -> _Source:
+def _read(path: Path, source: Path) -> _File:
+    """Read a file once for each of its states, since a run asks for it once per script."""
+    state = path.stat()
+    return _parse(path, source, state.st_mtime_ns, state.st_size)
+
+
+@functools.cache
+def _parse(path: Path, source: Path, *state: int) -> _File:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    names: set[str] = set()
+    imports: set[str] = set()
     for node in _statements(tree):
         if isinstance(node, ast.ImportFrom):
-            # `from a.b import c`: c may be a module or a name in one; where it is none there is no such file.
-            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+            # `from a.b import c`: c may be a module or a name in one; of a name there is no such file.
+            imports |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            and ast.get_docstring(node, clean=False) is not None
-        ):
-            node.body = node.body[1:]
-    return _Source(frozenset(names), hashlib.sha256(ast.dump(tree).encode()).hexdigest())
+            imports |= {alias.name for alias in node.names}
+    meaning: list[str] = []
+    _dump(tree, meaning)
+    digest = hashlib.sha256("\0".join(meaning).encode()).hexdigest()
+    return _File(digest, frozenset(imports), frozenset(_own(imports, source)))
 
 
 def _statements(tree: ast.Module) -> Iterator[ast.AST]:
-    """All statements and what holds some; `ast.walk` looks into every expression, which takes ten times.
+    """Yield all statements that run, and what holds some; drop docstrings and what only a type checker runs.
 
-    What is imported for a type checker alone (`if TYPE_CHECKING`) runs nowhere, and is left out.
+    `ast.walk` would look into every expression, which takes ten times as long.
     """
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
         yield node
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            continue
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if ast.get_docstring(node, clean=False) is not None:
+                del node.body[0]
+            node.body = [
+                kept for one in node.body for kept in (one.orelse if _for_types_alone(one) else (one,))
+            ]
         for field in ("body", "orelse", "finalbody", "handlers", "cases"):
             waiting += getattr(node, field, ())
+
+
+def _for_types_alone(node: ast.stmt) -> TypeGuard[ast.If]:
+    """Is it `if TYPE_CHECKING:`, of which only the `else` ever runs?"""
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def _dump(node: ast.AST, parts: list[str]) -> None:
+    """Append the tree's nodes and values to `parts`, depth first; `ast.dump` would take twice as long."""
+    parts.append(type(node).__name__)
+    for field in node._fields:
+        value = getattr(node, field, None)
+        values = value if isinstance(value, list) else [value]
+        parts.append(str(len(values)))
+        for one in values:
+            if isinstance(one, ast.AST):
+                _dump(one, parts)
+            else:
+                parts.append(repr(one))
+
+
+def _own(imports: set[str], source: Path) -> Iterator[Path]:
+    """Files of the package by imported names, and the `__init__.py` of the packages that hold them."""
+    for name in imports:
+        parts = name.split(".")
+        if parts[0] != PACKAGE or any(name == one or name.startswith(f"{one}.") for one in RECORDING):
+            continue
+        packages = (source.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1))
+        yield from filter(Path.exists, (source.joinpath(*parts).with_suffix(".py"), *packages))

@@ -1,14 +1,15 @@
 """What each artefact was made of: a record beside the results, written by the job that made it.
 
 The record of `results/<run>/NAME` is `results/<run>/provenance/NAME.json`. It holds no time, so that two runs
-write the same, but for those of the summary and the report: these hold seconds themselves.
+write the same records. Those of the summary and the report differ, since these two artefacts hold seconds.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +19,44 @@ from mcqlora import files, hashing
 from mcqlora.provenance import fingerprint
 from mcqlora.storage import addresses
 
-Json = dict[str, Any]
-
+# Of the JSON of a record: `software` is versions by distribution, `inputs` hashes by path.
+KEYS = ("sha256", "rule", "code", "software", "params", "inputs")
 FOLDER = "provenance"
 TIMES = "benchmarks"
 STAMP = ".snakemake_timestamp"  # Snakemake's own file in a folder that a job has made
 
 
-def write(
-    *,
-    outputs: Iterable[str],
-    inputs: Iterable[str],
-    rule: str,
-    params: Mapping[str, Any],
-    scripts: Path,
-) -> None:
-    """Write the record of every one of a job's `outputs`.
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What Snakemake gives to the script of a rule."""
 
-    Args:
-        params: what the rule gave to its script; `code` is the script's name and the hash of what it means.
-        scripts: the folder of the scripts.
-    """
-    outputs = set(outputs)
+    rule: str
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    params: Mapping[str, Any]  # with `code`: the script's name and the hash of what it means
+    temporary: Sequence[str] = ()  # those of the outputs that the run removes when it needs them no longer
+
+
+def write(job: Job, scripts: Path) -> None:
+    """Write the record of every output of `job`; `scripts` is the folder of the scripts."""
+    outputs = set(job.outputs)
     if not outputs:
         return
-    params = plain(params)
+    params, inputs = plain(job.params), each(known, lasting(job.inputs))
     code = params.pop("code")
-    made = {
-        "rule": rule,
-        "code": code,
-        "software": fingerprint.software(scripts / code.split()[0]),
-        "params": params,
-        "inputs": each(known, lasting(inputs)),
-    }
+    software = fingerprint.software(scripts / script(code))
+    made = {"rule": job.rule, "code": code, "software": software, "params": params, "inputs": inputs}
     for path, found in each(sha256, outputs).items():
         files.write_json(record_path(path), {"sha256": found} | made, indent=True)
 
 
+def script(code: str) -> str:
+    """The name of the script in a rule's parameter `code`."""
+    return code.split()[0]
+
+
 def lasting(inputs: Iterable[str]) -> set[str]:
-    """Without the seconds that Snakemake measured, which differ in every run."""
+    """`inputs` without the seconds that Snakemake measured, which differ in every run."""
     return {path for path in inputs if Path(path).parts[0] != TIMES}
 
 
@@ -67,9 +67,9 @@ def record_path(artefact: str) -> Path:
 
 
 def known(path: str) -> str:
-    """`sha256`, from the record of the job that made `path` where that is younger than what it speaks of.
+    """`sha256` of `path`, read from the record of the job that made it if the record is the younger one.
 
-    Large weights are thus read when they are written, and not by every job that takes them.
+    So large weights are hashed once, by the job that writes them, not by every job that reads them.
     """
     if len(Path(path).parts) > 2 and (record := record_path(path)).is_file():
         made = record.stat().st_mtime_ns
@@ -94,13 +94,13 @@ def _files(path: Path) -> list[Path]:
 
 
 def each(function: Callable[[str], str], paths: Iterable[str]) -> dict[str, str]:
-    """{path: its hash by `function`}, on all cores: hashing lets other threads run."""
+    """{path: `function(path)`}, sorted, on all cores: hashing releases Python's lock."""
     paths = sorted(paths)
     with ThreadPoolExecutor() as pool:
         return dict(zip(paths, pool.map(function, paths), strict=True))
 
 
-def plain(params: Mapping[str, Any]) -> Json:
-    """Parameters as JSON has them: tuples become lists, paths texts; addresses lose their secrets."""
+def plain(params: Mapping[str, Any]) -> files.Json:
+    """Parameters as JSON has them: tuples become lists, paths become texts, addresses lose their secrets."""
     text = orjson.dumps(dict(params), default=str, option=orjson.OPT_NON_STR_KEYS)
     return addresses.shown(orjson.loads(text))

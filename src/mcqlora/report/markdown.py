@@ -1,17 +1,23 @@
-"""Markdown that more than one document needs."""
+"""Markdown that several documents share."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 
+Row = Sequence[str | int]
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+def table(header: Sequence[str], rows: Iterable[Row]) -> list[str]:
+    """The lines of a table; numbers are counts."""
+    lines: list[Row] = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(map(_cell, line)) + " |" for line in lines]
+
+
+def _cell(cell: str | int) -> str:
+    return f"{cell:,}" if isinstance(cell, int) else cell.replace("|", "\\|")
 
 
 def plain(text: str) -> str:
-    """A name from outside, of which no renderer takes a part for a tag, a link or code."""
+    """A name from outside, escaped so that no renderer finds a tag, a link or code in it."""
     return re.sub(r"[\\`*\[\]<>]", lambda found: f"&#{ord(found[0])};", text.replace("&", "&amp;"))

@@ -1,35 +1,37 @@
-"""Does a letter decide, and does the model know what it knows? Letter bias, calibration, circular evaluation.
-
-Items are those of mcq.json: `{"id", "gold", "choice": "A".."D" | None, "correct", "scores"?: [4 floats]}`,
-scores being natural log-likelihoods. A letter is that of the order shown to the model.
-"""
+"""Letter bias, calibration and circular evaluation: does a letter decide, and is confidence deserved?"""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from mcqlora.data.questions import LETTERS
+from mcqlora.files import Json
 from mcqlora.report import intervals
+from mcqlora.report.comparison import pairs, rate, tested
+from mcqlora.report.intervals import Array
+from mcqlora.report.schema import BASE, TUNED, Items, estimate, rotated
 
-LETTERS = "ABCD"
 BINS = 10  # of equal width on 0..1
 
-Items = Sequence[Mapping[str, Any]]
+
+def by_protocol(scores: Json) -> dict[str, Json]:
+    """Letters of every protocol; calibration where the scores are likelihoods, not such per character."""
+    asked = {name: part["items"] for name, part in scores["protocols"].items() if part["items"]}
+    return {
+        name: letters(items) | {"calibration": None if name.endswith("_norm") else calibration(items)}
+        for name, items in asked.items()
+    }
 
 
-def letters(items: Items, seed: int) -> dict[str, Any]:
+def letters(items: Items) -> Json:
     """Confusion matrix of the letters, recall of each, and RStd, the standard deviation of the recalls.
 
-    Returns:
-        `{"n", "confusion": {gold: {"A".."D", "none": count}}, "recall": {letter: rate | None},
-        "rstd": {"n", "value", "low", "high"}, "equal_p": float}`, a rate being like rstd. Fractions; low and
-        high are the ends of 95 % intervals (Wilson's, and for RStd the bootstrap's over questions). RStd
-        divides by the number of letters that are gold anywhere, and noise alone lifts it above 0: equal_p is
-        the p of equal recalls, by Pearson's chi-squared test (items taken as independent).
-
+    The matrix is right letter -> chosen letter or "none" -> items. The intervals are Wilson's, and for RStd
+    the bootstrap's over questions. RStd divides by the number of letters that are gold anywhere, and noise
+    alone lifts it above 0. So equal_p is the p of equal recalls, by Pearson's chi-squared test (items taken
+    as independent).
     Source: Zheng et al. 2024, https://arxiv.org/abs/2309.03882 (RStd).
 
     Raises:
@@ -38,17 +40,26 @@ def letters(items: Items, seed: int) -> dict[str, Any]:
     confusion = {gold: dict.fromkeys((*LETTERS, "none"), 0) for gold in LETTERS}
     for item in items:
         confusion[item["gold"]][item["choice"] or "none"] += 1
-    recall = {}
-    for letter, row in confusion.items():
-        n = sum(row.values())
-        ends = dict(zip(("low", "high"), intervals.wilson(row[letter], n), strict=True))
-        recall[letter] = {"n": n, "value": row[letter] / n} | ends if n else None
-    gold = np.array([[item["gold"] == letter for letter in LETTERS] for item in items], dtype=float)
+    counts = {letter: (row[letter], sum(row.values())) for letter, row in confusion.items()}
+    gold = _gold(items)
     right = gold * np.array([[bool(item["correct"])] for item in items], dtype=float)
     table = intervals.cluster_sums([*gold.T, *right.T], [item["id"] for item in items])
-    rstd = _measure(table, _rstd, len(items), seed)
-    equal = _equal_p([(row[letter], sum(row.values())) for letter, row in confusion.items()])
-    return {"n": len(items), "confusion": confusion, "recall": recall, "rstd": rstd, "equal_p": equal}
+    return {
+        "n": len(items),
+        "confusion": confusion,
+        "recall": {letter: _share(right, n) for letter, (right, n) in counts.items()},
+        "rstd": _measure(table, _rstd, len(items)),
+        "equal_p": _equal_p(list(counts.values())),
+    }
+
+
+def _share(right: int, n: int) -> Json | None:
+    return estimate(n, right / n, intervals.wilson(right, n)) if n else None
+
+
+def _gold(items: Items) -> Array:
+    """float64 [items, 4]: 1 at the right letter."""
+    return np.array([[item["gold"] == letter for letter in LETTERS] for item in items], dtype=float)
 
 
 def _equal_p(rates: Sequence[tuple[int, int]]) -> float:
@@ -59,38 +70,33 @@ def _equal_p(rates: Sequence[tuple[int, int]]) -> float:
     return float(chi2_contingency(table).pvalue) if len(table) > 1 and table.sum(axis=0).all() else 1.0
 
 
-def _rstd(sums: np.ndarray) -> np.ndarray:
+def _rstd(sums: Array) -> Array:
     gold, right = sums[..., : len(LETTERS)], sums[..., len(LETTERS) :]
     return np.nanstd(right / np.where(gold > 0, gold, np.nan), axis=-1)
 
 
-def probabilities(items: Items) -> np.ndarray:
-    """float [items, 4]: softmax of each item's four scores."""
+def probabilities(items: Items) -> Array:
+    """float64 [items, 4]: softmax of each item's four scores."""
     scores = np.array([item["scores"] for item in items], dtype=float)
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def calibration(items: Items, seed: int) -> dict[str, Any] | None:
+def calibration(items: Items) -> Json | None:
     """Expected calibration error, Brier score and the bins of a reliability plot; None without scores.
 
     The model's probability of a letter is the softmax of the four scores, its confidence the largest of them.
     ECE: sum over `BINS` bins of equal width, each (low edge, high edge], of n_bin / n |accuracy - mean
-    confidence|. Brier: mean of the sum over the letters of (probability - 1 if gold else 0)^2, 0..2; 0.75 for
-    one who gives each letter a quarter.
-
-    Returns:
-        `{"n", "ece": {"n", "value", "low", "high"}, "brier": {...}, "bins": [{"low_edge", "high_edge", "n",
-        "confidence", "accuracy", "low", "high"}, ...]}` with the bins that hold items; the intervals of ECE
-        and Brier are the bootstrap's over questions (ECE of few items is biased upwards, its interval too).
-
+    confidence|. Brier: mean of the sum over the letters of (probability - 1 if gold else 0)^2, in 0..2; 0.75
+    if every letter gets a quarter. The intervals of both are the bootstrap's over questions. ECE of few items
+    is biased upwards, its interval too. Only bins that hold items are listed.
     Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599 (ECE); Brier 1950,
     https://doi.org/10.1175/1520-0493(1950)078%3C0001:VOFEIT%3E2.0.CO;2.
     """
     if not items or any("scores" not in item for item in items):
         return None
     chances = probabilities(items)
-    gold = np.array([[item["gold"] == letter for letter in LETTERS] for item in items], dtype=float)
+    gold = _gold(items)
     correct = np.array([bool(item["correct"]) for item in items], dtype=float)
     confidence = chances.max(axis=1)
     place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
@@ -102,55 +108,54 @@ def calibration(items: Items, seed: int) -> dict[str, Any] | None:
     for i in np.flatnonzero(inside.any(axis=0)).tolist():
         n, right = int(inside[:, i].sum()), float(correct[inside[:, i]].sum())
         low, high = intervals.wilson(right, n)
-        bins.append(
-            {"low_edge": i / BINS, "high_edge": (i + 1) / BINS, "n": n}
-            | {"confidence": float(confidence[inside[:, i]].mean()), "accuracy": right / n}
-            | {"low": low, "high": high}
-        )
+        found = {"low_edge": i / BINS, "high_edge": (i + 1) / BINS, "n": n}
+        found |= {"confidence": float(confidence[inside[:, i]].mean()), "accuracy": right / n}
+        bins.append(found | {"low": low, "high": high})
     return {
         "n": len(items),
-        "ece": _measure(
-            table, lambda sums: np.abs(sums[..., 2:]).sum(axis=-1) / sums[..., 0], len(items), seed
-        ),
-        "brier": _measure(table, lambda sums: sums[..., 1] / sums[..., 0], len(items), seed),
+        "ece": _measure(table, lambda sums: np.abs(sums[..., 2:]).sum(axis=-1) / sums[..., 0], len(items)),
+        "brier": _measure(table, lambda sums: sums[..., 1] / sums[..., 0], len(items)),
         "bins": bins,
     }
 
 
-def circular(items: Items) -> dict[str, Any]:
+def rotations(sides: Mapping[str, Json], model: str) -> Json | None:
+    """All rotations of the options, by the protocols that were rotated; None if none was.
+
+    "pinned" questions were left out, as an option refers to others. `model` names tuned in messages.
+    """
+    given = sides[TUNED]["circular"]
+    if not given or not sides[BASE]["circular"]:
+        return None
+    base, tuned = rotated(sides[BASE]), rotated(sides[TUNED])
+    parts = {}
+    for name in tuned:
+        both = pairs(base[name], tuned[name], f"{model}/mcq.json, circular {name}")
+        parts[name] = {"base": circular(base[name]), "tuned": circular(tuned[name]), **tested(both)}
+    return {"questions": given["questions"], "pinned": given["pinned"], "protocols": parts}
+
+
+def circular(items: Items) -> Json:
     """Accuracy over all rotations of the options, and the share of questions right in every one of them.
 
-    Returns:
-        `{"n" (items), "questions", "correct", "accuracy", "standard_error" (clustered by question), "low",
-        "high", "all_right": {"n", "correct", "value", "low", "high"}}`.
-
+    A rate with "standard_error", clustered by question, and "all_right", measured, with "correct".
     Source: Liu et al. 2023, https://arxiv.org/abs/2307.06281 (CircularEval).
 
     Raises:
         ValueError: there are no items.
     """
-    answers: dict[str, list[bool]] = defaultdict(list)
-    for item in items:
-        answers[item["id"]].append(bool(item["correct"]))
     correct, questions = [bool(item["correct"]) for item in items], [item["id"] for item in items]
     error = intervals.clustered_standard_error(correct, questions)
-    low, high = intervals.interval(correct, questions)
-    whole = sum(all(right) for right in answers.values())
-    ends = dict(zip(("low", "high"), intervals.wilson(whole, len(answers)), strict=True))
-    return {
-        "n": len(items),
-        "questions": len(answers),
-        "correct": sum(correct),
-        "accuracy": sum(correct) / len(items),
-        "standard_error": error,
-        "low": low,
-        "high": high,
-        "all_right": {"n": len(answers), "correct": whole, "value": whole / len(answers)} | ends,
-    }
+    sums = intervals.cluster_sums([correct, np.ones(len(items))], questions)
+    whole, n = int((sums[:, 0] == sums[:, 1]).sum()), len(sums)
+    found = rate(items)
+    ends = {key: found.pop(key) for key in ("low", "high")}
+    always = {"n": n, "correct": whole} | estimate(n, whole / n, intervals.wilson(whole, n))
+    return found | {"standard_error": error} | ends | {"all_right": always}
 
 
-def _measure(table: np.ndarray, statistic: intervals.Statistic, n: int, seed: int) -> dict[str, Any]:
+def _measure(table: Array, statistic: intervals.Statistic, n: int) -> Json:
     """A statistic of column sums and its bootstrap interval, widened to the value where noise lifts it."""
     value = float(statistic(table.sum(axis=0)))
-    low, high = intervals.percentiles(intervals.bootstrap(table, statistic, seed))
-    return {"n": n, "value": value, "low": min(low, value), "high": max(high, value)}
+    low, high = intervals.percentiles(intervals.bootstrap(table, statistic))
+    return estimate(n, value, (min(low, value), max(high, value)))

@@ -1,4 +1,4 @@
-"""Addresses of files elsewhere: http, https and s3; their kinds, their parts, and how they are shown."""
+"""Addresses of files elsewhere, by http, https or s3: their kinds, their parts, and how they are shown."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from mcqlora.errors import UserError
+
+ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.IGNORECASE | re.DOTALL)
+SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
 
 
 def join(folder: str, name: str) -> str:
@@ -35,7 +38,7 @@ def without_secrets(address: str) -> str:
 
 
 def shown(value: Any) -> Any:
-    """Settings or parameters, every address in them without secrets."""
+    """Settings or parameters, with every address in them `without_secrets`."""
     if isinstance(value, Mapping):
         return {key: shown(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -43,24 +46,20 @@ def shown(value: Any) -> Any:
     return without_secrets(value) if isinstance(value, str) and is_address(value) else value
 
 
-SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
-
-
 def suffix(path: str) -> str:
-    """The ending, one of `SUFFIXES`, of an archive's path or address; "" if it is none."""
+    """The ending of an archive's path or address, one of `SUFFIXES`; "" if it is not an archive."""
     plain = re.split("[?#]", path)[0] if is_address(path) else path
     return next((ending for ending in SUFFIXES if plain.lower().endswith(ending)), "")
 
 
 def is_address(path: str) -> bool:
-    """Does `path` name something elsewhere, not a file of this machine?"""
+    """Does `path` name something elsewhere, rather than a file of this machine?"""
     return re.match(r"(https?|s3)://", path, re.IGNORECASE) is not None
 
 
-ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.IGNORECASE | re.DOTALL)
-
-
 class Place(NamedTuple):
+    """Where an object of a bucket is, or a prefix of several."""
+
     bucket: str
     key: str
 
@@ -69,9 +68,9 @@ class Place(NamedTuple):
 
 
 def place(address: str) -> Place:
-    """Raises: UserError: `address` is no `s3://bucket/key`."""
+    """Bucket and key. Raises: UserError: `address` is not of the form `s3://bucket/key`."""
     found = ADDRESS.fullmatch(address)
     if not found:
-        shown = re.sub(r"//[^/]*@", "//", address)  # a password has no place there, nor in a message
-        raise UserError(f"{shown}: no address of a bucket; write s3://bucket/key")
+        secretless = re.sub(r"//[^/]*@", "//", address)  # a password must not get into a message
+        raise UserError(f"{secretless}: no address of a bucket; write s3://bucket/key")
     return Place(found[1].lower(), (found[2] or "").strip("/"))

@@ -1,4 +1,4 @@
-"""Benchmarks that come as an archive: verified, and laid out as the folder that they hold.
+"""Benchmarks that come as an archive: verified, then laid out as the folder that they hold.
 
 Nothing of an archive is trusted: a member that would land outside, a link, or a size that no benchmark has is
 refused before anything is written. Members are copied in pieces, so memory does not grow with the archive.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import gzip
+import io
+import os
 import re
 import shutil
 import stat
@@ -18,14 +20,16 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from mcqlora import hashing
 from mcqlora.errors import UserError
+from mcqlora.files import PathLike
 from mcqlora.storage.addresses import suffix
 
-MEMBER_BYTES = 1 << 30  # largest member; the largest of MMLU has 2 MB
+MEMBER_BYTES = 1 << 30  # of the largest member; that of MMLU has 2 MB
 TOTAL_BYTES = 1 << 32  # of all members together, and of a download
 NAME_BYTES = 255  # longest name of a file that Linux' file systems take
 _PIECE = 1 << 20
@@ -50,18 +54,19 @@ class Member(NamedTuple):
     open: Callable[[], IO[bytes]]
 
 
-def verify(path: Path, sha256: str | None) -> None:
-    """Raises: UserError: the file's hash is not `sha256` (hex); None is any."""
-    if sha256:
-        compare(hashing.sha256(path), sha256, str(path))
+def verify(path: PathLike, sha256: str | None, shown: str = "") -> None:
+    """Raises: UserError: the file's hash is not `sha256` (hex); None takes any. Errors say `shown`."""
+    if sha256 and (found := hashing.sha256(path)) != sha256.lower():
+        said = f"its sha256 is {found}, not {sha256.lower()}"
+        raise UserError(f"{shown or path}: {said}; mend the key or get the file anew")
 
 
 @contextlib.contextmanager
 def folder(path: Path, parts: Collection[str]) -> Iterator[Path]:
     """Yield `path` itself if it is a folder, else a temporary one with the CSV files of the archive `path`.
 
-    Taken are the CSV files in folders named as one of `parts`, wherever in the archive these stand; they must
-    stand together.
+    CSV files count that stand in folders named as one of `parts`. These may be anywhere in the archive, but
+    must stand together.
 
     Raises:
         UserError: the archive is damaged, not safe, or has two places with such folders.
@@ -79,7 +84,7 @@ def folder(path: Path, parts: Collection[str]) -> Iterator[Path]:
 def _unpack(archive: Path, target: Path, parts: Collection[str]) -> None:
     for part in parts:
         (target / part).mkdir()
-    total, places, taken = 0, set(), set()
+    total, places, taken = 0, set[PurePosixPath](), set[PurePosixPath]()
     with _members(archive) as members:
         for member in members:
             total += member.size
@@ -90,10 +95,8 @@ def _unpack(archive: Path, target: Path, parts: Collection[str]) -> None:
                 continue
             places.add(path.parent.parent)
             if len(places) > 1:
-                first, second = sorted(map(str, places))
-                raise UserError(
-                    f"{archive}: both {first}/ and {second}/ hold {'/, '.join(parts)}/; pack one benchmark"
-                )
+                said = "/ and ".join(sorted(map(str, places)))
+                raise UserError(f"{archive}: both {said}/ hold {'/, '.join(parts)}/; pack one benchmark")
             if path in taken:
                 raise UserError(f"{archive}: {member.name} is in it twice; pack it again")
             taken.add(path)
@@ -117,7 +120,7 @@ def _refuse_unsafe(archive: Path, member: Member, total: int) -> None:
 
 @contextlib.contextmanager
 def _members(archive: Path) -> Iterator[Iterator[Member]]:
-    """The files of an archive in its own order, each to be opened before the next is asked for."""
+    """Yield the files of an archive in its own order, each to be opened before the next is asked for."""
     try:
         if suffix(archive.name) == ".zip":
             with zipfile.ZipFile(archive) as opened:
@@ -125,7 +128,7 @@ def _members(archive: Path) -> Iterator[Iterator[Member]]:
         else:
             with (
                 open(archive, "rb") as plain,
-                gzip.GzipFile(fileobj=plain) if _gzipped(plain) else plain as stream,
+                gzip.GzipFile(fileobj=plain) if plain.peek(2)[:2] == b"\x1f\x8b" else plain as stream,
                 tarfile.TarFile(fileobj=_Pieces(stream)) as opened,
             ):
                 yield _tarred(opened)
@@ -136,36 +139,41 @@ def _members(archive: Path) -> Iterator[Iterator[Member]]:
         raise UserError(f"{archive}: damaged or no archive ({reason}); copy it again") from error
 
 
-def _gzipped(file: IO[bytes]) -> bool:
-    magic = file.read(2)
-    file.seek(0)
-    return magic == b"\x1f\x8b"
+class _Pieces(io.RawIOBase):
+    """A file that gives only small pieces: tarfile reads a header at once, however long it says it is."""
 
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
 
-class _Pieces:
-    """A file of which nobody reads much at once: tarfile takes a header whole, however long it is."""
+    def tell(self) -> int:
+        return self._file.tell()
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.tell, self.seek, self._read = file.tell, file.seek, file.read
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
 
-    def read(self, size: int) -> bytes:
-        if size > _PIECE:
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _PIECE:
             raise tarfile.ReadError(f"a header of {size} bytes")
-        return self._read(size)
+        return self._file.read(size)
 
 
 def _zipped(opened: zipfile.ZipFile) -> Iterator[Member]:
     for info in opened.infolist():
-        mode = stat.S_IFMT(info.external_attr >> 16)
         if not info.is_dir():
-            plain = mode in (0, stat.S_IFREG)
-            yield Member(info.filename, info.file_size, plain, lambda info=info: opened.open(info))
+            plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
+            yield Member(info.filename, info.file_size, plain, partial(opened.open, info))
 
 
 def _tarred(opened: tarfile.TarFile) -> Iterator[Member]:
+    def content(info: tarfile.TarInfo) -> IO[bytes]:
+        found = opened.extractfile(info)
+        if found is None:
+            raise tarfile.ReadError(f"{info.name} is not a file")
+        return found
+
     for info in opened:
         if not info.isdir():
-            yield Member(info.name, info.size, info.isreg(), lambda info=info: opened.extractfile(info))
+            yield Member(info.name, info.size, info.isreg(), partial(content, info))
     opened.fileobj.seek(opened.offset)
     if opened.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
         raise EOFError("no end mark")  # tarfile takes a cut between two members for the end
@@ -175,13 +183,5 @@ def opens(path: str, ending: str) -> bool:
     """Is the file `path` an archive of the kind that `ending` says?"""
     try:
         return zipfile.is_zipfile(path) if ending == ".zip" else tarfile.is_tarfile(path)
-    except _DAMAGED:  # is_tarfile lets pass what a decompressor raises
+    except _DAMAGED:  # is_tarfile lets through what a decompressor raises
         return False
-
-
-def compare(found: str, sha256: str | None, place: str) -> None:
-    """Raises: UserError: the hash `found` at `place` is not `sha256` (hex); None is any."""
-    if sha256 and found != sha256.lower():
-        raise UserError(
-            f"{place}: its sha256 is {found}, not {sha256.lower()}; mend the key or get the file anew"
-        )

@@ -1,7 +1,7 @@
-"""Rows of token ids in MindRecord shards: the one place where that format is known.
+"""Rows of token ids to MindRecord shards, and shards counted and verified, without MindSpore.
 
-A shard is a pair of files, `x.mindrecord` and its index `x.mindrecord.db`, which holds the data file's name:
-move or copy them together and never rename them.
+A shard is a pair of files, `x.mindrecord` and its index `x.mindrecord.db`. The index holds the data file's
+name: move or copy them together and never rename them.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -20,30 +20,23 @@ import orjson
 
 from mcqlora import files, hashing
 from mcqlora.errors import UserError
+from mcqlora.tokens.layout import COLUMNS, HEADER, PAGE
 
-BATCH = 128  # rows that are compressed together
-COLUMNS = ("input_ids", "labels")
-PAGE = 1 << 18  # bytes; the library's 32 MiB make any small shard 50 MB
-HEADER = 1 << 22  # bytes; room for about 18,000 pages, some 4 GiB of compressed rows
-
-Columns = Mapping[str, np.ndarray]  # of a row, or of a batch of rows, by name
+Columns = Mapping[str, np.ndarray]  # of a batch of rows, by name
 
 
-def write_shard(rows: Iterable[Columns], path: files.PathLike, names: Sequence[str] = COLUMNS) -> int:
-    """Stream rows, every column int32[n], into the shard `path`; see `write_batches`."""
-    return write_batches(_stacked(iter(rows), names), path, names)
-
-
-def write_batches(batches: Iterable[Columns], path: files.PathLike, names: Sequence[str] = COLUMNS) -> int:
+def write_batches(
+    batches: Iterable[Columns], path: files.PathLike, names: Sequence[str] = COLUMNS["padded"]
+) -> int:
     """Stream batches of rows into the shard `path`, replacing one that is there; returns the number of rows.
 
-    Every column of a batch is int32[rows, n], n the same for the whole shard (a network takes no other). Both
-    files are written to a directory beside `path` and moved into place when complete; the same rows give the
-    same bytes, whatever the batches.
+    Every column of a batch is int32[rows, n], with the same n for the whole shard. Both files are written to
+    a directory beside `path` and moved into place when complete. The same rows give the same bytes, whatever
+    the batches.
 
-    Writes the format itself, byte for byte as `mindspore.mindrecord.FileWriter` does when it gets all rows in
-    one call. On real rows that writer takes three times as long (twice for packed rows), and importing it
-    costs a process 1.6 CPU seconds and 350 MB.
+    The bytes are those of `mindspore.mindrecord.FileWriter` when it gets all rows in one call. On real rows
+    that writer takes three times as long (twice for packed rows), and importing it costs a process 1.6 CPU
+    seconds and 350 MB.
 
     Raises:
         UserError: there is no row, the shard is too large, or the disk is full.
@@ -54,79 +47,66 @@ def write_batches(batches: Iterable[Columns], path: files.PathLike, names: Seque
     first = next(filled, None)
     if first is None:
         raise UserError(f"{path}: no row falls to this shard; take fewer shards or more questions")
-    # A row is stored whole in a page, in no more than its own bytes and a few for each column.
-    shard = _Shard(path.name, names, max(PAGE, 2 * sum(column[0].nbytes for column in first)))
+    shard = _Shard(path.name, names, sum(column[0].nbytes for column in first))
     with files.disk_errors(path), _staged(path) as temporary:
         with open(temporary, "wb", files.BUFFER) as file:
             for batch in itertools.chain([first], filled):
                 shard.append(file, batch)
             shard.finish(file)
         try:
-            _write_index(_index(temporary), path.name, shard.places())
+            _write_index(index_of(temporary), path.name, shard.places())
         except sqlite3.Error as error:
             raise UserError(f"{path}: cannot write its index ({error}); free space and run again") from error
     return len(shard.sizes)
 
 
-def _stacked(rows: Iterator[Columns], names: Sequence[str]) -> Iterator[Columns]:
-    """Rows as batches."""
-    shape: tuple[int, ...] | None = None
-    while batch := list(itertools.islice(rows, BATCH)):
-        shape = np.shape(batch[0].get(names[0])) if shape is None else shape
-        yield {name: np.stack([_column(row, name, shape) for row in batch]) for name in names}
-
-
 def _checked(batches: Iterable[Columns], names: Sequence[str]) -> Iterator[list[np.ndarray]]:
-    """The columns of batches."""
-    length: tuple[int | str, ...] | None = None
+    """The columns of batches, in the order of `names`."""
+    length: tuple[int | str, ...] = ()
     for batch in batches:
-        shape = np.shape(batch.get(names[0]))
-        if length is None:
-            length = shape[1:] if len(shape) == 2 else ("n",)
-        yield [_column(batch, name, (*shape[:1], *length)) for name in names]
-
-
-def _column(columns: Columns, name: str, shape: tuple[int | str, ...]) -> np.ndarray:
-    """Raises: ValueError: the column is missing or not int32 of this shape."""
-    column = columns.get(name)
-    if column is None or column.dtype != np.int32 or column.shape != shape:
-        found = "missing" if column is None else f"{column.dtype}{list(column.shape)}"
-        raise ValueError(f"column {name}: expected int32[{', '.join(map(str, shape))}], found {found}")
-    return column
+        first = batch[names[0]].shape if names[0] in batch else ()
+        length = length or (first[1:] if len(first) == 2 else ("n",))
+        shape = (*first[:1], *length)
+        for name in names:
+            column = batch.get(name)
+            if column is None or column.dtype != np.int32 or column.shape != shape:
+                found = "missing" if column is None else f"{column.dtype}{list(column.shape)}"
+                raise ValueError(
+                    f"column {name}: expected int32[{', '.join(map(str, shape))}], found {found}"
+                )
+        yield [batch[name] for name in names]
 
 
 class _Shard:
     """A data file in the making: a header, pages of blobs (the rows), pages of raw data (their numbers).
 
     A blob is its length and, for each column by name, the length of the compressed values, their number and
-    the values (`_compressed`). A page holds whole blobs. As every row needs raw data and has none, each gets
-    the MessagePack of {"id": 0}. Page numbers go through both kinds; a row group is the rows of a blob page.
+    the values (`_compressed`). A page holds whole blobs. Every row needs raw data and has none, so each gets
+    the MessagePack of {"id": 0}. Both kinds of pages share one numbering; a row group is the rows of a blob
+    page.
     """
 
     RAW = (5).to_bytes(8, "little") + b"\x81\xa2id\x00"
 
-    def __init__(self, name: str, columns: Sequence[str], page_size: int) -> None:
-        self.name, self.columns, self.page_size = name, columns, page_size
+    def __init__(self, name: str, columns: Sequence[str], row: int) -> None:
+        self.name, self.columns, self.row = name, columns, row  # bytes of a row's values
+        # A row is stored whole in a page, in no more than its own bytes and a few for each column.
+        self.page_size = max(PAGE, 2 * row)
         self.sizes: list[int] = []  # bytes of each row's blob
-        self.saved = 0  # bytes that compression saved
-        self.groups = [0]  # the first row of each blob page
-        self.raw: list[list[int]] = [[]]  # the row groups of each page of raw data
+        self.groups: list[int] = []  # the first row of each blob page
+        self.raw: list[list[int]] = []  # the row groups of each page of raw data
         self.filled = 0  # bytes of the last blob page
 
     def append(self, file: IO[bytes], batch: Sequence[np.ndarray]) -> None:
         """Write rows: of each column, int32[rows, n]."""
         for parts in zip(*map(_compressed, batch), strict=True):
             blob = b"".join(parts)
-            if self.filled + len(blob) + 8 > self.page_size:
+            if not self.groups or self.filled + len(blob) + 8 > self.page_size:
+                file.seek(HEADER + len(self.groups) * self.page_size)
                 self.groups.append(len(self.sizes))
                 self.filled = 0
-            if self.filled == 0:
-                file.seek(HEADER + (len(self.groups) - 1) * self.page_size)
             self.filled += file.write(len(blob).to_bytes(8, "little") + blob)
             self.sizes.append(len(blob) + 8)
-        count = len(batch[0])
-        plain = count * 8 + sum(count * 8 + column.nbytes for column in batch)
-        self.saved += plain - sum(self.sizes[-count:])
 
     def finish(self, file: IO[bytes]) -> None:
         """Write the pages of raw data and the header."""
@@ -135,14 +115,10 @@ class _Shard:
             _page("BLOB_DATA", number, number, sum(self.sizes[first:end]), first, end, [(0, 0)])
             for number, (first, end) in enumerate(zip(self.groups, ends, strict=True))
         ]
-        length = 0
-        for group, (first, end) in enumerate(zip(self.groups, ends, strict=True)):
-            size = (end - first) * len(self.RAW)
-            if length + size > self.page_size:
+        for group, end in enumerate(ends):
+            if not self.raw or (end - self.groups[self.raw[-1][0]]) * len(self.RAW) > self.page_size:
                 self.raw.append([])
-                length = 0
             self.raw[-1].append(group)
-            length += size
         for number, groups in enumerate(self.raw, len(self.groups)):
             first, end = self.groups[groups[0]], ends[groups[-1]]
             offsets = [(group, (self.groups[group] - first) * len(self.RAW)) for group in groups]
@@ -150,13 +126,14 @@ class _Shard:
             pages.append(_page("RAW_DATA", number, kind, (end - first) * len(self.RAW), 0, 0, offsets))
             file.seek(HEADER + number * self.page_size)
             file.write(self.RAW * (end - first))
+        plain = len(self.sizes) * (8 + 8 * len(self.columns) + self.row)
         schema = {name: {"shape": [-1], "type": "int32"} for name in self.columns}
         header = {
             "header_size": HEADER,
             "index_fields": None,
             "page": pages,
             "page_size": self.page_size,
-            "compression_size": max(0, self.saved),
+            "compression_size": max(0, plain - sum(self.sizes)),
             "schema": [{"blob_fields": self.columns, "desc": "mcqlora", "schema": schema}],
             "shard_addresses": [self.name],
             "shard_id": 0,
@@ -235,10 +212,8 @@ def _compressed(values: np.ndarray) -> list[bytes]:
 
 
 def _write_index(path: Path, name: str, places: Iterable[tuple[int, ...]]) -> None:
-    columns = (
-        "ROW_ID PAGE_ID_RAW PAGE_OFFSET_RAW PAGE_OFFSET_RAW_END "
-        "ROW_GROUP_ID PAGE_ID_BLOB PAGE_OFFSET_BLOB PAGE_OFFSET_BLOB_END"
-    ).split()
+    raw, blob = (f"PAGE_ID_{page} PAGE_OFFSET_{page} PAGE_OFFSET_{page}_END" for page in ("RAW", "BLOB"))
+    columns = f"ROW_ID {raw} ROW_GROUP_ID {blob}".split()
     with contextlib.closing(sqlite3.connect(path)) as index, index:
         fields = ", ".join(f"{column} INT NOT NULL" for column in columns)
         index.execute(f"CREATE TABLE INDEXES({fields}, PRIMARY KEY(ROW_ID))")
@@ -247,8 +222,35 @@ def _write_index(path: Path, name: str, places: Iterable[tuple[int, ...]]) -> No
         index.executemany(f"INSERT INTO INDEXES VALUES ({', '.join('?' * len(columns))})", places)
 
 
+@contextlib.contextmanager
+def _staged(path: Path) -> Iterator[Path]:
+    """A place of the same file name (the index holds it) whose two files move to `path` on success."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as directory:
+        made = Path(directory, path.name)
+        yield made
+        index_of(made).chmod(made.stat().st_mode)  # SQLite gives the group no right to write
+        for part in (made, index_of(made)):
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
+        path.unlink(missing_ok=True)  # never an old file beside a new index
+        os.replace(index_of(made), index_of(path))
+        os.replace(made, path)
+
+
+def hashes(path: files.PathLike) -> dict[str, str]:
+    """Hex SHA-256 of a shard's two files, {"data", "index"}."""
+    path = Path(path)
+    return {"data": hashing.sha256(path), "index": hashing.sha256(index_of(path))}
+
+
+def index_of(path: Path) -> Path:
+    """The index file of a shard."""
+    return path.with_name(path.name + ".db")
+
+
 def count_rows(paths: Iterable[files.PathLike]) -> int:
-    """Number of rows in the shards, from their headers alone (no MindSpore needed).
+    """Number of rows in the shards, from their headers alone.
 
     Raises:
         UserError: a shard is missing, cut off or no MindRecord file.
@@ -256,78 +258,30 @@ def count_rows(paths: Iterable[files.PathLike]) -> int:
     return sum(_header_rows(Path(path)) for path in paths)
 
 
-def hashes(path: files.PathLike) -> dict[str, str]:
-    """Hex SHA-256 of a shard's two files, {"data", "index"}."""
-    path = Path(path)
-    return {"data": hashing.sha256(path), "index": hashing.sha256(_index(path))}
-
-
 def verified(paths: Iterable[files.PathLike], written: Iterable[Mapping[str, str]]) -> list[str]:
-    """The hashes of the shards' data, when those and their indexes are as `written` (of `hashes`) says.
+    """The hashes of the shards' data, if data and indexes still have the hashes `written` (of `hashes`).
 
-    MindRecord has no checksum of its own: a changed byte is another id, or another row, without a word.
+    MindRecord has no checksum of its own: a changed byte would silently be another id or another row.
 
     Raises:
         UserError: a shard is missing, cut off, or was changed after it was written.
     """
-    found = []
+    found: list[str] = []
     for path, expected in zip(map(Path, paths), written, strict=True):
         _header_rows(path)
         now = hashes(path)
-        for part, file in (("data", path), ("index", _index(path))):
+        for part, file in (("data", path), ("index", index_of(path))):
             if now[part] != expected[part]:
                 raise _corrupt(path, f"{file.name} was changed after it was written (another sha256)")
         found.append(now["data"])
     return found
 
 
-def read_shard(paths: Iterable[files.PathLike]) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the rows of the shards in order, as given to `write_shard`; columns come sorted by name.
-
-    Raises:
-        UserError: a shard is missing, cut off or corrupt. (The library ends a cut-off file without a word.)
-    """
-    from mindspore.mindrecord import FileReader
-
-    for path in map(Path, paths):
-        expected, count = _header_rows(path), 0
-        with (
-            _library_errors(path, "is corrupt; delete it and its .db and run again"),
-            contextlib.closing(FileReader([str(path)], num_consumer=1)) as reader,
-        ):
-            for row in reader.get_next():
-                count += 1
-                yield row
-        if count != expected:
-            raise _corrupt(path, f"{count} of {expected} rows can be read")
-
-
-@contextlib.contextmanager
-def _staged(path: Path) -> Iterator[Path]:
-    """A place of the same file name (the index holds it) whose two files move to `path` on success."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    directory = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir()
-    try:
-        yield directory / path.name
-        mode = directory.stat().st_mode & 0o666  # the library makes its files private
-        for name in (path.name, _index(path).name):
-            (directory / name).chmod(mode)
-            with open(directory / name, "rb") as file:
-                os.fsync(file.fileno())
-        path.unlink(missing_ok=True)  # never an old file beside a new index
-        os.replace(directory / _index(path).name, _index(path))
-        os.replace(directory / path.name, path)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
 def _header_rows(path: Path) -> int:
-    """Rows that a shard's header promises.
+    """Number of rows by a shard's header.
 
-    The file starts with the length of the header's JSON, 8 bytes little-endian; pages of a fixed size follow
-    the header, the last one cut after its data. A page of type BLOB_DATA knows the row after its last.
+    The file starts with the length of the header's JSON, 8 bytes little-endian. Pages of a fixed size follow
+    the header, the last one cut after its data. A page of type BLOB_DATA has the row after its last.
     """
     try:
         with open(path, "rb") as file:
@@ -342,26 +296,10 @@ def _header_rows(path: Path) -> int:
         raise _corrupt(path, "no MindRecord header") from error
     if path.stat().st_size < end:
         raise _corrupt(path, f"cut off at {path.stat().st_size} of {end} bytes")
-    if not _index(path).exists():
+    if not index_of(path).exists():
         raise _corrupt(path, "its index .db is missing")
     return rows
 
 
-@contextlib.contextmanager
-def _library_errors(path: Path, what: str) -> Iterator[None]:
-    from mindspore.mindrecord.common.exceptions import MindRecordException
-
-    try:
-        yield
-    except (RuntimeError, MindRecordException) as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        reason = next((line for line in lines if line.startswith("[ERROR]")), lines[0] if lines else error)
-        raise UserError(f"{path}: {what} ({reason})") from error
-
-
 def _corrupt(path: Path, reason: str) -> UserError:
     return UserError(f"{path}: {reason}; delete it and its .db and run again")
-
-
-def _index(path: Path) -> Path:
-    return path.with_name(path.name + ".db")

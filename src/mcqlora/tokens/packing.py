@@ -1,27 +1,81 @@
-"""Documents to rows of one length: one a row and padding, or best-fit-decreasing packing.
+"""Documents of ids to rows of one length: one document per row and padding, or best-fit-decreasing packing.
 
 A plan says which documents stand in which row: int32[n, 2] of (row, document), both from 0, rows ascending.
-It depends on the documents' lengths alone, so that any number of shards makes the same rows.
+It depends on the documents' lengths alone, so any number of shards makes the same rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from mcqlora.tokens.documents import Document, Documents
+from mcqlora import files
+from mcqlora.tokens.layout import COLUMNS, Layout
 
 BATCH = 128  # rows that are made at a time
 IGNORE = -100  # the label that the loss leaves out
-COLUMNS = {
-    "padded": ("input_ids", "labels"),
-    "packed": ("input_ids", "labels", "document_ids"),
-}
+Rows = dict[str, np.ndarray]  # of a batch, by column: int32[rows, size]
 
-Layout = Literal["padded", "packed"]
-Rows = dict[str, np.ndarray]
+
+class Document(NamedTuple):
+    """An unpadded training row: int32[n] with its </s>; the first `n_prompt` ids carry no label."""
+
+    ids: np.ndarray
+    n_prompt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """All documents of a part: their ids, int32[total], and `shapes`, int64[documents, 3].
+
+    A row of `shapes` is a document's length, how many of its ids are prompt, and where in `ids` it starts.
+    """
+
+    ids: np.ndarray
+    shapes: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.shapes[:, 0]
+
+    @classmethod
+    def of(cls, documents: Sequence[Document]) -> Documents:
+        """Documents from anywhere, their ids copied one after the other."""
+        lengths = np.array([len(document.ids) for document in documents], np.int64)
+        n_prompt = np.array([document.n_prompt for document in documents], np.int64)
+        ids = np.concatenate([np.empty(0, np.int32), *(document.ids for document in documents)])
+        return cls(ids, np.stack((lengths, n_prompt, np.cumsum(lengths) - lengths), axis=1))
+
+
+def read_documents(ids: files.PathLike, shapes: files.PathLike) -> Documents:
+    """The documents of `encoding.write_documents`; their ids stay on disk until they are used."""
+    found = np.load(shapes)
+    total = int(found[:, 0].sum(dtype=np.int64))
+    mapped = np.memmap(ids, np.int32, "r", shape=(total,)) if total else np.empty(0, np.int32)
+    return Documents(np.asarray(mapped), found)  # slicing a memmap takes ten times as long
+
+
+@dataclass(frozen=True, slots=True)
+class RowFormat:
+    """Rows of `size` ids, with `pad` where no document is.
+
+    `edge` says what becomes of a padded row that one document fills to the last id: "corrected" keeps its
+    labels. "reference" repeats the MindFormers script, which ignores every label (`targets[-0:]`). What that
+    script does with longer documents (a crash, rows of unequal length) is not repeated.
+    """
+
+    size: int
+    pad: int
+    layout: Layout
+    edge: Literal["corrected", "reference"] = "corrected"
+
+    @property
+    def masked_from(self) -> int:
+        """The length in ids from which on a document in a padded row has no label."""
+        return self.size + (self.edge == "corrected")
 
 
 def plan(
@@ -29,7 +83,7 @@ def plan(
 ) -> np.ndarray:
     """The rows of `size` ids that documents of these lengths make.
 
-    Documents longer than `size` go nowhere, unless they are truncated, which only padded rows allow.
+    Documents longer than `size` are left out, unless they are truncated, which only padded rows allow.
     """
     if layout == "packed":
         bins = best_fit_decreasing(lengths, size)
@@ -46,46 +100,39 @@ def count_rows(plan: np.ndarray) -> int:
 
 
 def share(plan: np.ndarray, shard: int, shards: int) -> np.ndarray:
-    """The plan of shard `shard` (zero-based) of `shards`; shards differ by one row at most.
+    """The plan of shard `shard` (from 0) of `shards`; shards differ by one row at most.
 
-    Shards are contiguous, so that all of them read in order give the same rows in the same order, whatever
-    their number.
+    Shards are contiguous: read in order, they give the same rows in the same order, whatever their number.
     """
     total = count_rows(plan)
     first, last = np.searchsorted(plan[:, 0], (total * shard // shards, total * (shard + 1) // shards))
     return plan[first:last]
 
 
-def batches(
-    documents: Sequence[Document],
-    plan: np.ndarray,
-    size: int,
-    pad: int,
-    layout: Layout,
-    edge: Literal["corrected", "reference"] = "corrected",
-) -> Iterator[Rows]:
-    """The rows of a plan, whose numbers have no gap, `BATCH` at a time: of each column, int32[rows, size].
+def batches(documents: Documents, plan: np.ndarray, form: RowFormat) -> Iterator[Rows]:
+    """The rows of a plan, whose row numbers have no gap, in batches of `BATCH`.
 
     input_ids: a row's documents one after the other, then `pad`. labels: each id at its own place (the
-    network shifts), `IGNORE` for padding, for prompts, and for the first id of a document, which would be
+    network shifts); `IGNORE` for padding, for prompts, and for the first id of a document, which would be
     predicted from the document before. document_ids (packed rows): 1, 2, ... and 0 for padding; attention
     has to stay within equal ids.
 
-    A padded row holds one document of n ids: n < size is padded; n = size keeps its labels; n > size is cut,
-    with no label left. `edge="reference"` repeats the MindFormers script, which at n = size ignores every
-    label (`targets[-0:]`); what that script does beyond (a crash, rows of unequal length) is not repeated.
+    A padded row holds one document of n ids. With n < size it is padded; with n > size it is cut, and no
+    label is left. With n = size, `RowFormat.edge` decides.
 
     Raises:
         ValueError: the documents of a packed row are longer than `size` together.
     """
-    documents = Documents.of(documents)
-    for part in _in_batches(plan):
+    if not len(plan):
+        return
+    size, starts = form.size, np.arange(plan[0, 0], plan[-1, 0] + 1, BATCH)
+    for part in np.split(plan.astype(np.int64), np.searchsorted(plan[:, 0], starts[1:])):
         row, document = part[:, 0] - part[0, 0], part[:, 1]
         length, n_prompt, source = documents.shapes[document].T
         kept, unlabelled = length, np.maximum(n_prompt, 1)
-        if layout == "padded":
+        if form.layout == "padded":
             kept = np.minimum(length, size)
-            unlabelled[length >= size + (edge == "corrected")] = size
+            unlabelled[length >= form.masked_from] = size
         first = np.searchsorted(row, row)  # of the documents of the same row
         end = np.cumsum(kept)
         place = end - kept - (end - kept)[first]
@@ -99,55 +146,25 @@ def batches(
         ids = documents.ids[source[of] + at]
         labelled = at >= unlabelled[of]
         made = {
-            name: np.full((row[-1] + 1, size), fill, np.int32) for name, fill in _fill(layout, pad).items()
+            name: np.full((row[-1] + 1, size), fill, np.int32)
+            for name, fill in zip(COLUMNS[form.layout], (form.pad, IGNORE, 0), strict=False)
         }
         made["input_ids"].reshape(-1)[to] = ids
         made["labels"].reshape(-1)[to[labelled]] = ids[labelled]
-        if layout == "packed":
+        if form.layout == "packed":
             made["document_ids"].reshape(-1)[to] = (np.arange(len(part)) - first + 1)[of]
         yield made
-
-
-def _in_batches(plan: np.ndarray) -> Iterator[np.ndarray]:
-    """A plan cut after every `BATCH` rows."""
-    if len(plan):
-        starts = np.arange(plan[0, 0], plan[-1, 0] + 1, BATCH)
-        yield from np.split(plan.astype(np.int64), np.searchsorted(plan[:, 0], starts[1:]))
-
-
-def _fill(layout: Layout, pad: int) -> dict[str, int]:
-    """What stands where no document is, by column."""
-    return dict(zip(COLUMNS[layout], (pad, IGNORE, 0), strict=False))
-
-
-def rows(batches: Iterable[Rows]) -> Iterator[Rows]:
-    """The rows of batches one by one: of each column, int32[size], a view that keeps its whole batch."""
-    for batch in batches:
-        for row in zip(*batch.values(), strict=True):
-            yield dict(zip(batch, row, strict=True))
-
-
-def pack_row(documents: Sequence[Document], size: int, pad: int) -> Rows:
-    """A packed row of one document or more, see `batches`."""
-    plan = np.stack((np.zeros(len(documents), np.int32), np.arange(len(documents))), axis=1)
-    return next(rows(batches(documents, plan, size, pad, "packed")))
-
-
-def pack(documents: Sequence[Document], size: int, pad: int) -> Iterator[Rows]:
-    """The `batches` of `best_fit_decreasing` over `documents`."""
-    documents = Documents.of(documents)
-    return batches(documents, plan(documents.lengths, size, "packed"), size, pad, "packed")
 
 
 def best_fit_decreasing(lengths: Sequence[int] | np.ndarray, size: int) -> list[list[int]]:
     """Put documents of the given lengths into rows of `size` ids: the indices of each row's documents.
 
-    Documents come longest first (equal lengths by index); each goes to the fullest row that holds it whole
-    (of equally full ones the last filled), else opens a row. Documents longer than `size` go nowhere. Within
-    a row indices ascend, and rows are in the order of their lowest index.
+    Documents come longest first (equal lengths by index). Each goes to the fullest row that can hold it whole
+    (of equally full ones, the last filled), else it opens a row. Documents longer than `size` are left out.
+    Within a row indices ascend, and rows are in the order of their lowest index.
 
-    O(n log n) for the sort; a row is found through a bit set of the free spaces in use, O(size / 64) words.
-    (Johnson 1973, Near-optimal bin packing algorithms.)
+    O(n log n) for the sort. A row is found through a bit set of the free spaces in use, O(size / 64) words.
+    Source: Johnson 1973, Near-optimal bin packing algorithms.
 
     Raises:
         ValueError: a length below 1.
@@ -174,74 +191,64 @@ def best_fit_decreasing(lengths: Sequence[int] | np.ndarray, size: int) -> list[
         if free > length:
             with_free[free - length].append(row)
             in_use |= 1 << (free - length)
-    for row in bins:
-        row.sort()
-    return sorted(bins)
+    return sorted(map(sorted, bins))
 
 
-def summary(lengths: np.ndarray, plans: Mapping[Layout, np.ndarray], size: int) -> dict[str, Any]:
-    """Counts of a part for the ledger, so that layouts can be compared.
+def summary(lengths: np.ndarray, plans: Mapping[Layout, np.ndarray], size: int) -> files.Json:
+    """Counts of a part for packing.json, so that layouts can be compared; `plans` has one for each.
 
-    Returns:
-        {"size", "documents", "longest", "dropped", layout: {"rows", "useful_fraction"} for each plan};
-        `dropped` counts documents longer than a row, and `useful_fraction` is ids that are no padding over
-        all ids of the rows.
+    `longest` is in ids, `dropped` counts documents longer than a row; `useful_fraction` is the share of the
+    ids of a layout's `rows` that is no padding (0 to 1).
     """
+    padded, packed = (_layout_summary(lengths, plans[layout], size) for layout in COLUMNS)
     return {
         "size": size,
         "documents": len(lengths),
         "longest": int(lengths.max(initial=0)),
         "dropped": int((lengths > size).sum()),
-    } | {
-        layout: {"rows": count_rows(plan), "useful_fraction": _useful(lengths, plan, size)}
-        for layout, plan in plans.items()
+        "padded": padded,
+        "packed": packed,
     }
 
 
 def shard_summary(
     lengths: np.ndarray,
     plan: np.ndarray,
-    size: int,
     shard: int,
     shards: int,
-    long: Sequence[Mapping[str, Any]],
-    edge: Literal["corrected", "reference"] = "corrected",
-) -> dict[str, Any]:
-    """What became of a shard's documents; over all shards of a part the counts add up.
+    form: RowFormat,
+    long: Sequence[files.Json],
+) -> files.Json:
+    """Counts of what became of the documents of shard `shard` (from 0) of `shards`; over all they add up.
+
+    `records` are the planned `documents` and the dropped ones. `dropped` and `masked` (without a label) name
+    theirs by `id`, `order` and `length`. `ids` and `useful_fraction` are without padding.
 
     Args:
         lengths, plan: of the whole part.
-        long: names of the documents with `size` ids or more, see `encode.write_documents`.
-        edge: of the padded rows, see `batches`.
-
-    Returns:
-        {"size", "records", "documents", "rows", "ids", "useful_fraction", "longest", "dropped", "masked"};
-        `records` are the planned `documents` and the dropped ones, `dropped` and `masked` name theirs.
+        long: the documents with `size` ids or more, see `encoding.write_documents`.
     """
     own = share(plan, shard, shards)
     held, planned = set(own[:, 1].tolist()), set(plan[:, 1].tolist())
     first, last = (len(lengths) * end // shards for end in (shard, shard + 1))
-    dropped = [name for name in long if first <= name["index"] < last and name["index"] not in planned]
-    masked_from = size + (edge == "corrected")
-    masked = [name for name in long if name["index"] in held and name["length"] >= masked_from]
-    longest = max((name["length"] for name in dropped), default=0)
+    dropped = [one for one in long if first <= one["index"] < last and one["index"] not in planned]
+    masked = [one for one in long if one["index"] in held and one["length"] >= form.masked_from]
+    longest = max((one["length"] for one in dropped), default=0)
+    names = [[{key: one[key] for key in ("id", "order", "length")} for one in x] for x in (dropped, masked)]
     return {
-        "size": size,
+        "size": form.size,
         "records": len(own) + len(dropped),
         "documents": len(own),
         "rows": count_rows(own) - int(own[0, 0]) if len(own) else 0,
-        "ids": int(np.minimum(lengths[own[:, 1]], size).sum()),
-        "useful_fraction": _useful(lengths, own, size),
+        "ids": int(np.minimum(lengths[own[:, 1]], form.size).sum()),
+        "useful_fraction": _layout_summary(lengths, own, form.size)["useful_fraction"],
         "longest": max(longest, int(lengths[own[:, 1]].max(initial=0))),
-        "dropped": [_name(name) for name in dropped],
-        "masked": [_name(name) for name in masked],
+        "dropped": names[0],
+        "masked": names[1],
     }
 
 
-def _useful(lengths: np.ndarray, plan: np.ndarray, size: int) -> float:
+def _layout_summary(lengths: np.ndarray, plan: np.ndarray, size: int) -> files.Json:
     rows = len(np.unique(plan[:, 0]))
-    return int(np.minimum(lengths[plan[:, 1]], size).sum()) / (rows * size) if rows else 0.0
-
-
-def _name(name: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: name[key] for key in ("id", "order", "length")}
+    used = int(np.minimum(lengths[plan[:, 1]], size).sum())
+    return {"rows": rows, "useful_fraction": used / (rows * size) if rows else 0.0}

@@ -4,29 +4,27 @@ A row is
 
     <s> enc("<|User|>:{instruction}\\n{input}") <eoh> newline enc("<|Bot|>:") enc(output) <eoa> newline </s>
 
-every `enc` by itself and without special tokens. Inference feeds the part before enc(output).
+with every `enc` on its own and without special tokens. Inference feeds the part before enc(output).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from sentencepiece import SentencePieceProcessor
 
 from mcqlora.errors import UserError
-from mcqlora.tokens import tokenizer
+from mcqlora.tokens.marks import BOT, EOA, EOH, USER
 
 Encode = Callable[[str], list[int]]
-Part = int | str  # of a row: an id, or a text that is encoded by itself
-
-USER, BOT = "<|User|>:", "<|Bot|>:"
-PARSE = re.compile(r"The right option is ([A-D])")
+Part = int | str  # of a row: an id, or a text that is encoded on its own
+Parts = tuple[Part, ...]
 
 
 class Template(NamedTuple):
-    """Token ids that no text is encoded to on purpose."""
+    """Ids of the special tokens, which no text is meant to encode to."""
 
     bos: int
     eos: int
@@ -45,35 +43,20 @@ def from_tokenizer(processor: SentencePieceProcessor) -> Template:
     Raises:
         UserError: the tokenizer lacks <s>, </s>, <eoh>, <eoa> or a newline.
     """
-    bos, eos = _bos_eos(processor)
-    return Template(
-        bos=bos,
-        eos=eos,
-        eoh=_piece(processor, tokenizer.EOH),
-        eoa=_piece(processor, tokenizer.EOA),
-        newline=_piece(processor, "\n", "<0x0A>"),
-        pad=processor.pad_id() if processor.pad_id() >= 0 else eos,
-    )
+    return _template(processor, ([EOH], [EOA], ["\n", "<0x0A>"]), processor.pad_id())
 
 
 def reference(processor: SentencePieceProcessor) -> Template:
     """The template of MindFormers' research/internlm/alpaca_data_preprocess.py, defects included.
 
-    It marks the turns with two unused pieces instead of <eoh> and <eoa>, takes the byte piece for a newline
+    It marks the turns with two unused pieces instead of <eoh> and <eoa>, takes the byte piece for newlines,
     and pads with id 0.
 
     Raises:
         UserError: the tokenizer lacks one of these pieces.
     """
-    bos, eos = _bos_eos(processor)
-    return Template(
-        bos=bos,
-        eos=eos,
-        eoh=_piece(processor, "<TOKENS_UNUSED_140>"),
-        eoa=_piece(processor, "<TOKENS_UNUSED_139>"),
-        newline=_piece(processor, "<0x0A>"),
-        pad=processor.unk_id(),
-    )
+    marks = (["<TOKENS_UNUSED_140>"], ["<TOKENS_UNUSED_139>"], ["<0x0A>"])
+    return _template(processor, marks, processor.unk_id())
 
 
 def template(processor: SentencePieceProcessor, as_reference: bool) -> Template:
@@ -81,16 +64,14 @@ def template(processor: SentencePieceProcessor, as_reference: bool) -> Template:
     return reference(processor) if as_reference else from_tokenizer(processor)
 
 
-def prompt_parts(template: Template, instruction: str, input: str) -> tuple[Part, ...]:
-    """All up to the answer, which is what inference feeds; an empty `input` takes its newline with it."""
+def prompt_parts(template: Template, instruction: str, input: str) -> Parts:
+    """All up to the answer, which is what inference feeds; without an `input` its newline is left out too."""
     user = f"{USER}{instruction}\n{input}" if input else f"{USER}{instruction}"
     return template.bos, user, template.eoh, template.newline, BOT
 
 
-def row_parts(
-    template: Template, instruction: str, input: str, output: str
-) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
-    """A whole training row of any length: its prompt, and the answer with its end."""
+def row_parts(template: Template, instruction: str, input: str, output: str) -> tuple[Parts, Parts]:
+    """A whole training row of any length: its prompt, and the answer with its end marks."""
     answer = (output, template.eoa, template.newline, template.eos)
     return prompt_parts(template, instruction, input), answer
 
@@ -98,11 +79,6 @@ def row_parts(
 def prompt_ids(encode: Encode, template: Template, instruction: str, input: str) -> list[int]:
     """The ids of `prompt_parts`."""
     return _ids(encode, prompt_parts(template, instruction, input))
-
-
-def answer_ids(encode: Encode, output: str) -> list[int]:
-    """The answer without its end: what is scored against the continuations of a prompt."""
-    return list(encode(output))
 
 
 def row_ids(
@@ -113,13 +89,13 @@ def row_ids(
     return prompt + answer, len(prompt)
 
 
-def _ids(encode: Encode, parts: Iterable[Part]) -> list[int]:
-    return [id for part in parts for id in ((part,) if isinstance(part, int) else encode(part))]
+def _ids(encode: Encode, parts: Parts) -> list[int]:
+    return [id for part in parts for id in ([part] if isinstance(part, int) else encode(part))]
 
 
 def parse_answer(text: str) -> str | None:
     """The letter of the first 'The right option is X' in a generated text, or None."""
-    match = PARSE.search(text)
+    match = re.search(r"The right option is ([A-D])", text)
     return match[1] if match else None
 
 
@@ -133,7 +109,10 @@ def _piece(processor: SentencePieceProcessor, *spellings: str) -> int:
     raise UserError(f"tokenizer: no piece {wanted}; give a model of the InternLM family")
 
 
-def _bos_eos(processor: SentencePieceProcessor) -> tuple[int, int]:
-    if processor.bos_id() < 0 or processor.eos_id() < 0:
+def _template(processor: SentencePieceProcessor, marks: Iterable[Sequence[str]], pad: int) -> Template:
+    """`marks`: spellings of eoh, eoa and newline."""
+    bos, eos = processor.bos_id(), processor.eos_id()
+    if bos < 0 or eos < 0:
         raise UserError("tokenizer: no <s> or </s>; give a model of the InternLM family")
-    return processor.bos_id(), processor.eos_id()
+    eoh, eoa, newline = (_piece(processor, *spellings) for spellings in marks)
+    return Template(bos, eos, eoh, eoa, newline, pad if pad >= 0 else eos)

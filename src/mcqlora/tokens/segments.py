@@ -22,14 +22,14 @@ Int32 = Callable[[str], bytes]  # a text's ids, as the bytes of int32[n]
 
 
 class SegmentEncoder:
-    """`encoder(text)` equals `processor.encode(text)`, and encodes each distinct piece of its texts once.
+    """`encoder(text)` equals `processor.encode(text)`, but encodes each distinct segment of its texts once.
 
-    A text may be cut between two characters that stand side by side in no piece of the vocabulary: no BPE
-    merge can cross such a place, so the parts' ids joined are the ids of the text. A model for which that
-    does not hold (not BPE, or one whose normalisation looks beyond a character) is served without cutting.
+    A text may be cut between two characters that stand side by side in no piece of the vocabulary. No BPE
+    merge can cross such a place, so the segments' ids joined are the ids of the text. A model for which that
+    does not hold (not BPE, or with normalisation across characters) encodes whole texts.
 
-    `encoder.int32(text)` are the same ids as the bytes of int32[n]: what is cached is copied, and no id
-    becomes an object of Python's.
+    `encoder.int32(text)` has the same ids as the bytes of int32[n]: cached bytes are copied, and no id is
+    made a Python object.
     """
 
     def __init__(self, processor: SentencePieceProcessor) -> None:
@@ -46,7 +46,7 @@ class SegmentEncoder:
 
 
 def _by_lines(encode: Encode, pairs: Pairs) -> Int32:
-    """Cuts after newlines. Only the first line has the dummy prefix: others are encoded after a newline."""
+    """Cut after newlines. Only the first line has the dummy prefix; others are encoded after a newline."""
     before = len(encode(NEWLINE))
     firsts, others = _Cache(_int32(encode)), _Cache(lambda line: to_bytes(encode(NEWLINE + line)[before:]))
     after_newlines = re.compile(rf"(?<=\n)(?={_none_of(_after(pairs, NEWLINE))})").split
@@ -59,14 +59,15 @@ def _by_lines(encode: Encode, pairs: Pairs) -> Int32:
 
 
 def _by_parts(encode: Encode, pairs: Pairs) -> Int32:
-    """Cuts after newlines, and a line in two near its start.
+    """Cut after newlines, and cut a line in two near its start.
 
-    The letter of an option stays in the first part, the head: "A", or "A." and perhaps the first word where a
-    merge can cross the period. The rest is looked up whole, whatever the letter: shuffled copies of a
-    question share it. A rest that is new is cut before its spaces, and near its end, for with a newline and
-    without only its last characters differ.
+    The letter of an option stays in the first part, the head: "A", or "A." and perhaps the first word, where
+    a merge can cross the period. The rest is looked up whole, whatever the letter: shuffled copies of a
+    question share it. A new rest is cut before its spaces, and near its end, since with and without a newline
+    only its last ids differ.
     """
-    before_space, before_period = _before(pairs, SPACE), _before(pairs, ".")
+    turned = {(second, first) for first, second in pairs}
+    before_space, before_period = _after(turned, SPACE), _after(turned, ".")
     after_newline, after_period = _after(pairs, NEWLINE), _after(pairs, ".")
     to_space = rf"[^ \n]*+(?<={_none_of(before_space)})(?= )"
     to_period = rf"(?<={_none_of(before_period)})(?=\.)|\.(?:(?!{_any_of(after_period)})|{to_space})"
@@ -81,7 +82,7 @@ def _by_parts(encode: Encode, pairs: Pairs) -> Int32:
     def fill(rest: str) -> tuple[bytes, bytes]:
         """The ids of `rest`, without a newline and with one, for both caches.
 
-        Cut at the last place that no merge crosses in either.
+        It is cut at the last place that no merge crosses in either.
         """
         place, after, spelt = len(rest), NEWLINE, rest.replace(" ", SPACE)
         while place and (spelt[place - 1], after) in pairs:
@@ -102,13 +103,14 @@ def _by_parts(encode: Encode, pairs: Pairs) -> Int32:
 
     def encoded(text: str) -> bytes:
         if text[:1] in after_newline:
-            found = [None, *heads_and_rests(text)]
+            cut = ["", *heads_and_rests(text)]
         else:
-            found = heads_and_rests(NEWLINE + text)[1:]
-        # A head (or None) and a rest in turn; a newline follows every rest but the last.
-        found[::2] = [parts[head] if head else b"" for head in found[::2]]
-        found[1:-1:2] = map(lines.__getitem__, found[1:-1:2])
-        found[-1] = rests[found[-1]]
+            cut = heads_and_rests(NEWLINE + text)[1:]
+        # Heads (empty or None where there is none) and rests in turn; every rest but the last has a newline.
+        found = [b""] * len(cut)
+        found[::2] = [parts[head] if head else b"" for head in cut[::2]]
+        found[1:-1:2] = map(lines.__getitem__, cut[1:-1:2])
+        found[-1] = rests[cut[-1]]
         return b"".join(found)
 
     return encoded
@@ -119,7 +121,7 @@ class _Cache(dict[str, bytes]):
         self._encode = encode
 
     def __missing__(self, text: str) -> bytes:
-        if len(self) >= CACHED:  # bounds the memory; what comes next fills it again
+        if len(self) >= CACHED:  # bounds the memory; the next texts fill it again
             self.clear()
         ids = self[text] = self._encode(text)
         return ids
@@ -135,12 +137,10 @@ def _int32(encode: Encode) -> Int32:
 
 
 def _can_cut(settings: tokenizer.Settings) -> bool:
-    """Whether what becomes of a character depends on the pairs it could merge in, and on nothing else."""
-    keeps_text = not (
-        settings.maps_characters or settings.remove_extra_whitespaces or settings.whitespace_as_suffix
-    )
+    """Whether a character's ids depend on the pairs it could merge in, and on nothing else."""
     # Without bytes to fall back to, a run of unknown characters becomes one id, across any cut.
-    return settings.is_bpe and settings.byte_fallback and keeps_text
+    plain = settings.is_bpe and settings.byte_fallback and not settings.whitespace_as_suffix
+    return plain and not (settings.maps_characters or settings.remove_extra_whitespaces)
 
 
 def _pairs(processor: SentencePieceProcessor) -> Pairs:
@@ -149,24 +149,14 @@ def _pairs(processor: SentencePieceProcessor) -> Pairs:
     return {pair for piece in pieces for pair in pairwise(piece.replace(" ", SPACE))}
 
 
-def _before(pairs: Pairs, after: str) -> frozenset[str]:
-    """The characters that stand before `after` in some piece, as a text spells them."""
-    return _spelt(first for first, second in pairs if second == after)
-
-
 def _after(pairs: Pairs, before: str) -> frozenset[str]:
-    """The characters that stand after `before` in some piece, as a text spells them."""
-    return _spelt(second for first, second in pairs if first == before)
-
-
-def _spelt(characters: Iterable[str]) -> frozenset[str]:
-    """Characters of pieces as a text spells them: a space is one of two."""
-    found = frozenset(characters)
+    """The second characters of the pairs that begin with `before`; a text may spell `SPACE` as a space."""
+    found = frozenset(second for first, second in pairs if first == before)
     return found | {" "} if SPACE in found else found
 
 
 def _any_of(characters: Iterable[str]) -> str:
-    """A regular expression for one of these characters; of none it never matches."""
+    """A regular expression for one of these characters; with none it never matches."""
     return f"[{''.join(map(re.escape, sorted(characters)))}]" if characters else r"(?!)"
 
 

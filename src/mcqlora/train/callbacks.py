@@ -14,7 +14,6 @@ from mindspore.common import dtype as mstype
 from mcqlora import files
 from mcqlora.model import weights
 from mcqlora.train import checkpoints
-from mcqlora.train.schedule import exhausted
 from mcqlora.train.step import PortableTrainOneStepCell, rank
 
 
@@ -25,7 +24,7 @@ class TokenLoss(nn.Metric):
     MindFormers' PerplexityMetric averages batches, however many labels they have, and only one worker's.
     """
 
-    latest: float | None = None
+    latest = float("nan")
 
     def clear(self):
         self.sums = np.zeros(2)  # of losses, of tokens
@@ -57,7 +56,7 @@ class _AllSum(nn.Cell):
 class ScheduleCallback(Callback):
     """History, evaluations and checkpoints at the steps of a schedule; with `start`, the state to go on from.
 
-    Worker 0 writes `history.jsonl`, a line a step (`history.COLUMNS`; a gradient's norm is before
+    Worker 0 writes `history.jsonl`, one line per step (`history.COLUMNS`; a gradient's norm is before
     clipping), and `checkpoints/`, see `train.checkpoints`. A step's checkpoint comes after its line and its
     evaluation, so that whatever lies there can be gone on from. With `patience` the training ends after so
     many evaluations without a better validation loss, once there are `delivered` checkpoints. MindFormers'
@@ -68,15 +67,7 @@ class ScheduleCallback(Callback):
         FloatingPointError: a loss or a weight is not finite. (Gradients may be: the loss scale mends those.)
     """
 
-    def __init__(
-        self,
-        directory: str,
-        evaluations: list[int],
-        checkpoints: list[int],
-        delivered: int,
-        patience: int | None = None,
-        start: int = 0,
-    ):
+    def __init__(self, directory, evaluations, checkpoints, delivered, patience=None, start=0):
         super().__init__()
         self.directory = Path(directory)
         self.evaluations, self.checkpoints, self.start = set(evaluations), list(checkpoints), start
@@ -94,14 +85,13 @@ class ScheduleCallback(Callback):
             self.valid_losses = [row["valid_loss"] for row in rows if "valid_loss" in row]
             state = weights.read(checkpoints.file(self.directory / "checkpoints", self.start))
             for parameter in _changed(parameters.train_network):
-                value = state[parameter.name]
-                parameter.set_data(Tensor(value, parameter.dtype))
+                parameter.set_data(Tensor(state[parameter.name], parameter.dtype))
 
     def on_train_step_end(self, run_context):
         parameters = run_context.original_args()
-        loss, _, _, learning_rate, norm, *_ = (
-            None if output is None else float(output.asnumpy()) for output in parameters.net_outputs
-        )
+        first, _, _, *others = parameters.net_outputs[:5]
+        loss = float(first.asnumpy())
+        learning_rate, norm = (None if value is None else float(value.asnumpy()) for value in others)
         step = self.start + int(parameters.cur_step_num)
         _finite("the loss", step, loss)
         row = {"step": step, "train_loss": loss, "learning_rate": learning_rate, "gradient_norm": norm}
@@ -110,7 +100,7 @@ class ScheduleCallback(Callback):
             _finite("the validation loss", step, TokenLoss.latest)
             row["valid_loss"] = TokenLoss.latest
             self.valid_losses.append(TokenLoss.latest)
-        if exhausted(self.valid_losses, self.patience) and "valid_loss" in row:
+        if checkpoints.exhausted(self.valid_losses, self.patience) and "valid_loss" in row:
             taken = [*(earlier for earlier in self.checkpoints if earlier < step), step]
             if len(taken) >= self.delivered:
                 self.checkpoints = taken

@@ -1,20 +1,27 @@
-"""A training's own checkpoints: what it changes and no more, each with its hash, to go on from bit by bit.
+"""A training's own checkpoints: what it changes and no more; where it goes on after a stop, and when it ends.
 
 `step-N.safetensors` holds the trained weights, the optimizer's moments and all counters; `step-N.json`,
-written after it, its SHA-256. One without the other, or of another hash, was never finished.
+written after it, its SHA-256. One without the other, or of another hash, was never finished. A training that
+resumes is bit-identical.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mcqlora import files, hashing
 from mcqlora.errors import UserError
-from mcqlora.model import weights
+from mcqlora.model import tensorfiles, weights
+from mcqlora.model.architecture import DEVICES
+
+if TYPE_CHECKING:  # its numbers are in the YAML
+    from mcqlora.train.schedule import Schedule
 
 
 def write(directory: Path, step: int, tensors: Mapping[str, np.ndarray], last: bool = False) -> None:
@@ -25,14 +32,29 @@ def write(directory: Path, step: int, tensors: Mapping[str, np.ndarray], last: b
     files.write_json(path.with_suffix(".json"), {"step": step, "last": last, "sha256": hashing.sha256(path)})
 
 
+def file(directory: Path, step: int) -> Path:
+    return directory / f"step-{step}.safetensors"
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """What `write` says in a checkpoint's JSON; nothing if that is missing or damaged."""
+    try:
+        return files.read_json(path)
+    except (FileNotFoundError, UserError):
+        return {}
+
+
 def stopped(directory: Path) -> int | None:
     """The step of the training's last checkpoint, if that is there."""
     facts = (_facts(path) for path in directory.glob("step-*.json"))
     return next((said["step"] for said in facts if said.get("last")), None)
 
 
-def file(directory: Path, step: int) -> Path:
-    return directory / f"step-{step}.safetensors"
+def exhausted(valid_losses: Sequence[float], patience: int | None) -> bool:
+    """Whether the last `patience` evaluations brought no validation loss below the best one before them."""
+    if patience is None or len(valid_losses) <= patience:
+        return False
+    return min(valid_losses[-patience:]) >= min(valid_losses[:-patience])
 
 
 def last_complete(directory: Path, steps: tuple[int, ...]) -> int:
@@ -42,23 +64,51 @@ def last_complete(directory: Path, steps: tuple[int, ...]) -> int:
     """
     complete = 0
     for step in steps:
-        if not _whole(file(directory, step)):
+        path = file(directory, step)
+        if not path.exists() or _facts(path.with_suffix(".json")).get("sha256") != hashing.sha256(path):
             break
         complete = step
-    for step in steps:
-        if step > complete:
-            for path in (file(directory, step), file(directory, step).with_suffix(".json")):
-                path.unlink(missing_ok=True)
+    for path in (file(directory, step) for step in steps if step > complete):
+        path.unlink(missing_ok=True)
+        path.with_suffix(".json").unlink(missing_ok=True)
     return complete
 
 
-def _whole(path: Path) -> bool:
-    return path.exists() and _facts(path.with_suffix(".json")).get("sha256") == hashing.sha256(path)
+def taken(output: Path, schedule: Schedule) -> tuple[int, ...]:
+    """Steps of the training's checkpoints: the schedule's, or fewer if it has ended early."""
+    last = stopped(output / "checkpoints")
+    return schedule.checkpoints if last is None else (*(s for s in schedule.checkpoints if s < last), last)
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    """What stands in a checkpoint's JSON; nothing if it is missing or damaged."""
-    try:
-        return files.read_json(path)
-    except (FileNotFoundError, UserError):
-        return {}
+def begin(output: Path, schedule: Schedule) -> int:
+    """The step to go on after, or 0; what an earlier attempt wrote after it is forgotten."""
+    start = last_complete(output / "checkpoints", taken(output, schedule))
+    path = output / "history.jsonl"
+    rows = [row for row in files.read_appended_jsonl(path) if row["step"] <= start]
+    if start and rows and rows[-1]["step"] == start:
+        files.write_jsonl(path, rows)
+        return start
+    shutil.rmtree(output, ignore_errors=True)
+    return 0
+
+
+def write_start(base: Path, path: Path, schedule: Schedule, start: int, device: str, output: Path) -> None:
+    """The .ckpt that MindFormers loads: the base's weights, and where the training stood after `start` steps.
+
+    Several workers can load one whole .ckpt; of safetensors MindFormers wants a file for each of them. What
+    the training had changed by then is put in by `callbacks.ScheduleCallback`.
+    """
+    import mindspore as ms
+
+    stood: dict[str, int | float] = {}
+    if start:
+        of = DEVICES[device]
+        epoch = start // of.sink_size if of.sink_mode else math.ceil(start / schedule.steps_per_epoch)
+        state = weights.read(file(output / "checkpoints", start))
+        stood = {"step_num": start, "epoch_num": epoch, "loss_scale": float(state["scale_sense"])}
+    tensors = tensorfiles.index_safetensors(base)
+    ms.save_checkpoint(
+        [{"name": n, "data": ms.Tensor.from_numpy(tensorfiles.mapped(tensors[n]))} for n in sorted(tensors)],
+        str(path),
+        append_dict=stood or None,
+    )

@@ -1,104 +1,95 @@
-"""The MindFormers YAML of a training, for CPU and Ascend alike."""
+"""The MindFormers YAML of a training. A CPU's and an Ascend NPU's differ in the keys of `DEVICES` alone."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from mcqlora.errors import UserError
+from mcqlora.files import Json
 from mcqlora.model.architecture import DEVICES, context
-from mcqlora.tokens import packing
+from mcqlora.tokens.layout import COLUMNS, Layout
 from mcqlora.train.schedule import Schedule
+from mcqlora.train.settings import Settings
+
+Paths = Sequence[str]
+OUTPUT = "./output"  # where MindFormers writes, in the folder of the training
 
 
-def _dataset(
-    files: list[str],
-    columns: Sequence[str],
-    shuffle: bool,
-    seed: int,
-    drop_remainder: bool,
-    rows: int | None = None,
-) -> dict:
-    some = {} if rows is None else {"num_samples": rows}
-    return {
-        "data_loader": {"type": "MindDataset", "dataset_files": files, "shuffle": shuffle, **some},
-        "input_columns": list(columns),
-        "num_parallel_workers": 1,
-        "python_multiprocessing": False,
-        "drop_remainder": drop_remainder,
-        "repeat": 1,
-        "numa_enable": False,
-        "prefetch_size": 1,
-        "seed": seed,
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """A training as MindFormers is told of it, but for the files that it reads."""
+
+    name: str  # in MindFormers' logs
+    settings: Settings
+    schedule: Schedule
+    pad: int  # its id
+    eos: int  # its id
+    layout: Layout  # of the training rows; validation rows are padded
+    evaluation_batch: int | None = None  # None is the training's
 
 
-def render(
-    *,
-    name: str,
-    model: dict,
-    schedule: Schedule,
-    optimization: dict,
-    workers: int,
-    batch_size: int,
-    epochs: int,
-    train_files: list[str],
-    valid_files: list[str],
-    load_checkpoint: str,
-    output: str,
-    device: str,
-    columns: Sequence[str] = packing.COLUMNS["padded"],
-    rows: int | None = None,
-    patience: int | None = None,
-    start: int = 0,
-    recompute: bool = False,
-) -> dict:
+def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str = "", start: int = 0) -> Json:
     """The MindFormers YAML of one training, as a dict.
 
-    `optimization` has `learning_rate`, `warmup_ratio`, `betas`, `eps`, `weight_decay`, `max_grad_norm`,
-    `loss_scale` and `seed`. Without `valid_files` nothing is evaluated during training. `rows` limits the
-    training rows to so many of a random order. `columns` are those of the training rows; validation rows are
-    padded. With `start` it goes on after so many steps. With `recompute` a layer's activations are made a
-    second time in the backward pass instead of kept.
+    Without `valid` shards nothing is evaluated during training. `load_checkpoint` is what it starts from,
+    random weights where that is empty. With `start` it goes on after so many steps.
     """
-    train = _dataset(train_files, columns, True, optimization["seed"], True, rows)
-    config = {
-        "seed": optimization["seed"],
-        "output_dir": output,
+    settings, schedule = training.settings, training.schedule
+    optimization, size, device = settings.optimization, settings.size, DEVICES[settings.device]
+    dataset = _dataset(train, training.layout, optimization.seed, shuffle=True)
+    if not schedule.whole:
+        dataset["data_loader"]["num_samples"] = schedule.rows
+    model = settings.network.model_config(
+        settings.seq_length, size.batch_size, settings.device, training.pad, training.eos, settings.lora
+    )
+    monitor = {"type": "MFLossMonitor", "per_print_times": max(1, schedule.steps // 100)}
+    callback = {
+        "type": "ScheduleCallback",
+        "directory": OUTPUT,
+        "evaluations": list(schedule.evaluated) if valid else [],
+        "checkpoints": list(schedule.checkpoints),
+        "delivered": len(schedule.delivered),
+        "patience": size.patience,
+        "start": start,
+    }
+    scale = {"type": "DynamicLossScaleUpdateCell", "loss_scale_value": optimization.loss_scale}
+    config: Json = {
+        "seed": optimization.seed,
+        "output_dir": OUTPUT,
         "load_checkpoint": load_checkpoint,
         "src_strategy_path_or_dir": "",
         "auto_trans_ckpt": False,
         "only_save_strategy": False,
         "resume_training": start > 0,
-        "use_parallel": workers > 1,
+        "use_parallel": size.workers > 1,
         "run_mode": "finetune",
-        "trainer": {"type": "CausalLanguageModelingTrainer", "model_name": name},
+        "trainer": {"type": "CausalLanguageModelingTrainer", "model_name": training.name},
         "runner_config": {
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "sink_mode": DEVICES[device]["sink_mode"],
-            "sink_size": DEVICES[device]["sink_size"],
+            "epochs": size.epochs,
+            "batch_size": size.batch_size,
+            "sink_mode": device.sink_mode,
+            "sink_size": device.sink_size,
         },
         "optimizer": {
             "type": "AdamW",
-            "betas": list(optimization["betas"]),
-            "eps": optimization["eps"],
-            "weight_decay": optimization["weight_decay"],
+            "betas": list(optimization.betas),
+            "eps": optimization.eps,
+            "weight_decay": optimization.weight_decay,
         },
         "lr_schedule": {
             "type": "CosineWithWarmUpLR",
-            "learning_rate": optimization["learning_rate"],
+            "learning_rate": optimization.learning_rate,
             "lr_end": 0,
-            "warmup_ratio": optimization["warmup_ratio"],
+            "warmup_ratio": optimization.warmup_ratio,
             "total_steps": -1,
         },
-        "train_dataset": train,
-        "train_dataset_task": {"type": "CausalLanguageModelDataset", "dataset_config": train},
-        "do_eval": bool(valid_files),
+        "train_dataset": dataset,
+        "train_dataset_task": {"type": "CausalLanguageModelDataset", "dataset_config": dataset},
+        "do_eval": bool(valid),
         "eval_step_interval": schedule.evaluation_interval,
         "eval_epoch_interval": -1,
         "parallel_config": {
-            "data_parallel": workers,
+            "data_parallel": size.workers,
             "model_parallel": 1,
             "pipeline_stage": 1,
             "micro_batch_num": 1,
@@ -106,20 +97,9 @@ def render(
             "gradient_aggregation_group": 4,
         },
         "micro_batch_interleave_num": 1,
-        "recompute_config": {"recompute": recompute},
-        "callbacks": [
-            {"type": "MFLossMonitor", "per_print_times": max(1, schedule.steps // 100)},
-            {
-                "type": "ScheduleCallback",
-                "directory": output,
-                "evaluations": list(schedule.evaluated) if valid_files else [],
-                "checkpoints": list(schedule.checkpoints),
-                "delivered": len(schedule.delivered),
-                "patience": patience,
-                "start": start,
-            },
-        ],
-        "context": context(device),
+        "recompute_config": {"recompute": size.recompute},
+        "callbacks": [monitor, callback],
+        "context": context(settings.device),
         "parallel": {
             "parallel_mode": 0,  # data parallel: each worker has the whole network
             "gradients_mean": True,
@@ -131,37 +111,30 @@ def render(
         "metric": {"type": "TokenLoss"},
         "runner_wrapper": {
             "type": "PortableTrainOneStepCell",
-            "scale_sense": {
-                "type": "DynamicLossScaleUpdateCell",
-                "loss_scale_value": optimization["loss_scale"],
-                "scale_factor": 2,
-                "scale_window": 1000,
-            },
+            "scale_sense": scale | {"scale_factor": 2, "scale_window": 1000},
             "use_clip_grad": True,
-            "max_grad_norm": optimization["max_grad_norm"],
+            "max_grad_norm": optimization.max_grad_norm,
         },
     }
-    if valid_files:
-        evaluation = _dataset(valid_files, packing.COLUMNS["padded"], False, optimization["seed"], False)
-        config["eval_dataset"] = evaluation
-        config["eval_dataset_task"] = {"type": "CausalLanguageModelDataset", "dataset_config": evaluation}
+    if valid:
+        evaluated = _dataset(valid, "padded", optimization.seed, shuffle=False)
+        if training.evaluation_batch is not None:
+            evaluated["batch_size"] = training.evaluation_batch
+        config["eval_dataset"] = evaluated
+        config["eval_dataset_task"] = {"type": "CausalLanguageModelDataset", "dataset_config": evaluated}
     return config
 
 
-def evaluation_batch(rows: int, workers: int, batch_size: int, asked: int | None = None) -> int:
-    """The largest batch up to `batch_size` that divides a worker's validation rows: no ragged last batch.
-
-    A ragged one would compile the network a second time and, in sink mode, be dropped without a word.
-
-    Raises:
-        UserError: the batch `asked` for leaves one.
-    """
-    share = math.ceil(rows / workers)
-    if asked is not None:
-        if share % asked:
-            raise UserError(
-                f"train.evaluation_batch_size: {share} validation rows a worker in batches of {asked} leave "
-                f"{share % asked}, which would be passed over; set it to a divisor of {share}"
-            )
-        return asked
-    return max(size for size in range(1, batch_size + 1) if share % size == 0)
+def _dataset(files: Paths, layout: Layout, seed: int, shuffle: bool) -> Json:
+    """Rows of shards; those that are shuffled are trained on, without a partial batch."""
+    return {
+        "data_loader": {"type": "MindDataset", "dataset_files": list(files), "shuffle": shuffle},
+        "input_columns": list(COLUMNS[layout]),
+        "num_parallel_workers": 1,
+        "python_multiprocessing": False,
+        "drop_remainder": shuffle,
+        "repeat": 1,
+        "numa_enable": False,
+        "prefetch_size": 1,
+        "seed": seed,
+    }

@@ -1,83 +1,77 @@
-"""The base network of a run: given weights, or a small network trained here on plain text.
+"""The base network of a run where none is given: a small one, trained here on plain text.
 
 A base is a folder: `model.safetensors` (MindSpore's parameter names) and `config.json` (the architecture).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mcqlora import files, hashing
-from mcqlora.model import architecture
-from mcqlora.model.weights import save
-from mcqlora.tokens import documents, mindrecord, packing, prompt, segments, tokenizer
-from mcqlora.train import history, workplace
+from mcqlora.model import architecture, weights
+from mcqlora.tokens import mindrecord, packing, prompt, segments, tokenizer
+from mcqlora.tokens.layout import COLUMNS, Layout
+from mcqlora.train import history
+from mcqlora.train.mindformers_yaml import Training
 from mcqlora.train.schedule import plan_steps
+from mcqlora.train.settings import Settings
+from mcqlora.train.workplace import Launch, fingerprint_of, workplace
+
+LAYOUT: Layout = "packed"
+# How networks of a few million parameters are optimised, but for learning rate and seed.
+OPTIMIZATION = {"warmup_ratio": 0.05, "weight_decay": 0.01, "loss_scale": 16384, "max_grad_norm": 1.0}
 
 
-def build(
-    *,
-    corpus: Path,
-    tokenizer_path: str,
-    output: Path,
-    worker: Path,
-    runs: Path,
-    network: dict,
-    optimization: dict,
-    rows: int | None,
-    workers: int,
-    batch_size: int,
-    epochs: int,
-    seq_length: int,
-    device: str,
-) -> None:
-    """Train a network from random weights on the texts of `corpus`, see `texts`, and write it to `output`."""
+def build(*, corpus: Path, tokenizer_path: str, output: Path, settings: Settings, launch: Launch) -> None:
+    """Train a network from random weights on the texts of `corpus`, see `texts`, and write it to `output`.
+
+    `settings.size.rows` limits the texts, not the rows that they are packed into.
+
+    Raises:
+        UserError: the tokenizer is not the network's, there are too few texts, or a worker failed.
+    """
     processor = tokenizer.load(tokenizer_path)
-    template = prompt.from_tokenizer(processor)
-    ids = tokenizer.network_vocabulary(processor.vocab_size(), network["vocab_size"])
-    network = network | {"vocab_size": ids}
-    model = architecture.model_config(
-        network, seq_length, batch_size, device, template.pad, template.eos, None
-    )
+    template, encoder = prompt.from_tokenizer(processor), segments.SegmentEncoder(processor)
+    network = settings.network.for_tokenizer(processor.vocab_size())
+    most, length = settings.size.rows, settings.seq_length + 1
+    settings = replace(settings, network=network, size=replace(settings.size, rows=None))
     found = texts(corpus)
-    if rows is not None and rows < len(found):
-        found = sorted(found, key=lambda text: hashing.digest(optimization["seed"], text))[:rows]
-    settings = (model, optimization, workers, epochs, device)
-    key = hashing.digest(
-        settings, found, hashing.sha256(tokenizer_path), workplace.code(worker, Path(__file__))
-    )[:16]
-    with workplace.workplace(runs / key, "base") as place:
-        file = place.directory / "corpus.mindrecord"
-        size = seq_length + 1
-        documents = list(text_documents(found, segments.SegmentEncoder(processor), template, size))
-        packed = mindrecord.write_batches(
-            packing.pack(documents, size, template.pad), file, packing.COLUMNS["packed"]
-        )
-        sink = architecture.sink_size(device)
-        schedule = plan_steps(
-            packed, workers, batch_size, epochs, optimization["warmup_ratio"], 1, 1, 1, sink
-        )
-        place.run(
-            worker,
-            workers,
-            model=model,
-            schedule=schedule,
-            optimization=optimization,
-            batch_size=batch_size,
-            epochs=epochs,
-            train_files=[str(file)],
-            valid_files=[],
-            base=None,
-            device=device,
-            columns=packing.COLUMNS["packed"],
-        )
-        weights = place.checkpoint(schedule.steps)
-        losses = place.history()
-    save(weights, output / "model.safetensors")
-    files.write_json(output / "config.json", network, indent=True)
+    if most is not None and most < len(found):
+        found = sorted(found, key=lambda text: hashing.digest(settings.optimization.seed, text))[:most]
+
+    def made() -> Iterator[packing.Document]:  # <s> text </s>, every id but the first with a label
+        for text in found:
+            ids = [template.bos, *encoder(text), template.eos][:length]
+            yield packing.Document(np.array(ids, np.int32), 1)
+
+    held = packing.Documents.of(list(made()))
+    rows, form = packing.plan(held.lengths, length, LAYOUT), packing.RowFormat(length, template.pad, LAYOUT)
+    content = hashlib.sha256()
+    for batch in packing.batches(held, rows, form):
+        for column in batch.values():
+            content.update(column.tobytes())
+    warmup, sink = settings.optimization.warmup_ratio, architecture.DEVICES[settings.device].sink_size
+    training = Training(
+        name="base",
+        settings=settings,
+        schedule=plan_steps(packing.count_rows(rows), settings.size, warmup, delivered=1, sink_size=sink),
+        pad=template.pad,
+        eos=template.eos,
+        layout=LAYOUT,
+    )
+    key = fingerprint_of(training, launch.worker, "", [content.hexdigest()], [])
+    with workplace(launch.runs / key) as place:
+        shard = place.directory / "corpus.mindrecord"
+        mindrecord.write_batches(packing.batches(held, rows, form), shard, COLUMNS[LAYOUT])
+        taken = place.run(training, launch, None, [str(shard)])
+        trained, losses = place.checkpoint(taken[-1]), place.history()
+    weights.save(trained, output / "model.safetensors")
+    architecture.write_architecture(output, network)
     history.write_csv(losses, output / "history.csv")
 
 
@@ -89,12 +83,3 @@ def texts(source: Path) -> list[str]:
     if source.is_dir():
         return list(files.read_jsonl(source / "corpus.jsonl"))
     return [f"{record['input']}\n{record['output']}" for record in files.read_json_array(source)]
-
-
-def text_documents(
-    texts: Iterable[str], encoder: prompt.Encode, template: prompt.Template, size: int
-) -> Iterator[documents.Document]:
-    """Plain texts as documents of at most `size` ids: <s> text </s>, every id but the first with a label."""
-    for text in texts:
-        ids = [template.bos, *encoder(text), template.eos][:size]
-        yield documents.Document(np.array(ids, np.int32), 1)

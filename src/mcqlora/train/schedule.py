@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mcqlora.errors import UserError
+from mcqlora.train.settings import Size
 
 
 class Schedule(NamedTuple):
     """Steps count optimizer updates from 1; every list is ascending."""
 
     rows: int  # training rows
-    global_batch: int  # rows a step, over all workers
+    whole: bool  # whether these are all that the shards have
+    global_batch: int  # rows per step, over all workers
     steps_per_epoch: int
     steps: int
     warmup: int
@@ -30,70 +32,44 @@ class Schedule(NamedTuple):
 
 
 def plan_steps(
-    rows: int,
-    workers: int,
-    batch_size: int,
-    epochs: int,
-    warmup_ratio: float,
-    evaluations: int,
-    checkpoints: int,
-    delivered: int,
-    sink_size: int = 1,
-    evaluation_interval: int | None = None,
-    checkpoint_interval: int | None = None,
-    whole: bool = True,
+    available: int, size: Size, warmup_ratio: float, delivered: int, sink_size: int = 1
 ) -> Schedule:
-    """Steps of a training over `rows` rows, `batch_size` a worker; an epoch's last, partial batch is dropped.
+    """Steps of a training over `available` rows, or `size.rows` of them if that is fewer.
 
-    The rows are all that the shards have (`whole`) or a part of them. Of all rows MindDataset gives every
-    worker as many, up to `workers` - 1 of them twice; of a part MindFormers leaves out what it cannot divide.
+    An epoch's last, partial batch is dropped. Of all rows MindDataset gives every worker as many, up to
+    `workers` - 1 of them twice; of a part MindFormers leaves out what it cannot divide.
 
-    With `sink_size` above 1 the network takes so many steps a call: steps left over at the end are not taken.
-    `evaluations` and `checkpoints` say into how many equal parts they divide the training. Intervals are
-    rounded up to a multiple of `sink_size`, since callbacks see only every `sink_size`-th step; the last step
-    always leaves a checkpoint. A training too short for that has its checkpoints' interval rounded down.
-    Where `evaluations` is a multiple of `checkpoints`, so is the interval of these a multiple of the other.
-    An interval given in steps is taken as it is, and the parts don't count.
+    With `sink_size` above 1 the network takes so many steps per call: steps left over at the end are not
+    taken. Intervals are rounded up to a multiple of `sink_size`, since MindSpore calls callbacks only after
+    every `sink_size`-th step; the last step always leaves a checkpoint. A training too short for that has its
+    checkpoints' interval rounded down. Where `evaluations` is a multiple of `checkpoints`, so is the interval
+    of these a multiple of the other. An interval given in steps is taken as it is, and the parts don't count.
     `delivered` are so many of the checkpoints, evenly chosen, the last one among them.
 
     Raises:
         UserError: fewer rows than one global batch, fewer steps than checkpoints wanted, or an interval at
             which nothing would ever happen.
     """
-    global_batch = workers * batch_size
-    steps_per_epoch = (math.ceil(rows / workers) if whole else rows // workers) // batch_size
-    steps = steps_per_epoch * epochs // sink_size * sink_size
-    too_few = UserError(
-        f"train: {rows} rows in batches of {workers} x {batch_size} give {steps} steps in {epochs} epochs, "
-        f"too few for {checkpoints} checkpoints; lower train.batch_size or raise train.epochs"
-    )
-    if steps < (1 if checkpoint_interval else max(1, checkpoints)):
+    rows = min(size.rows or available, available)
+    share = math.ceil(rows / size.workers) if rows == available else rows // size.workers
+    steps_per_epoch = share // size.batch_size
+    steps = steps_per_epoch * size.epochs // sink_size * sink_size
+    given = f"{rows} rows in batches of {size.workers} x {size.batch_size}"
+    few = f"{steps} steps in {size.epochs} epochs, too few for {size.checkpoints} checkpoints"
+    too_few = UserError(f"train: {given} give {few}; lower train.batch_size or raise train.epochs")
+    if steps < (1 if size.checkpoint_interval else max(1, size.checkpoints)):
         raise too_few
-    together = evaluation_interval is None and evaluations % checkpoints == 0
-    if evaluation_interval is None:
-        evaluation_interval = math.ceil(steps / evaluations / sink_size) * sink_size
-    else:
-        check_interval("train.evaluation_interval", evaluation_interval, steps, sink_size)
-    if checkpoint_interval is None:
-        if together:
-            checkpoint_interval = evaluation_interval * (evaluations // checkpoints)
-        else:
-            checkpoint_interval = math.ceil(steps / checkpoints / sink_size) * sink_size
-        if math.ceil(steps / checkpoint_interval) < delivered:
-            checkpoint_interval = max(1, steps // checkpoints // sink_size) * sink_size
-    else:
-        check_interval("train.checkpoint_interval", checkpoint_interval, steps, sink_size)
-        too_few = UserError(
-            f"train.checkpoint_interval: every {checkpoint_interval} of {steps} steps leaves fewer than the "
-            f"{delivered} checkpoints to be delivered; lower it"
-        )
-    fired = tuple(range(checkpoint_interval, steps + 1, checkpoint_interval))
-    saved = fired if fired and fired[-1] == steps else (*fired, steps)
+    evaluation_interval, checkpoint_interval = _intervals(steps, size, delivered, sink_size)
+    saved = (*range(checkpoint_interval, steps, checkpoint_interval), steps)
     if len(saved) < delivered:
-        raise too_few
+        if size.checkpoint_interval is None:
+            raise too_few
+        said = f"every {checkpoint_interval} of {steps} steps leaves fewer than the {delivered} checkpoints"
+        raise UserError(f"train.checkpoint_interval: {said} to be delivered; lower it")
     return Schedule(
         rows=rows,
-        global_batch=global_batch,
+        whole=rows == available,
+        global_batch=size.global_batch,
         steps_per_epoch=steps_per_epoch,
         steps=steps,
         warmup=int(steps * warmup_ratio),
@@ -105,32 +81,49 @@ def plan_steps(
     )
 
 
+def _intervals(steps: int, size: Size, delivered: int, sink_size: int) -> tuple[int, int]:
+    """Steps from one evaluation, and from one checkpoint, to the next; see `plan_steps`."""
+    evaluation, checkpoint = size.evaluation_interval, size.checkpoint_interval
+    for kind, every in (("evaluation", evaluation), ("checkpoint", checkpoint)):
+        key = f"train.{kind}_interval"
+        if every is not None and every > steps:
+            raise UserError(f"{key}: every {every} steps is never in a training of {steps}; lower it")
+        if every is not None and every % sink_size:
+            said = f"{every} is no multiple of the {sink_size} steps between two callbacks in sink mode"
+            nearest = max(1, round(every / sink_size)) * sink_size
+            raise UserError(f"{key}: {said}, so it would be passed over; set it to {nearest}")
+    together = evaluation is None and size.evaluations % size.checkpoints == 0
+    if evaluation is None:
+        evaluation = math.ceil(steps / size.evaluations / sink_size) * sink_size
+    if checkpoint is not None:
+        return evaluation, checkpoint
+    checkpoint = math.ceil(steps / size.checkpoints / sink_size) * sink_size
+    if together:
+        checkpoint = evaluation * (size.evaluations // size.checkpoints)
+    if math.ceil(steps / checkpoint) < delivered:
+        checkpoint = max(1, steps // size.checkpoints // sink_size) * sink_size
+    return evaluation, checkpoint
+
+
 def evenly(steps: Sequence[int], count: int) -> tuple[int, ...]:
     """`count` of at least as many steps, evenly chosen, the last one among them."""
     return tuple(steps[round(len(steps) * k / count) - 1] for k in range(1, count + 1))
 
 
-def exhausted(valid_losses: Sequence[float], patience: int | None) -> bool:
-    """Whether the last `patience` evaluations brought no validation loss below the best one before them."""
-    if patience is None or len(valid_losses) <= patience:
-        return False
-    return min(valid_losses[-patience:]) >= min(valid_losses[:-patience])
+def evaluation_batch(rows: int, size: Size) -> int:
+    """The batch for `rows` validation rows: the largest up to `batch_size` that leaves no ragged last one.
 
-
-def check_interval(key: str, interval: int, steps: int, sink_size: int) -> None:
-    """Check that something happens every `interval` steps of a training.
-
-    In sink mode MindSpore calls its callbacks after every `sink_size`-th step: what is due at another one is
-    passed over without a word.
+    It divides the rows of a worker. A ragged batch would compile the network a second time and, in sink mode,
+    be dropped without a word.
 
     Raises:
-        UserError: `interval` is longer than the training, or no multiple of `sink_size`; names `key`.
+        UserError: `size.evaluation_batch_size` is asked for and leaves one.
     """
-    if interval > steps:
-        raise UserError(f"{key}: every {interval} steps is never in a training of {steps}; lower it")
-    if interval % sink_size:
-        nearest = max(1, round(interval / sink_size)) * sink_size
-        raise UserError(
-            f"{key}: {interval} is no multiple of the {sink_size} steps between two callbacks in sink mode, "
-            f"so it would be passed over; set it to {nearest}"
-        )
+    share, asked = math.ceil(rows / size.workers), size.evaluation_batch_size
+    if asked is None:
+        return max(batch for batch in range(1, size.batch_size + 1) if share % batch == 0)
+    if left := share % asked:
+        said = f"{share} validation rows per worker in batches of {asked} leave {left}"
+        remedy = f"which would be passed over; set it to a divisor of {share}"
+        raise UserError(f"train.evaluation_batch_size: {said}, {remedy}")
+    return asked

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mcqlora.launch.msrun import enter
+from mcqlora.launch.processes import enter
 
 
 def run_worker(config_path: str) -> None:
     """One process of a training: a worker, or msrun's scheduler."""
-    if not enter():
+    works = enter()
+    import mindspore as ms
+
+    if not works:
         # The scheduler only brings the workers together; it needs no network, so it imports no MindFormers.
-        import mindspore as ms
+        import yaml
         from mindspore.communication import init
 
-        ms.set_context(device_target=_device_target(config_path))
+        config = yaml.safe_load(Path(config_path).read_text())
+        ms.set_context(device_target=config["context"]["device_target"])
         init()
         return
-    import mindspore as ms
     from mindformers import MindFormerConfig, Trainer, build_context
 
     import mcqlora.model.decoder
@@ -28,9 +31,3 @@ def run_worker(config_path: str) -> None:
     build_context(config)
     ms.set_seed(config.seed)  # MindFormers 1.6.0 takes seed 0 for no seed
     Trainer(config).train()
-
-
-def _device_target(config_path: str) -> str:
-    import yaml
-
-    return yaml.safe_load(Path(config_path).read_text())["context"]["device_target"]

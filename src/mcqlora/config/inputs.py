@@ -1,0 +1,170 @@
+"""Files that the configuration names: below `data`, or by address, and then downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mcqlora.config.sections import GENERATED, Benchmark, Settings
+from mcqlora.errors import UserError
+from mcqlora.files import Json
+from mcqlora.model import tensorfiles
+from mcqlora.storage import addresses
+
+TOKENIZER = "tokenizer.model"
+# Names of downloads; a benchmark's ends as its archive does.
+READING, BASE_CONFIG = "reading.json", "base-config/config.json"
+
+
+def recorded(config: Mapping[str, Any]) -> Json:
+    """What of the configuration made the run, without what an address may say of passwords and tokens."""
+    others = ("s3", "publish", "fetch_run", "plan")
+    return {key: addresses.shown(value) for key, value in config.items() if key not in others}
+
+
+def with_tokenizer_of_base(settings: Settings) -> Settings:
+    """A given base brings its tokenizer, unless another is named.
+
+    Raises:
+        UserError: base.sha256 has the hash of a tokenizer that is not the base's.
+    """
+    base, own = settings.base, settings.tokenizer
+    if base.path and own.path is None:
+        elsewhere = addresses.is_address(base.path)
+        path = addresses.join(base.path, TOKENIZER) if elsewhere else str(Path(base.path, TOKENIZER))
+        found = {"path": path, "sha256": own.sha256 or base.sha256.get(TOKENIZER)}
+        return settings.model_copy(update={"tokenizer": own.model_copy(update=found)})
+    if TOKENIZER in base.sha256:
+        raise UserError(
+            f"base.sha256: {TOKENIZER} is not of the base where tokenizer.path is set; set tokenizer.sha256"
+        )
+    return settings
+
+
+def data_root(settings: Settings) -> Path:
+    """What paths in the config are relative to: `data`, or the working directory if that is generated."""
+    return Path() if settings.data == GENERATED else Path(settings.data)
+
+
+def data_file(settings: Settings, path: str) -> str:
+    """A file named in the config, relative to `data_root`.
+
+    Raises:
+        UserError: it is not there, or its name has braces or is no line of text.
+    """
+    file = data_root(settings) / path
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; paths in the config are relative to data ({settings.data})")
+    return _plain(str(file))
+
+
+def _plain(path: str) -> str:
+    if not path.isprintable():  # nor is a name in bytes that are no UTF-8
+        raise UserError(f"{path!a}: its name is no line of text; rename it")
+    if "{" in path or "}" in path:
+        raise UserError(f"{path}: to Snakemake braces in a path are wildcards; rename it")
+    return path
+
+
+def benchmark_files(settings: Settings) -> list[str]:
+    """The CSV files, or the archive, of each benchmark below `data`, sorted; not of those with an address.
+
+    None for the generated benchmark, whose folder is watched instead.
+
+    Raises:
+        UserError: `data`, a benchmark's folder or archive is not there, a folder holds no CSV file, or a name
+            has braces or is no line of text.
+    """
+    if settings.data == GENERATED:
+        return []
+    root = Path(settings.data)
+    if not root.is_dir():
+        raise UserError(
+            f"data: there is no folder {root}; give the one that holds the benchmarks: --config data=FOLDER"
+        )
+    files: list[str] = []
+    for benchmark in settings.benchmarks:
+        folder = root / benchmark.path
+        if addresses.is_address(benchmark.path):
+            continue
+        if addresses.suffix(benchmark.path):
+            files.append(data_file(settings, benchmark.path))
+        elif found := sorted(map(str, folder.glob("*/*.csv"))):
+            files += map(_plain, found)
+        else:
+            raise UserError(f"{folder}: no CSV files of benchmark {benchmark.name}; set benchmarks or data")
+    return files
+
+
+def sources(settings: Settings, root: str, fetched: str) -> list[Json]:
+    """Arguments of `readers.Source` of each benchmark: below `root`, or a download below `fetched`."""
+    found = []
+    for one in settings.benchmarks:
+        source = {"root": root} | one.model_dump(exclude={"licence"})
+        if addresses.is_address(one.path):  # its hash was compared before it was kept
+            source |= {"root": fetched, "path": _archive(one), "sha256": None}
+        found.append(source)
+    return found
+
+
+def _archive(benchmark: Benchmark) -> str:
+    return benchmark.name + addresses.suffix(benchmark.path)
+
+
+def archives(settings: Settings) -> dict[str, Json]:
+    """{file name: its download} of the benchmarks that come by address."""
+    return _downloads(settings, [(_archive(one), one.path, one.sha256) for one in settings.benchmarks])
+
+
+def downloads(settings: Settings) -> dict[str, Json]:
+    """{file name: its download} of every single file that comes by address."""
+    base, tokenizer, part = settings.base, settings.tokenizer, settings.evaluate
+    files = [(TOKENIZER, tokenizer.path, tokenizer.sha256), (READING, part.squad, part.squad_sha256)]
+    if base.path and addresses.is_address(base.path):  # alone, so that the plan needs no weights
+        address = addresses.join(base.path, "config.json")
+        files.append((BASE_CONFIG, address, base.sha256.get("config.json")))
+    return archives(settings) | _downloads(settings, files)
+
+
+def base_download(settings: Settings) -> Json | None:
+    """That of the base's folder, if it comes by address; its `sha256` holds a hash per file name."""
+    return _downloads(settings, [("base", settings.base.path, settings.base.sha256)]).get("base")
+
+
+def _downloads(settings: Settings, files: Iterable[tuple[str, str | None, Any]]) -> dict[str, Json]:
+    """{name: {address, s3, sha256}} of what comes by address: arguments of `downloads.fetch`.
+
+    What is no S3 service's does not depend on its settings.
+    """
+    s3 = settings.s3.model_dump()
+    return {
+        name: {"address": path, "s3": s3 if addresses.ADDRESS.match(path) else None, "sha256": sha256}
+        for name, path, sha256 in files
+        if path and addresses.is_address(path)
+    }
+
+
+def base_folder(settings: Settings, fetched: str) -> Path | None:
+    """The Hugging Face folder that the base is made of, if any; a downloaded one is below `fetched`."""
+    path = settings.base.path
+    if not path:
+        return None
+    return Path(fetched) / "base" if addresses.is_address(path) else data_root(settings) / path
+
+
+def base_files(settings: Settings, fetched: str) -> list[str]:
+    """The files, or the folder to be downloaded, that a given base is made of; config.json first.
+
+    Raises:
+        UserError: there is no such folder, or none with weights in it.
+    """
+    path, folder = settings.base.path, base_folder(settings, fetched)
+    if path is None or folder is None:
+        return []
+    if addresses.is_address(path):
+        return [f"{fetched}/{BASE_CONFIG}", str(folder)]
+    if not folder.is_dir():
+        raise UserError(f"base.path: there is no folder {folder}; it is relative to data ({settings.data})")
+    config = data_file(settings, str(Path(path) / "config.json"))
+    return [config, *map(str, tensorfiles.weight_files(folder))]

@@ -1,0 +1,34 @@
+"""What `recipe: reference` sets, a switch for each deviation; docs/data.md explains them one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Keys = Mapping[str, Any]
+REFERENCE: Keys = {
+    "split": "recipe",
+    "read": {
+        "first_row_lost": True,
+        "pandas_na": True,
+        "drop_identical_options": False,
+        "drop_contradictory": False,
+    },
+    "shuffle": {"pin_references": False, "balance_letters": False, "reparse_options": True},
+    "holdout": {"near_duplicate_threshold": None},
+    "tokenizer": {"unused_marks": True},
+    "encode": {"mask_full_rows": True, "on_long": "truncate"},
+}
+
+
+def implied(config: Keys, named: object, defaults: Keys, switches: Keys = REFERENCE) -> dict[str, Any]:
+    """`config` with the recipe's switches; one that is `named`, or differs from its default, wins."""
+    made, known = dict(config), named if isinstance(named, Mapping) else {}
+    for key, value in switches.items():
+        own = config.get(key, defaults[key])
+        if not isinstance(value, Mapping):
+            if key not in known and own == defaults[key]:
+                made[key] = value
+        elif own is None or isinstance(own, Mapping):  # else the sections refuse it
+            made[key] = implied(own or {}, known.get(key), defaults[key], value)
+    return made

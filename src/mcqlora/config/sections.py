@@ -1,0 +1,334 @@
+"""Every key of the configuration: its type, its default, its bounds, and what it is for.
+
+config.yaml and the JSON schema are made from these sections by `python -m mcqlora.config`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin
+
+import pydantic
+from pydantic import Field, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from mcqlora.config.scalars import PARSED, TEXT, WHOLE, Number, parsed
+from mcqlora.evaluate import protocols
+
+GENERATED = "generated"  # value of `data` for the embedded benchmark
+
+# Bounds stand before the reader, so that the JSON schema has them.
+Flag = Annotated[bool, PARSED]
+Int = Annotated[int, WHOLE]
+Count = Annotated[int, Field(ge=1), WHOLE]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1), WHOLE]
+Text = Annotated[str, TEXT]
+Filled = Annotated[str, Field(min_length=1), TEXT]
+Sha256 = Annotated[str, Field(pattern="^[0-9A-Fa-f]{64}$"), TEXT]
+FileName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$"), TEXT]
+Tag = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$"), TEXT]
+
+Checkpoint = Literal["best", "checkpoint_1", "checkpoint_2", "checkpoint_3", "checkpoint_4", "checkpoint_5"]
+Part = Literal["adapters", "reports", "data", "networks"]
+if TYPE_CHECKING:
+    Protocol: TypeAlias = str
+    Headline: TypeAlias = str
+else:  # what the registry has; a headline is asked of every question
+    Protocol = Literal[tuple(protocols.BY_NAME)]
+    Headline = Literal[tuple(name for name, one in protocols.BY_NAME.items() if one.language is None)]
+
+
+def _distinct(values: list[object]) -> list[object]:
+    if len(set(values)) < len(values):
+        raise PydanticCustomError("distinct", "an entry stands there twice")
+    return values
+
+
+_T = TypeVar("_T")
+Distinct = Annotated[list[_T], Field(min_length=1), pydantic.AfterValidator(_distinct)]
+
+
+def key(default: Any, about: str | None = None, **bounds: Any) -> Any:
+    return Field(default, description=about, **bounds)
+
+
+def section(kind: type[Section], about: str | None = None) -> Any:
+    return Field(default_factory=kind, description=about)
+
+
+class Section(pydantic.BaseModel):
+    """Keys that belong together. Unknown ones are refused, and no value changes once it is read.
+
+    What a key is for stands beside its default, or below where that is too long for a line.
+    """
+
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _keys(cls, value: object) -> object:
+        return {} if value is None else parsed(value)
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _value(cls, value: object, info: ValidationInfo) -> object:
+        kind = cls.model_fields[info.field_name or ""].annotation
+        inner = get_args(get_args(kind)[0]) if type(None) in get_args(kind) else ()
+        if inner and (value == "null" or (str not in inner and parsed(value) is None)):
+            return None
+        return parsed(value) if get_origin(kind) in (list, dict) else value
+
+
+class Benchmark(Section):
+    """A benchmark: a folder of CSV files, or an archive of one."""
+
+    name: Tag = Field(description="First part of every question's id.")
+    layout: Literal["mmlu", "cmmlu"]
+    """mmlu (no header, {split}/{subject}_{split}.csv) or cmmlu (header, {split}/{subject}.csv)."""
+    path: Text
+    """Folder or archive (.zip, .tar, .tar.gz, .tgz) below data, or an archive's address (https://, s3://)."""
+    language: Text
+    """Language tag; en and zh have patterns for options that refer to others."""
+    licence: Text | None = key(None, "terms of use of its text, for the data card; null: none was given")
+    sha256: Sha256 | None = key(None, "that the archive must have, in hex; null takes any")
+
+
+class Demo(Section):
+    seed: Seed = key(7, "decides facts, questions and their order")
+    repeats: Count = key(17, "how often the base network's corpus states each fact")
+
+
+class Read(Section):
+    on_bad_row: Literal["fail", "drop"] = "fail"
+    """fail stops at a bad row; drop puts it into the ledger with its reason"""
+    first_row_lost: Flag = False
+    """defect of the reference: the first row of a headerless file is taken for a header"""
+    pandas_na: Flag = key(False, "defect of the reference: options such as None become nan")
+    drop_identical_options: Flag = key(True, "drop questions whose right option stands twice")
+    drop_contradictory: Flag = key(True, "drop duplicates that disagree about the right option")
+
+
+class OptionReferences(Section):
+    """Regular expressions for options that refer to others."""
+
+    letters: list[Text] = key([], "names options by letter (both A and B): the question keeps its order")
+    place: list[Text] = key([], "points above or below (all of the above): stays, as does what is above it")
+    rest: list[Text] = key([], "speaks of all the others (none of these): stays at its place")
+
+
+class Shuffle(Section):
+    seed: Seed = key(42, "decides the orders of the options, and which questions are held out")
+    copies: Int = key(6, ge=2, le=24)
+    """per question; the first keeps the order, the last serves validation and test"""
+    pin_references: Flag = True
+    """options such as "both A and B" stay; false is a defect of the reference"""
+    balance_letters: Flag = True
+    """the right option visits every letter; false draws orders uniformly, as the reference"""
+    reparse_options: Flag = False
+    """defect of the reference: options are cut out of the text, and passages with them"""
+    option_references: dict[Tag, OptionReferences] = {}
+    """patterns to add, e.g. {en: {place: ["^the lot$"]}}; kinds letters, place, rest"""
+
+
+class Holdout(Section):
+    valid: Count = key(8, "validation questions")
+    test: Count = key(30, "test questions")
+    near_duplicate_threshold: Number | None = key(0.8, gt=0, le=1)
+    """Jaccard similarity from which questions share a part; null: equal texts only"""
+
+
+class Tokenizer(Section):
+    path: Text | None = None
+    """SentencePiece model below data, or its address; null: base.path's, or one trained on the corpus"""
+    sha256: Sha256 | None = key(None, "that the file of an address must have, in hex; null takes any")
+    vocab_size: Int = key(1200, "pieces of the trained one", ge=300)
+    unused_marks: Flag = False
+    """defect of the reference: turns are marked with two unused pieces and a byte"""
+
+
+class Encode(Section):
+    seq_length: Int = key(128, ge=16)
+    """ids that the network sees of a row; training rows hold one more, the last label"""
+    shards: Count = key(2, "MindRecord shards of the training part, one job each")
+    layout: Literal["padded", "packed"] = "padded"
+    """training rows: padded, one question each; packed, as many as fit, isolated from each other"""
+    on_long: Literal["drop", "truncate"] = "drop"
+    """longer rows: drop, or truncate, which leaves no label; counted either way"""
+    mask_full_rows: Flag = False
+    """defect of the reference: a padded row that fits exactly loses every label"""
+
+    def row_size(self, part: str) -> int:
+        """Ids of a row: the network slices the last one off in training, and not in evaluation."""
+        return self.seq_length + (part == "train")
+
+    def layout_of(self, part: str) -> str:
+        """Rows of the validation part are padded: its loss is compared between layouts."""
+        return self.layout if part == "train" else "padded"
+
+    def edge(self, part: str) -> str:
+        """What becomes of a padded row that fits exactly, see `tokens.packing.batches`."""
+        return "reference" if self.mask_full_rows and self.layout_of(part) == "padded" else "corrected"
+
+
+class Model(Section):
+    vocab_size: Count | None = key(None, "ids of the network; null: as many as the tokenizer has pieces")
+    hidden_size: Count = key(128, "width")
+    num_layers: Count = key(3, "decoder layers")
+    num_heads: Count = key(4, "attention heads")
+    n_kv_heads: Count | None = key(None, "key and value heads; null: as many as num_heads")
+    intermediate_size: Count = key(344, "width of the feed-forward part")
+    rms_norm_eps: Number = key(1e-6, "epsilon of the norms", gt=0)
+    theta: Number = key(10000.0, "base of the rotary frequencies", gt=0)
+    has_bias: Flag = key(True, "bias on q, k, v and o: InternLM")
+    init_std: Number = key(0.08, "standard deviation of random weights", ge=0)
+
+
+class Base(Section):
+    path: Filled | None = None
+    """Hugging Face folder below data, or its address: LLaMA or InternLM; null trains one"""
+    sha256: dict[FileName, Sha256] = {}
+    """that files of an address must have, in hex, e.g. {model.safetensors: ...}"""
+    text: Literal["corpus", "train"] = "corpus"
+    """corpus, the embedded one, or train, the training questions' own text"""
+    rows: Count | None = key(None, "texts used, drawn at random; null: all")
+    workers: Count = key(1, "processes under msrun, one per NPU")
+    epochs: Count = key(1, "passes over the text")
+    batch_size: Count = key(16, "rows per worker and step")
+    learning_rate: Number = key(0.004, "peak", gt=0)
+    seed: Seed = key(0, "of weights and row order")
+
+
+class Train(Section):
+    rows: Count | None = key(None, "training rows per epoch, drawn anew in each; null: all")
+    workers: Count = key(2, "processes under msrun, one per NPU")
+    nodes: Count = key(1, "machines of a Slurm cluster that the workers are spread over evenly")
+    lora_rank: Count = key(16, "inner dimension of the two matrices")
+    lora_alpha: Number = key(32, "the update is scaled by alpha / rank", gt=0)
+    lora_dropout: Number = key(0.05, "of the input, before the first matrix", ge=0, lt=1)
+    target_modules: Text = key(".*wq|.*wk|.*wv|.*wo", "regular expression of the projections that are tuned")
+    epochs: Count = key(1, "passes over the training rows")
+    batch_size: Count = key(8, "rows per worker and step")
+    learning_rate: Number = key(0.001, "peak; rises linearly, then falls as a cosine", gt=0)
+    warmup_ratio: Number = key(0.03, "share of the steps with a rising rate", ge=0, le=1)
+    weight_decay: Number = key(0.01, "of AdamW", ge=0)
+    loss_scale: Count = key(16384, "first dynamic loss scale")
+    max_grad_norm: Number = key(1.0, "gradients are clipped to this norm", gt=0)
+    seed: Seed = key(0, "of LoRA's weights, dropout and row order")
+    evaluations: Count = key(5, "parts into which evaluations of the validation loss divide the training")
+    checkpoints: Int = key(5, "likewise; the five most evenly spaced are delivered", ge=5)
+    best: Literal["valid_loss", "valid_accuracy"] = "valid_loss"
+    """chooses the best checkpoint; or valid_accuracy: full answers to validation questions"""
+    patience: Count | None = None
+    """evaluations without a better loss after which training stops, once five checkpoints are there"""
+    rendezvous_timeout: Int = key(300, "seconds that workers wait for each other at the start", ge=10)
+    evaluation_interval: Count | None = None
+    """steps between two evaluations, instead of evaluations; a multiple of 2 on Ascend"""
+    checkpoint_interval: Count | None = None
+    """steps between two checkpoints, instead of checkpoints; a multiple of 2 on Ascend"""
+    evaluation_batch_size: Count | None = None
+    """validation rows per worker and step; null: up to batch_size, with none left over"""
+    recompute: Flag = key(False, "make activations again in the backward pass: less memory, more time")
+    retries: Int = key(0, "how often a failed training starts again, from its last complete checkpoint", ge=0)
+
+
+class Plan(Section):
+    devices: Count | None = key(None, "of the machine; null: the npu of the profile")
+    tokens_per_second: Number = key(1550, "that a device trains on, padding included", gt=0)
+    source: Filled = key("this file's network on two CPU cores", "where tokens_per_second is from")
+    memory_gb: Number | None = key(None, "of a device, in 10^9 bytes; null: no limit to compare with", gt=0)
+    disk_gb: Number | None = key(None, gt=0)
+    """free for the run, in 10^9 bytes; null: what is free in this folder"""
+
+
+class Evaluate(Section):
+    protocol: Headline = "answer"
+    """headline: answer, the likelihood of the full answer; or letter, option, harness, generation"""
+    protocols: Distinct[Protocol] = ["answer", "letter", "option", "harness", "cmmlu", "generation"]
+    """docs/evaluation.md has the table"""
+    shots: Distinct[Annotated[int, Field(ge=0, le=5), WHOLE]] = [0]
+    """worked examples of harness and cmmlu, e.g. [0, 5]; they must fit encode.seq_length"""
+    rotations: Annotated[Literal[1, 4], PARSED] = 4
+    """4: answer and letter also with the options rotated (circular evaluation); 1: as they are"""
+    leak_items: Int = key(450, ge=0)
+    """re-ordered training questions asked as well: what the reference recipe tests; 0: none"""
+    workers: Count = key(1, "processes that share an evaluation under msrun, one per NPU; changes no result")
+    batch_size: Count = key(32, "rows per forward pass")
+    seed: Seed = key(0, "of the samples below")
+    generation_items: Count = key(120, "test questions that are answered by greedy generation, at most")
+    generation_max_new_tokens: Count = key(24, "length of a generated answer, at most")
+    squad: Text = key("squad/dev-v1.1.json", "reading test, a SQuAD v1.1 file below data, or its address")
+    squad_sha256: Sha256 | None = key(None, "that the file of an address must have, in hex; null takes any")
+    squad_items: Count = key(108, "reading questions, at most")
+    squad_max_new_tokens: Count = key(12, "length of a reading answer, at most")
+
+
+class Export(Section):
+    checkpoint: Checkpoint = "best"
+    """the merged one: best, by train.best, or checkpoint_1 to checkpoint_5"""
+
+
+class S3(Section):
+    endpoint: Annotated[str, Field(pattern="^https?://[^/?#@]+/?$"), TEXT] | None = None
+    """e.g. https://obs.cn-north-4.myhuaweicloud.com; null takes AWS_ENDPOINT_URL, else Amazon's"""
+    region: Text | None = key(None, "null takes AWS_DEFAULT_REGION")
+    addressing: Literal["auto", "virtual", "path"] = "auto"
+    """where a bucket's name stands: virtual, before the host, for OBS; path; auto, by the endpoint"""
+
+
+class Publish(Section):
+    to: Text | None = key(None, "s3://bucket/prefix, below which the run gets a folder of its name")
+    parts: Distinct[Part] = ["adapters", "reports", "data"]
+    """or networks as well: the base and the merged one, as Hugging Face folders"""
+
+
+class FetchRun(Section):
+    manifest: Text | None = key(None, "address of its manifest.json, https:// or s3://")
+    sha256: Sha256 | None = key(None, "that the manifest must have, in hex; null takes any")
+    files: list[Text] = key(["*"], min_length=1)
+    """patterns of names, e.g. ["export/peft/*"]; * stands for / as well"""
+
+
+EMBEDDED = (
+    Benchmark(name="island_en", layout="mmlu", path="island_en", language="en", licence="Apache-2.0"),
+    Benchmark(name="island_zh", layout="cmmlu", path="island_zh", language="zh", licence="Apache-2.0"),
+)
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    run: FileName = key("demo", "name; everything made lands in results/<run>/")
+    data: Filled = key(GENERATED, 'folder that holds the benchmarks, or "generated" for the embedded one')
+    recipe: Literal["corrected", "reference"] = "corrected"
+    """or reference: turns on every defect below that is not named, and is stamped LEAKED"""
+    split: Literal["question", "official", "recipe"] = "question"
+    """disjoint questions; official: train on dev and val, test on test; recipe: leaks"""
+    device: Literal["CPU", "Ascend"] = key("CPU", "or Ascend")
+    gres: Annotated[str, Field(pattern="^[A-Za-z0-9_]+(:[A-Za-z0-9_]+)?$"), TEXT] | None = None
+    """what Slurm calls the devices (GRES); null: npu on Ascend, and on a CPU none are asked for"""
+    benchmarks: list[Benchmark] = key(list(EMBEDDED), min_length=1)
+    """another one is an entry here, no code; path: a folder, an archive, or its address (sha256: ...)"""
+    demo: Demo = section(Demo, "the embedded benchmark")
+    read: Read = section(Read, "rules for rows")
+    shuffle: Shuffle = section(Shuffle, "copies of every question with its options re-ordered")
+    holdout: Holdout = section(Holdout, "held-out questions per category, which is (benchmark, subject)")
+    tokenizer: Tokenizer = section(Tokenizer, "with InternLM's pieces <eoh> and <eoa>")
+    encode: Encode = section(Encode, "rows of token ids")
+    model: Model = section(Model, "of LLaMA's architecture, by its dimensions")
+    base: Base = section(Base, "trained here, as a stand-in for weights from outside, unless path is given")
+    train: Train = section(Train, "LoRA")
+    plan: Plan = section(Plan, "what `snakemake plan` reckons with")
+    evaluate: Evaluate = section(Evaluate, "of the base and of the five checkpoints")
+    export: Export = section(Export)
+    """to Hugging Face's formats: every checkpoint for PEFT, one merged into the base"""
+    s3: S3 = section(S3)
+    """the service of s3:// addresses (docs/buckets.md); credentials come from the environment alone"""
+    publish: Publish = section(Publish, "what `snakemake publish` uploads")
+    fetch_run: FetchRun = section(FetchRun)
+    """`snakemake fetch_run`: a published run's files into results/<run>/fetched/"""
+
+    def devices_of_slurm(self, number: int) -> str:
+        """What Slurm is asked for on each machine, as `npu:4`; empty where nothing is to be asked for."""
+        name = self.gres or ("npu" if self.device == "Ascend" else None)
+        return f"{name}:{number}" if name and number else ""

@@ -1,0 +1,24 @@
+"""Questions, one at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from mcqlora.data.questions import Question
+
+
+def make_question(number: int = 0, **changes: Any) -> Question:
+    """A question of a small English benchmark; its row is `number`."""
+    made = Question(
+        id=f"toy/old_birds/test/{number}",
+        benchmark="toy",
+        subject="old_birds",
+        split="test",
+        row=number,
+        language="en",
+        question=f"Which bird is number {number}?",
+        options=["Dodo", "Moa", "Auk", "Rail"],
+        answer="B",
+    )
+    return replace(made, **changes)

@@ -1,0 +1,121 @@
+"""What no single section of the configuration can say."""
+
+import pytest
+
+from mcqlora.config import checks
+from mcqlora.errors import UserError
+from tests.helpers.configs import given, settings
+
+
+def test_the_default_passes():
+    for made in (settings(), given()):
+        checks.check(made)
+        for part in ("base", "train"):
+            checks.check_npus(made, part, 2)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (given(tokenizer__path=None), r"^tokenizer.path: not set"),
+        (given(data="./benchmarks/x"), r"^data: ./benchmarks/x is where the jobs' times are written"),
+        (given(tokenizer__path="https://[x/t.model"), r"^tokenizer.path: no address can be read in it"),
+        (given(base__text="corpus"), r"^base.text: only the generated benchmark has a corpus"),
+        (settings(model__hidden_size=130), r"^model.hidden_size: 130 is no multiple of num_heads 4"),
+        (settings(model__n_kv_heads=3), r"^model.n_kv_heads: 3 does not divide num_heads 4$"),
+        (
+            settings(evaluate__protocol="harness", evaluate__shots=[5]),
+            r"^evaluate.shots: harness, the headline, is asked without worked examples; add 0$",
+        ),
+        (
+            settings(train__target_modules="q_proj|v_proj"),
+            r"^train.target_modules: 'q_proj\|v_proj' matches none of the network's cells wq, wk, wv, wo, w1",
+        ),
+        (
+            settings(train__target_modules=".*"),
+            r"^train.target_modules: '.\*' matches none of the network's cells wq",
+        ),
+        (
+            settings(train__target_modules="(.*wq"),
+            r"^train.target_modules: '\(\.\*wq' is no regular expression \(missing \)",
+        ),
+        (
+            settings(train__workers=4, train__nodes=3),
+            r"^train.workers: 4 cannot be spread evenly over train.nodes 3; make it a multiple$",
+        ),
+        (
+            settings(shuffle__option_references={"en": {"place": ["("]}}),
+            r"^shuffle.option_references: en: '\(': missing \)",
+        ),
+    ],
+)
+def test_what_no_schema_can_say(changed, message):
+    with pytest.raises(UserError, match=message) as error:
+        checks.check(changed)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("part", ["base", "train"])
+def test_workers_are_limited_by_the_profile_where_it_says_a_number(part):
+    made = settings(**{f"{part}__workers": 4})
+    for enough in (4, 8, None):
+        checks.check_npus(made, part, enough)
+    with pytest.raises(
+        UserError, match=rf"^{part}.workers is 4, but the profile has 2 npu; .*npu=4"
+    ) as error:
+        checks.check_npus(made, part, 2)
+    assert "\n" not in str(error.value)
+
+
+def test_the_profiles_npus_are_those_of_one_machine():
+    made = settings(train__workers=8, train__nodes=2)
+    checks.check_npus(made, "train", 4)
+    with pytest.raises(
+        UserError, match=r"^train.workers is 8 on 2 nodes, but the profile has 2 npu; .*npu=4"
+    ):
+        checks.check_npus(made, "train", 2)
+
+
+def test_the_headline_is_one_of_the_protocols():
+    with pytest.raises(
+        UserError, match=r"^evaluate.protocol: letter, the headline, is not in .* add it there"
+    ):
+        checks.check(settings(evaluate__protocol="letter", evaluate__protocols=["answer"]))
+
+
+def test_packed_rows_cannot_be_truncated():
+    with pytest.raises(UserError, match=r"^encode.on_long: truncate .*set encode.on_long: drop"):
+        checks.check(settings(encode__layout="packed", encode__on_long="truncate"))
+
+
+def test_packed_rows_are_for_training_alone():
+    made = settings(encode__layout="packed", encode__mask_full_rows=True)
+    checks.check(made)
+    rows = made.encode
+    assert (rows.layout_of("train"), rows.layout_of("valid")) == ("packed", "padded")
+    assert (rows.edge("train"), rows.edge("valid")) == ("corrected", "reference")
+
+
+def test_padded_rows_lose_their_edge_where_they_are_to():
+    for recipe, edge in (("reference", "reference"), ("corrected", "corrected")):
+        rows = settings(recipe=recipe).encode
+        assert (rows.layout_of("train"), rows.edge("train"), rows.edge("valid")) == ("padded", edge, edge)
+
+
+def test_rows_are_one_longer_in_training():
+    rows = settings(encode__seq_length=1024).encode
+    assert (rows.row_size("train"), rows.row_size("valid")) == (1025, 1024)
+
+
+@pytest.mark.parametrize(
+    ("device", "gres", "npu", "asked"),
+    [
+        ("CPU", None, 4, ""),
+        ("CPU", "npu", 4, "npu:4"),
+        ("Ascend", None, 4, "npu:4"),
+        ("Ascend", "ascend:910b", 2, "ascend:910b:2"),
+        ("Ascend", None, 0, ""),
+    ],
+)
+def test_what_slurm_is_asked_for(device, gres, npu, asked):
+    assert settings(device=device, gres=gres).devices_of_slurm(npu) == asked

@@ -1,0 +1,131 @@
+"""Files that the configuration names, given or by address."""
+
+from pathlib import Path
+
+import pytest
+
+from mcqlora.config import inputs
+from mcqlora.errors import UserError
+from tests.helpers.configs import given, settings
+
+MMLU = {"name": "m", "layout": "mmlu", "path": "mmlu", "language": "en"}
+
+
+def test_a_given_base_brings_its_tokenizer():
+    made = given(base__path="llama", base__text="corpus", tokenizer__path=None)
+    assert made.tokenizer.path == "llama/tokenizer.model"
+    named = given(base__path="llama", tokenizer__path="other.model")
+    assert named.tokenizer.path == "other.model"
+    with pytest.raises(
+        UserError, match=r"^base.sha256: tokenizer.model is not of the base where tokenizer.path is set"
+    ):
+        given(base__path="https://h/net", base__sha256={"tokenizer.model": "0" * 64})
+
+
+def test_the_files_of_a_given_base(tmp_path):
+    folder = tmp_path / "llama"
+    folder.mkdir()
+    made = given(data=str(tmp_path), base__path="llama")
+    for name, missing in (
+        ("config.json", "config.json: no such file"),
+        ("model.safetensors", "no model.saf"),
+    ):
+        with pytest.raises(UserError, match=missing):
+            inputs.base_files(made, "downloads")
+        (folder / name).touch()
+    assert inputs.base_files(made, "downloads") == [
+        str(folder / "config.json"),
+        str(folder / "model.safetensors"),
+    ]
+    assert inputs.base_folder(made, "downloads") == folder
+
+
+def test_a_base_that_is_trained_here_has_no_files():
+    assert inputs.base_files(settings(), "downloads") == []
+    assert inputs.base_folder(settings(), "downloads") is None
+
+
+def test_a_given_base_stands_below_the_working_directory_where_the_benchmark_is_generated():
+    made = settings(base__path="llama")
+    assert inputs.base_folder(made, "downloads") == Path("llama")
+    with pytest.raises(UserError, match=r"^base\.path: there is no folder llama"):
+        inputs.base_files(made, "downloads")
+
+
+def test_nothing_is_watched_for_the_generated_benchmark():
+    assert inputs.benchmark_files(settings()) == []
+    with pytest.raises(UserError, match="there is no folder"):
+        inputs.benchmark_files(given(data="not-there"))
+
+
+def test_inputs_by_address_become_downloads():
+    hashes = {"config.json": "1" * 64, "tokenizer.model": "2" * 64}
+    made = given(
+        base__path="s3://bucket/net/",
+        base__sha256=hashes,
+        tokenizer__path=None,
+        evaluate__squad="https://host/dev.json?token=1",
+        evaluate__squad_sha256="3" * 64,
+        benchmarks=[{"name": "ferns", "layout": "mmlu", "language": "en", "path": "S3://bucket/f.tar.gz"}],
+    )
+    s3 = {"endpoint": None, "region": None, "addressing": "auto"}
+    assert inputs.downloads(made) == {
+        "ferns.tar.gz": {"address": "S3://bucket/f.tar.gz", "s3": s3, "sha256": None},
+        "tokenizer.model": {"address": "s3://bucket/net/tokenizer.model", "s3": s3, "sha256": "2" * 64},
+        "reading.json": {"address": "https://host/dev.json?token=1", "s3": None, "sha256": "3" * 64},
+        "base-config/config.json": {"address": "s3://bucket/net/config.json", "s3": s3, "sha256": "1" * 64},
+    }
+    assert list(inputs.archives(made)) == ["ferns.tar.gz"]
+    assert inputs.base_download(made) == {"address": "s3://bucket/net/", "s3": s3, "sha256": hashes}
+    assert inputs.base_files(made, "downloads") == ["downloads/base-config/config.json", "downloads/base"]
+    assert inputs.base_folder(made, "downloads") == Path("downloads/base")
+
+
+def test_nothing_is_downloaded_by_default():
+    assert inputs.downloads(settings()) == {} and inputs.base_download(settings()) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("{run}_dev.csv", "braces"),
+        ("a\nb_dev.csv", "no line of text"),
+        ("caf\udce9_dev.csv", "no line of text"),
+    ],
+)
+def test_names_that_snakemake_cannot_take(tmp_path, name, said):
+    (tmp_path / "b/dev").mkdir(parents=True)
+    (tmp_path / "b/dev" / name).write_text("")
+    made = given(data=str(tmp_path), benchmarks=[MMLU | {"path": "b"}])
+    for ask in (inputs.benchmark_files, lambda made: inputs.data_file(made, f"b/dev/{name}")):
+        with pytest.raises(UserError, match=f"{said}.*; rename it|{said}; rename it") as error:
+            ask(made)
+        str(error.value).encode()
+        assert "\n" not in str(error.value)
+
+
+def test_benchmark_files_are_sorted_and_complete(tmp_path):
+    for name in ("b/test/y_test.csv", "b/dev/x_dev.csv", "a/test/z.csv", "a/test/note.txt", "c/dev/no.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    entries = [MMLU | {"name": "bb", "path": "b"}, MMLU | {"name": "aa", "path": "a"}]
+    files = ["b/dev/x_dev.csv", "b/test/y_test.csv", "a/test/z.csv"]
+    made = given(data=str(tmp_path), benchmarks=entries)
+    assert inputs.benchmark_files(made) == [str(tmp_path / file) for file in files]
+
+
+def test_benchmark_files_that_are_not_there(tmp_path):
+    made = given(data=str(tmp_path / "data"), benchmarks=[MMLU])
+    with pytest.raises(UserError, match=r"^data: there is no folder .*--config data=FOLDER"):
+        inputs.benchmark_files(made)
+    (tmp_path / "data" / "mmlu").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"mmlu: no CSV files of benchmark m; set benchmarks or data"):
+        inputs.benchmark_files(made)
+
+
+def test_data_file(tmp_path):
+    (tmp_path / "model").write_text("")
+    made = given(data=str(tmp_path))
+    assert inputs.data_file(made, "model") == str(tmp_path / "model")
+    with pytest.raises(UserError, match="other: no such file; paths in the config are relative to data"):
+        inputs.data_file(made, "other")

@@ -1,0 +1,117 @@
+from dataclasses import replace
+
+import pytest
+
+from mcqlora.data import alpaca, duplicates, ledger, option_references, splits
+from mcqlora.data.questions import Question
+from mcqlora.report import data_card
+
+
+def question(
+    n, options=("one", "two", "three", "four"), benchmark="ferns", split="test", text=None, answer="A"
+):
+    return Question(
+        id=f"{benchmark}/lore/{split}/{n}",
+        benchmark=benchmark,
+        subject="lore",
+        split=split,
+        row=n,
+        language="en",
+        question=text or f"Which frond is number {n}?",
+        options=list(options),
+        answer=answer,
+    )
+
+
+QUESTIONS = [
+    *(question(n, answer="ABCD"[n % 4]) for n in range(8)),
+    question(8, ("one", "two", "three", "all of the above")),
+    question(9, ("one", "two", "both A and B", "none of the above")),
+    question(0, benchmark="mosses", split="dev", text="x" * 3000),
+    question(1, benchmark="mosses", split="val", text="y" * 49),
+]
+
+
+def test_describe():
+    found = data_card.describe(QUESTIONS, option_references.DEFAULT)
+    assert found.files == {"ferns/lore": {"test": 10}, "mosses/lore": {"dev": 1, "val": 1}}
+    assert found.instructions == 1  # the wording names the subject alone
+    assert found.references == {"ferns": {"place": 2, "letters": 1}, "mosses": {}}
+    assert found.orders == {"ferns": {24: 8, 6: 1, 1: 1}, "mosses": {24: 2}}
+    assert found.lengths["mosses"] == {None: 1, 64: 1}  # 49 and the options' 15
+
+
+def test_letters_are_where_the_records_show_them():
+    first = [alpaca.shuffled_record(q, "ABCD") for q in QUESTIONS[:8]]
+    assert data_card.letters(first) == {"A": 2, "B": 2, "C": 2, "D": 2}
+    assert data_card.letters([alpaca.shuffled_record(q, "BCDA") for q in QUESTIONS[:1]])["D"] == 1
+    assert data_card.letters([]) == dict.fromkeys("ABCD", 0)
+
+
+@pytest.fixture
+def card():
+    entries = [ledger.LedgerEntry(q.id, f"{q.benchmark}/x.csv", q.row) for q in QUESTIONS]
+    lost = ledger.LedgerEntry("ferns/lore/test/10", "ferns/x.csv", 10, "answer", "the answer is 'E'")
+    kept, entries, notes = ledger.screen(QUESTIONS, [*entries, lost])
+    groups = duplicates.groups(kept)
+
+    def make(leaked=False, threshold=0.8, licences=("MIT", None)):
+        split = splits.Split([q.id for q in kept[3:]], [kept[1].id], [kept[0].id], [])
+        dropped = [{"id": kept[2].id, "reason": "its group stands in test", "test": kept[0].id}]
+        found = {
+            part: {
+                "questions": 1,
+                "leaked_questions": int(leaked),
+                "prompts": 1,
+                "verbatim_prompts": 0,
+                "leaked": leaked,
+            }
+            for part in ("valid", "test")
+        }
+        leakage = found | {
+            "split": splits.summary(kept, replace(split, dropped=dropped)),
+            "dropped": dropped,
+            "duplicates": {
+                "threshold": threshold,
+                "equal": duplicates.counts(groups),
+                "near": {"groups": 3, "questions": 7},
+            },
+        }
+        return data_card.markdown(
+            data_card.Run(run="r", recipe="corrected", split="question", seed=42, copies=2),
+            ledger.ledger(kept, entries, notes),
+            data_card.describe(kept, option_references.DEFAULT),
+            leakage,
+            [dict.fromkeys("ABCD", 3), {"A": 0, "B": 0, "C": 0, "D": 12}],
+            dict(zip(("ferns", "mosses"), licences, strict=True)),
+        )
+
+    return make
+
+
+def test_the_card_has_every_count(card):
+    made = card()
+    for line in (
+        "| ferns | 11 | 10 | 1 | 7 | 1 | 1 | MIT |",
+        "| mosses | 2 | 2 | 1 | 2 | 0 | 0 | not given |",
+        "| all | 13 | 12 | 2 | 9 | 1 | 1 |  |",
+        "2 categories (benchmark and subject) share 1 distinct instructions.",
+        "| answer | 1 | read |",
+        "| its group stands in test | 1 | split |",
+        "| so, or similar by at least 0.8 (Jaccard, runs of 5 characters) | 3 | 7 |",
+        "| ferns | 1 | 2 | 0 | 8 | 1 | 1 |",
+        "| 2 | 0 (0.00 %) | 0 (0.00 %) | 0 (0.00 %) | 12 (100.00 %) |",
+        "| all | 3 (12.50 %) | 3 (12.50 %) | 3 (12.50 %) | 15 (62.50 %) |",
+        "| over 2048 | 0 | 1 |",
+        "| ferns/lore | 0 | 0 | 10 | 7 | 1 | 1 |",
+    ):
+        assert line in made.splitlines(), line
+    assert "LEAKED" not in made
+
+
+def test_the_card_of_a_leaking_run_says_so_first(card):
+    assert card(leaked=True).splitlines()[2].startswith("> **LEAKED**")
+
+
+def test_near_duplicates_that_were_not_looked_for_are_not_counted(card):
+    assert "Jaccard" not in card(threshold=None)

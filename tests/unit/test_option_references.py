@@ -1,0 +1,138 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcqlora.data import option_orders, option_references, readers
+from mcqlora.data.questions import Question
+from mcqlora.errors import UserError
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+ENGLISH = {
+    "letters": """
+        both A and B|Both A and B.|A and C|B and C only|neither A nor B|either (a) or (b)|Both a and c
+        A, B, and C|(A), (B), and (C)|(B) (C) and (D).|A B and C|All of (a), (b) and (c) hold|a. and c. above
+        Options A and B|A & D|only B|C only|all but D|Both Ａ and Ｂ|both A and B are true|A or B is correct
+        (A) and (B) alike|The answer A|All of the above except B|A and C but not B|None of these but (D)""",
+    "place": """
+        all of the above|None of the above.|ALL of the above|none of above|both of the above|all the above
+        neither of the above|All of the options above|Any two of the above|none of the above; nothing helps
+        all of the above are true|All of the below|It could be any of the above|All of the above answers fit
+        combinations of the above methods|none above|above of the above""",
+    "rest": """
+        None of these|All of these options|Both of these.|Neither of these|none of them|Both|None.|Neither
+        All of the options given are correct|None of the other answers|No correct answer|either of these""",
+    None: """
+        A|B|Vitamin A and D|Events A and B are disjoint|P(A and B) = P(A)|30 or above|Below sea level|I and II
+        one standard deviation above the mean|the demand curve lies above the cost curve|1 and 2 only|C, C++
+        not C++|but a few|not a prime|not D'Alembert
+        C and C#|a llama and a fox|a, b in H|Valid when A and B are true|all prices rise above cost level
+        answer a question|some of the llamas|He gave away two of them|all of the area under the curve""",
+}
+CHINESE = {
+    "letters": """
+        A和C|A，B均不是|A、B和C都对|B与D|AB|ACD|AB都是|$\\mathrm{A}，\\mathrm{B}$均是|Ａ和Ｂ|选项A和选项B|A和B两者的总和
+        除A外都对|以上除了B都对""",
+    "place": """
+        以上两者都对|上述三个平面垂直|以上都对|以上都不是|以上全部|以上皆非|以上说法均错误|所有以上|上述选项都不对|前两项都是|以下都不对""",
+    "rest": """
+        其他选项均可|其它选项都不是|都不是|全对|没有正确答案|均可|两者都是|其余答案都错""",
+    None: """
+        60岁以上|三层以上|以上|维生素A和C|A型|A与B相互独立|37°C|a+b|所有羊都吃草|前两年|上面有一只羊|A|除ATP外""",
+}
+CASES = [
+    (language, kind, option.strip())
+    for language, table in (("en", ENGLISH), ("zh", CHINESE))
+    for kind, text in table.items()
+    for line in text.strip().splitlines()
+    for option in line.split("|")
+]
+
+
+@pytest.mark.parametrize(("language", "kind", "option"), CASES)
+def test_reference_kind(language, kind, option):
+    assert option_references.reference_kind(option, language) == kind
+
+
+def question(*options, language="en"):
+    return Question("x", "b", "s", "test", 0, language, "Which?", list(options), "A")
+
+
+@pytest.mark.parametrize(
+    ("options", "pins"),
+    [
+        (("one", "two", "three", "four"), ""),
+        (("one", "two", "three", "all of the above"), "D"),
+        (("one", "two", "all of the above", "none of the above"), "CD"),
+        (("one", "two", "all of the above", "four"), "CD"),
+        (("one", "all of the above", "three", "four"), "AB"),
+        (("all of the above", "two", "three", "four"), "A"),
+        (("one", "none of these", "three", "four"), "B"),
+        (("one", "two", "both A and B", "four"), "ABCD"),
+        (("A and B", "A and C", "B and C", "C and D"), ""),
+        (("A and B", "A and C", "B and C", "all of the above"), "ABCD"),
+    ],
+)
+def test_pins(options, pins):
+    assert option_references.pins(question(*options)) == pins
+
+
+texts = st.sampled_from(
+    ["one", "two", "all of the above", "none of these", "both A and B", "none of the above"]
+)
+
+
+@given(st.lists(texts, min_size=4, max_size=4))
+def test_pins_keep_what_an_option_points_at(options):
+    item = question(*options)
+    kinds = option_references.kinds(item)
+    for order in option_orders.permitted(option_references.pins(item)):
+        if "letters" in kinds:
+            assert order == "ABCD"
+        for place, kind in enumerate(kinds):
+            if kind:
+                assert order[place] == "ABCD"[place]
+            if kind == "place":
+                assert set(order[:place]) == set("ABCD"[:place])
+
+
+def test_own_patterns_are_added():
+    table = option_references.table({"fr": {"place": ["ci-dessus"]}, "en": {"rest": ["^the lot$"]}})
+    assert option_references.reference_kind("Toutes les réponses CI-DESSUS", "fr", table) == "place"
+    assert option_references.reference_kind("The lot", "en", table) == "rest"
+    assert option_references.reference_kind("all of the above", "en", table) == "place"
+    assert option_references.reference_kind("The lot", "en") is None
+    assert option_references.reference_kind("ci-dessus", "fr") is None
+    assert (
+        option_references.pins(question("un", "deux", "trois", "tout ci-dessus", language="fr"), table) == "D"
+    )
+
+
+def test_patterns_keep_their_own_groups_and_flags():
+    table = option_references.table(
+        {"en": {"rest": [r"(?i)^the lot$", r"(?P<x>foo|bar)", r"^(the) lot \1$", "(?P<x>baz)"]}}
+    )
+    for option in ("The lot", "foo", "the lot the", "baz"):
+        assert option_references.reference_kind(option, "en", table) == "rest", option
+
+
+def test_wrong_patterns_are_named():
+    with pytest.raises(UserError, match="fr: 'places' is not one of letters, place, rest"):
+        option_references.table({"fr": {"places": []}})
+    with pytest.raises(UserError, match=r"fr: '\(': missing \)"):
+        option_references.table({"fr": {"place": ["("]}})
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs the real benchmarks in ../shared/data")
+def test_real_counts():
+    counts = {}
+    for name, language in (("mmlu", "en"), ("cmmlu", "zh")):
+        questions, _ = readers.read_benchmark(readers.Source(REAL, name, name, name, language))
+        found = [set(option_references.kinds(item)) - {None} for item in questions]
+        counts[name] = [sum(kind in kinds for kinds in found) for kind in option_references.KINDS]
+    # Read one by one when the expressions were made; a change here needs another reading.
+    assert counts == {"mmlu": [121, 454, 239], "cmmlu": [25, 134, 32]}

@@ -1,0 +1,440 @@
+import csv
+import io
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mcqlora.data import ledger, questions, readers
+from mcqlora.data.questions import Question
+from mcqlora.errors import UserError
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
+HEADER = ["", "Question", "A", "B", "C", "D", "Answer"]
+ROW = ["What is a llama?", "A camelid", "A fish", "A fern", "A cloud", "A"]
+
+
+def dump(rows, line_end="\n", last_newline=True):
+    out = io.StringIO(newline="")
+    # Python 3.11 leaves a lone carriage return unquoted if the line ends with another character.
+    quoting = csv.QUOTE_ALL if any("\r" in cell for row in rows for cell in row) else csv.QUOTE_MINIMAL
+    csv.writer(out, lineterminator=line_end, quoting=quoting).writerows(rows)
+    text = out.getvalue()
+    return text if last_newline else text.removesuffix(line_end)
+
+
+def mmlu(root: Path, content: str | bytes, subject="llamas", split="test") -> Path:
+    for name in questions.SPLITS:
+        (root / "m" / name).mkdir(parents=True, exist_ok=True)
+    file = root / "m" / split / f"{subject}_{split}.csv"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return file
+
+
+def cmmlu(root: Path, content: str | bytes, subject="llamas", split="test") -> Path:
+    for name in ("dev", "test"):
+        (root / "c" / name).mkdir(parents=True, exist_ok=True)
+    file = root / "c" / split / f"{subject}.csv"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return file
+
+
+def read(root: Path, layout="mmlu", **options):
+    source = readers.Source(root, layout, layout, layout[0], "en")
+    return readers.read_benchmark(source, readers.Reading(**options))
+
+
+NOTHING = {"questions": 0, "ids": []}
+NO_NOTES = {
+    "identical_options": NOTHING,
+    "right_option_twice": NOTHING,
+    "duplicates": {"groups": 0, "questions": 0},
+    "contradictory": NOTHING | {"groups": 0},
+}
+
+
+def accounted(questions, entries):
+    result = ledger.ledger(questions, entries, NO_NOTES)
+    assert result["read"] == result["kept"] + sum(result["dropped"].values())
+    assert len(result["rows"]) == sum(result["dropped"].values())
+    for name in ("read", "kept", "dropped"):
+        assert sum(file[name] for file in result["files"]) == (
+            result[name] if name != "dropped" else len(result["rows"])
+        )
+    return result
+
+
+def test_mmlu_question_has_all_keys_in_order(tmp_path):
+    mmlu(tmp_path, dump([ROW]))
+    questions, entries = read(tmp_path)
+    assert questions == [
+        Question(
+            id="mmlu/llamas/test/0",
+            benchmark="mmlu",
+            subject="llamas",
+            split="test",
+            row=0,
+            language="en",
+            question="What is a llama?",
+            options=["A camelid", "A fish", "A fern", "A cloud"],
+            answer="A",
+        )
+    ]
+    assert list(asdict(questions[0]))[:4] == ["id", "benchmark", "subject", "split"]
+    assert entries == [ledger.LedgerEntry("mmlu/llamas/test/0", "m/test/llamas_test.csv", 0)]
+    assert questions[0].category == "mmlu/llamas"
+
+
+def test_cmmlu_header_is_no_row_and_val_is_optional(tmp_path):
+    cmmlu(tmp_path, dump([HEADER, ["0", *ROW], ["1", *ROW]]))
+    questions, _ = read(tmp_path, "cmmlu")
+    assert [q.id for q in questions] == ["cmmlu/llamas/test/0", "cmmlu/llamas/test/1"]
+    (tmp_path / "c" / "val").mkdir()
+    (tmp_path / "c" / "val" / "llamas.csv").write_text(dump([HEADER, ["0", *ROW]]))
+    assert [q.split for q in read(tmp_path, "cmmlu")[0]] == ["val", "test", "test"]
+
+
+def test_order_is_dev_val_test_then_file_name(tmp_path):
+    for split in ("test", "val", "dev"):
+        for subject in ("b", "a", "B"):
+            mmlu(tmp_path, dump([ROW]), subject, split)
+    (tmp_path / "m" / "dev" / "._a_dev.csv").write_text("litter")
+    subjects = [(q.split, q.subject) for q in read(tmp_path)[0]]
+    assert subjects == [(split, name) for split in ("dev", "val", "test") for name in ("B", "a", "b")]
+
+
+def test_text_is_kept_verbatim(tmp_path):
+    row = ['  a "b"\r\n\tc\x07 ', " x ", "None", "1,000", "e\u2028f", " C "]
+    mmlu(tmp_path, b"\xef\xbb\xbf" + dump([row, ROW], "\r\n", last_newline=False).encode())
+    questions, _ = read(tmp_path)
+    assert questions[0].question == row[0]
+    assert questions[0].options == row[1:5]
+    assert questions[0].answer == "C"
+    assert questions[1].row == 1
+
+
+def test_blank_lines_are_not_rows(tmp_path):
+    mmlu(tmp_path, dump([ROW]) + "\n\r\n" + dump([ROW]) + "\n")
+    questions, entries = read(tmp_path)
+    assert [q.row for q in questions] == [0, 1]
+    assert accounted(questions, entries)["read"] == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (dump([ROW, ROW[:-1]]), r"row 1 \(line 2\): 5 cells instead of 6"),
+        (dump([[*ROW, "extra"]]), r"row 0 \(line 1\): 7 cells instead of 6"),
+        (dump([[*ROW[:5], "E"]]), r"row 0 .*the answer is 'E'"),
+        (dump([[*ROW[:5], "a"]]), r"row 0 .*the answer is 'a'"),
+        (dump([[*ROW[:5], "AB"]]), r"row 0 .*the answer is 'AB'"),
+        (dump([[*ROW[:5], ""]]), r"row 0 .*the answer is ''"),
+        (dump([[" \n", *ROW[1:]]]), r"row 0 .*the question is empty"),
+        (dump([[*ROW[:3], "", *ROW[4:]]]), r"row 0 .*option C is empty"),
+        (dump([["two\nlines", *ROW[1:]], ROW[:2]]), r"row 1 \(line 3\): 2 cells"),
+        (dump([ROW]) + '"open,A,B,C,D,A\n', r"row 1 \(from line 2\): not valid CSV"),
+        (dump([ROW]) + '"closed"badly,A,B,C,D,A\n', r"row 1 \(from line 2\): not valid CSV"),
+        (dump([["x" * 200_000, *ROW[1:]]]), r"row 0 .*field larger than field limit"),
+        (dump([ROW]).encode() + b"caf\xe9,a,b,c,d,A\n", "line 2: not UTF-8"),
+        (dump([ROW]) + "nul\0,a,b,c,d,A\n", "line 2: a NUL byte"),
+        (dump([ROW]).encode("utf-16-le"), "line 1: a NUL byte"),
+        (b"", "the file is empty"),
+    ],
+)
+def test_bad_file_is_one_clear_line(tmp_path, content, expected):
+    file = mmlu(tmp_path, content)
+    with pytest.raises(UserError, match=expected) as error:
+        read(tmp_path)
+    message = str(error.value)
+    assert message.startswith(f"{file}: ")
+    assert "\n" not in message and "; " in message
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (ROW[:-1], "cells"),
+        ([*ROW[:5], "E"], "answer"),
+        (["", *ROW[1:]], "empty_question"),
+        ([ROW[0], " ", *ROW[2:]], "empty_option"),
+    ],
+)
+def test_bad_row_can_be_dropped(tmp_path, row, reason):
+    mmlu(tmp_path, dump([ROW, row, ROW]))
+    questions, entries = read(tmp_path, on_bad_row="drop")
+    assert [q.row for q in questions] == [0, 2]
+    result = accounted(questions, entries)
+    assert result["dropped"] == {reason: 1}
+    assert result["rows"][0]["id"] == "mmlu/llamas/test/1"
+    assert result["rows"][0]["detail"]
+
+
+def test_a_file_cut_anywhere_is_a_user_error_or_whole_rows(tmp_path):
+    rows = [ROW, ['He said "no",\nthen\nleft', *ROW[1:]], ROW]
+    content = dump(rows)
+    whole = [[*row[:1], *row[1:5], row[5]] for row in rows]
+    for keep in range(1, len(content)):
+        mmlu(tmp_path, content[:keep])
+        try:
+            questions, _ = read(tmp_path)
+        except UserError as error:
+            assert "\n" not in str(error)
+            continue
+        found = [[q.question, *q.options, q.answer] for q in questions]
+        assert found == whole[: len(found)]
+
+
+def test_formula_cells_are_text(tmp_path):
+    row = ["=cmd|'/C calc'!A0", "+1+1", "-2", "@SUM(A1)", "=1", "A"]
+    mmlu(tmp_path, dump([row]))
+    (question,), _ = read(tmp_path)
+    assert [question.question, *question.options] == row[:5]
+
+
+def test_a_cell_of_50_mb_is_one_line(tmp_path):
+    mmlu(tmp_path, b'"' + b"x" * 50_000_000 + b'",a,b,c,d,A\n')
+    with pytest.raises(UserError, match=r"row 0 \(from line 1\): not valid CSV \(field larger than") as error:
+        read(tmp_path)
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("subject", ["a b 'c'", '"q"', "-rf", "{run}", "=cmd|x", "C:\\x", "x" * 240, "é"])
+def test_subjects_are_what_the_files_are_called(tmp_path, subject):
+    mmlu(tmp_path, dump([ROW]), subject)
+    (question,), _ = read(tmp_path)
+    assert question.subject == subject
+
+
+@pytest.mark.parametrize("subject", ["a\nb", "a\x1b[2Jb", "caf\udce9"])
+def test_subjects_that_are_no_line_of_text(tmp_path, subject):
+    mmlu(tmp_path, dump([ROW]), subject)
+    with pytest.raises(UserError, match="its name is no line of text; rename it") as error:
+        read(tmp_path)
+    assert "\n" not in str(error.value)
+    str(error.value).encode()
+
+
+def test_an_open_quote_fails_even_when_bad_rows_are_dropped(tmp_path):
+    mmlu(tmp_path, dump([ROW]) + '"open')
+    with pytest.raises(UserError, match="not valid CSV"):
+        read(tmp_path, on_bad_row="drop")
+
+
+def test_missing_places(tmp_path):
+    with pytest.raises(UserError, match="m: no such directory"):
+        read(tmp_path)
+    mmlu(tmp_path, dump([ROW])).unlink()
+    with pytest.raises(UserError, match="no CSV files in dev, val, test"):
+        read(tmp_path)
+    (tmp_path / "m" / "val").rmdir()
+    with pytest.raises(UserError, match="val: no such directory"):
+        read(tmp_path)
+
+
+def test_misnamed_file_and_directory_named_as_a_file(tmp_path):
+    stray = mmlu(tmp_path, dump([ROW])).with_name("llamas.csv")
+    stray.write_text(dump([ROW]))
+    with pytest.raises(UserError, match=r"ends in _test\.csv"):
+        read(tmp_path)
+    stray.unlink()
+    (tmp_path / "m" / "test" / "z_test.csv").mkdir()
+    with pytest.raises(UserError, match="cannot read"):
+        read(tmp_path)
+
+
+def test_header_is_checked(tmp_path):
+    cmmlu(tmp_path, dump([["0", *ROW]]))
+    with pytest.raises(UserError, match="the header is '0,What"):
+        read(tmp_path, "cmmlu")
+    cmmlu(tmp_path, "\n\n")
+    with pytest.raises(UserError, match="no header"):
+        read(tmp_path, "cmmlu")
+
+
+def test_first_row_lost_only_without_a_header(tmp_path):
+    mmlu(tmp_path, dump([ROW, ROW]))
+    cmmlu(tmp_path, dump([HEADER, ["0", *ROW]]))
+    questions, entries = read(tmp_path, first_row_lost=True)
+    assert [q.id for q in questions] == ["mmlu/llamas/test/1"]
+    assert accounted(questions, entries)["dropped"] == {"first_row_lost": 1}
+    assert len(read(tmp_path, "cmmlu", first_row_lost=True)[0]) == 1
+
+
+def test_pandas_na(tmp_path):
+    mmlu(tmp_path, dump([["None", "None", "", "none", "nan", "D"]]))
+    (question,), _ = read(tmp_path, pandas_na=True)
+    assert question.options == ["nan", "nan", "none", "nan"]
+    assert question.question == "None"
+
+
+def test_pandas_na_is_what_pandas_does():
+    pandas = pytest.importorskip("pandas")
+    for cell in [*readers.PANDAS_NA - {""}, "none", "-1", "Na", "N/A "]:
+        value = pandas.read_csv(io.StringIO(f'h,k\n"{cell}",1\n'))["h"][0]
+        assert pandas.isna(value) == (cell in readers.PANDAS_NA), cell
+
+
+def question(identity, text, options, answer):
+    return Question(identity, "b", "s", "test", 0, "en", text, options, answer)
+
+
+FOUND = [
+    question("right twice", "Q", ["x", " x", "y", "z"], "A"),
+    question("wrong twice", "Q2", ["x", "y", "y", "z"], "A"),
+    question("one", "Q3 ?", ["1", "-1", "3", "4"], "A"),
+    question("two", "Q3  ?", ["4", "3", "-1", "1"], "C"),
+    question("same", "Q4", ["1", "2", "3", "4"], "A"),
+    question("same again", "Q4", ["2", "1", "3", "4"], "B"),
+]
+ENTRIES = [ledger.LedgerEntry(q.id, "f.csv", row) for row, q in enumerate(FOUND)]
+
+
+def test_screen_notes_without_dropping():
+    kept, entries, notes = ledger.screen(FOUND, ENTRIES)
+    assert kept == FOUND and entries == ENTRIES
+    assert notes["identical_options"]["ids"] == ["right twice", "wrong twice"]
+    assert notes["right_option_twice"]["ids"] == ["right twice"]
+    assert notes["contradictory"] == {"groups": 1, "questions": 2, "ids": [["one", "two"]]}
+    assert notes["duplicates"] == {"groups": 2, "questions": 4}
+
+
+def test_screen_drops_by_rule():
+    kept, entries, notes = ledger.screen(FOUND, ENTRIES, drop_identical_options=True, drop_contradictory=True)
+    assert [q.id for q in kept] == ["wrong twice", "same", "same again"]
+    result = ledger.ledger(kept, entries, notes)
+    assert result["dropped"] == {"contradictory": 2, "identical_options": 1}
+    assert result["notes"] is notes
+    assert [row["detail"] for row in result["rows"]][1:] == ["same question as two", "same question as one"]
+
+
+def test_ledger_refuses_what_does_not_add_up():
+    with pytest.raises(ValueError, match="6 rows kept by the ledger, 5 questions"):
+        ledger.ledger(FOUND[1:], ENTRIES, NO_NOTES)
+    with pytest.raises(UserError, match="same is read twice"):
+        ledger.ledger([], [ENTRIES[4], *ENTRIES], NO_NOTES)
+
+
+# Any text a CSV may hold: no surrogates and no NUL; a cell of a question must not be blank.
+cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+filled = cells.filter(lambda text: text.strip())
+rows = st.lists(
+    st.tuples(filled, filled, filled, filled, filled, st.sampled_from("ABCD")), min_size=1, max_size=5
+)
+quiet = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@quiet
+@given(rows=rows, line_end=st.sampled_from(["\n", "\r\n"]), last=st.booleans(), bom=st.booleans())
+def test_round_trip_through_both_layouts(tmp_path, rows, line_end, last, bom):
+    start = "\ufeff" if bom or rows[0][0].startswith("\ufeff") else ""
+    mmlu(tmp_path, start + dump(rows, line_end, last))
+    cmmlu(tmp_path, start + dump([HEADER, *(["0", *row] for row in rows)], line_end, last))
+    for layout in ("mmlu", "cmmlu"):
+        questions, entries = read(tmp_path, layout)
+        assert [(q.question, *q.options, q.answer) for q in questions] == rows
+        accounted(questions, entries)
+
+
+def mangled(raw, edits):
+    for at, cut, junk in edits:
+        at %= len(raw) + 1
+        raw = raw[:at] + junk + raw[at + cut :]
+    return raw
+
+
+edits = st.lists(
+    st.tuples(
+        st.integers(0, 2000),
+        st.integers(0, 6),
+        st.one_of(
+            st.binary(max_size=6),
+            st.sampled_from(
+                [b'"', b",", b"\n", b"\r", b'""', b'"\n"', b",,,,,A\n", b"\xff", b"\0", b"\xef\xbb\xbf"]
+            ),
+        ),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(quiet, max_examples=400)
+@given(
+    rows=rows, edits=edits, layout=st.sampled_from(["mmlu", "cmmlu"]), rule=st.sampled_from(["drop", "fail"])
+)
+def test_mangled_files_give_a_user_error_or_a_full_account(tmp_path, rows, edits, layout, rule):
+    whole = [HEADER, *(["0", *row] for row in rows)] if layout == "cmmlu" else rows
+    raw = mangled(dump(whole).encode(), edits)
+    (mmlu if layout == "mmlu" else cmmlu)(tmp_path, raw)
+    try:
+        questions, entries = read(tmp_path, layout, on_bad_row=rule)
+    except UserError as error:
+        assert "\n" not in str(error)
+        return
+    # Counted apart: what stands between unquoted line ends, blank lines and the header aside.
+    lines = [cells for cells in csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline="")) if cells]
+    lines = lines[1:] if layout == "cmmlu" else lines
+    assert [entry.row for entry in entries] == list(range(len(lines)))
+    result = accounted(questions, entries)
+    assert result["read"] == len(lines)
+    kept = {q.row: [q.question, *q.options] for q in questions}
+    for row, cells in enumerate(lines):
+        assert kept.get(row, cells[-6:-1]) == cells[-6:-1]  # kept as it stands, or in the ledger
+        assert (row in kept) != (row in {entry["row"] for entry in result["rows"]})
+    assert all(len(q.options) == 4 and q.answer in "ABCD" for q in questions)
+    assert rule == "drop" or not result["rows"]
+
+
+@pytest.mark.parametrize("rows", [2, 3])
+@pytest.mark.parametrize("cell", range(5))
+@pytest.mark.parametrize("layout", ["mmlu", "cmmlu"])
+def test_two_stray_quotes_do_not_make_one_row_of_several(tmp_path, layout, cell, rows):
+    """Valid CSV, and still one or two questions would be gone without a word."""
+    index = "0," if layout == "cmmlu" else ""
+    cells = [[f"Q{n}", "a", "b", "c", "d", "A"] for n in range(rows)]
+    cells[0][cell] = '"' + cells[0][cell]
+    cells[-1][cell] += '"'
+    lines = [index + ",".join(row) for row in cells]
+    head = ",".join(HEADER) + "\n" if layout == "cmmlu" else ""
+    (mmlu if layout == "mmlu" else cmmlu)(tmp_path, head + "\n".join(lines) + "\n")
+    with pytest.raises(UserError, match=r"row 0 \(line \d\): a cell holds a line that ends as a row does"):
+        read(tmp_path, layout)
+    questions, entries = read(tmp_path, layout, on_bad_row="drop")
+    assert accounted(questions, entries)["dropped"] == {"swallowed": 1} and not questions
+
+
+@pytest.fixture(scope="module")
+def real():
+    if not REAL.is_dir():
+        pytest.skip("needs the real benchmarks in ../shared/data, which are not part of the project")
+    return REAL
+
+
+def read_real(root, **options):
+    reading = readers.Reading(**options)
+    english = readers.read_benchmark(readers.Source(root, "mmlu", "mmlu", "mmlu", "en"), reading)
+    chinese = readers.read_benchmark(readers.Source(root, "cmmlu", "cmmlu", "cmmlu", "zh"), reading)
+    return english[0] + chinese[0], english[1] + chinese[1]
+
+
+@pytest.mark.integration
+def test_real_benchmarks(real):
+    questions, entries = read_real(real)
+    assert len(questions) == 27_775
+    assert len({q.category for q in questions}) == 124
+    kept, entries, notes = ledger.screen(
+        questions, entries, drop_identical_options=True, drop_contradictory=True
+    )
+    result = accounted(kept, entries)
+    assert result["dropped"] == {"contradictory": 10, "identical_options": 5}
+    assert len(result["files"]) == 171 + 134
+    assert notes["contradictory"]["groups"] == 5
+
+
+def test_real_benchmarks_as_the_reference_read_them(real):
+    questions, entries = read_real(real, first_row_lost=True, pandas_na=True)
+    assert len(questions) == 27_604
+    assert accounted(questions, entries)["dropped"] == {"first_row_lost": 171}
+    assert sum(q.options.count("nan") for q in questions) == 12
