@@ -40,7 +40,7 @@ include: "workflow/rules/publish.smk"
 include: "workflow/rules/verify.smk"
 
 
-# Not sent to a cluster: what is over in a second, and downloads, since a cluster's nodes may have no way out.
+# Not sent to a cluster: what takes a second, and transfers, since a cluster's nodes may have no network.
 localrules:
     all,
     data,

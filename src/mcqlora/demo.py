@@ -41,7 +41,7 @@ class Tradition:
 
 
 def _traditions(table: str) -> tuple[Tradition, ...]:
-    """Of a table with 14 words a row: subject, relation, values."""
+    """From a table with 14 words per row: subject, relation, values."""
     words = table.split()
     rows = (words[start : start + 14] for start in range(0, len(words), 14))
     return tuple(Tradition(subject, relation, tuple(values)) for subject, relation, *values in rows)

@@ -16,7 +16,7 @@ from mcqlora.machine import preflight
 from mcqlora.provenance.fingerprint import fingerprint
 from mcqlora.storage import addresses
 
-logging.raiseExceptions = False  # a full disk shall not print a traceback for every line of Snakemake's log
+logging.raiseExceptions = False  # a full disk must not print a traceback for every line of Snakemake's log
 
 try:
     settings = loading.load(
@@ -26,8 +26,8 @@ try:
         arguments=workflow.config_settings.config_args or [],
     )
     # For the rules. What decides one goes to its script as `params: chosen=dict(rank=config.train.lora_rank, ...)`:
-    # Snakemake compares the values of params as a set, without their names, so that of two keys that are swapped, or
-    # of a second `true`, it would not know.
+    # Snakemake compares the values of params as a set, without their names. It would not notice two keys that are
+    # swapped, or a second `true`.
     config = loading.namespace(settings)
     FETCHED = f"results/{config.run}/downloads"
     BENCHMARK_FILES = inputs.benchmark_files(settings)
@@ -42,7 +42,7 @@ if workflow.modifier.path_modifier.replace_prefix("results") != "results":
         "remove it: everything lands in results/<run>/ already, so give it a run of its own"
     )
 
-NPUS = workflow.global_resources.get("npu")  # of the profile; None when none is said
+NPUS = workflow.global_resources.get("npu")  # of the profile; None if it sets none
 NPUS = getattr(NPUS, "value", NPUS)
 RUN = config.run
 ENVIRONMENT = PROJECT / "envs" / f"{config.device.lower()}.yaml"  # for --sdm conda
@@ -68,7 +68,7 @@ wildcard_constraints:
 
 
 def code(script, *others):
-    """A rule's script, and a hash of what it and all it imports of ours mean: a touched file re-runs nothing."""
+    """A rule's script, and a hash of what it and its imports from src/ mean: a touched file re-runs nothing."""
     return f"{script} {fingerprint(*(SCRIPTS / name for name in (script, *others)), source=SOURCE)}"
 
 

@@ -66,7 +66,7 @@ rule read:
 
 
 rule alpaca:
-    """One Alpaca record a question, in the recipe's wording."""
+    """One Alpaca record per question, in the recipe's wording."""
     input:
         rules.read.output.questions,
     output:
@@ -84,7 +84,7 @@ rule alpaca:
 
 
 rule shuffle:
-    """Copies of every question with its options re-ordered, a file a copy."""
+    """Copies of every question with its options re-ordered, one file per copy."""
     input:
         rules.read.output.questions,
     output:
@@ -129,7 +129,7 @@ rule groups:
 
 
 rule split:
-    """Train, valid and test; fails if a test question stands in training, unless the recipe is known to leak."""
+    """Train, valid and test; fails if a test question was trained on, unless the recipe is known to leak."""
     input:
         questions=rules.read.output.questions,
         groups=rules.groups.output[0],

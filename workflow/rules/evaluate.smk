@@ -1,4 +1,4 @@
-# All of a machine's, since workers take device 0 and those after it: one evaluation runs at a time.
+# All NPUs of a machine, since workers take device 0 and those after it: one evaluation runs at a time.
 EVALUATION_NPUS = NPUS or 1 if config.device == "Ascend" else 0
 ASKING = {
     "npu": EVALUATION_NPUS,

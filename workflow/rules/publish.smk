@@ -20,7 +20,7 @@ PUBLISHED = {
 
 
 rule publish:
-    """Upload the run to publish.to, its manifest last; what the bucket has already stays."""
+    """Upload the run to publish.to, its manifest last; what the bucket already has is not uploaded again."""
     input:
         [PUBLISHED[part] for part in config.publish.parts],
         only_if(checks.check_publish),

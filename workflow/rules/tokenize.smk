@@ -1,4 +1,4 @@
-# A script each: what only the training of one needs does not count where one is given.
+# Two scripts, so that code that only trains a tokenizer does not count where one is given.
 TOKENIZER_SCRIPT = "given_tokenizer.py" if config.tokenizer.path else "tokenizer.py"
 
 

@@ -27,7 +27,7 @@ rule train:
     threads: workflow.cores
     resources:
         npu=config.train.workers,
-        # No params: these decide nothing of the result.
+        # Not in params: these do not affect the result.
         rendezvous_timeout=config.train.rendezvous_timeout,
         nodes=config.train.nodes,
         tasks=config.train.nodes,

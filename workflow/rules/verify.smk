@@ -1,4 +1,4 @@
-# A module's rules have the names that its user gave them.
+# In a Snakemake module the rules have the names that its user gave them.
 VERIFIED = [workflow.modifier.modify_rulename(name) for name in ("all", "reckon")]
 
 

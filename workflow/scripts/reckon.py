@@ -1,4 +1,4 @@
-"""plan.json, from what the rows are and the tokenizer."""
+"""plan.json, from row counts, the tokenizer and a given base's config.json."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Epochs to train, valid and test parts, and the proof that no test question stands in training."""
+"""Epochs to train, valid and test parts, and the check that no test question was trained on."""
 
 from types import SimpleNamespace
 

@@ -124,7 +124,7 @@ def read_benchmark(source: Source, reading: Reading = Reading()) -> tuple[list[Q
 
 
 def _files(base: Path, place: Path, name: str) -> Iterator[tuple[str, str, Path]]:
-    """Yield (split, subject, file); messages name `place`, of which `base` may be an unpacked copy."""
+    """Yield (split, subject, file); messages name `place`; `base` may be an unpacked copy of it."""
     if not base.is_dir():
         raise UserError(f"{place}: no such directory; point the benchmark's path at the CSV files")
     layout, found = LAYOUTS[name], False

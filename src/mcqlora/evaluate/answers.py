@@ -1,4 +1,4 @@
-"""What a network has said, kept in files as it is said: a killed evaluation goes on where it was.
+"""A network's responses, kept in files as they come: a killed evaluation goes on where it stopped.
 
 Several processes may share what is asked; through the files they learn each other's answers.
 """

@@ -1,4 +1,4 @@
-"""A model ready to be asked: the network, its words, and what it has said so far."""
+"""A model ready to be asked: the network, its tokenizer, and its responses so far."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Item(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the network said of an item: its scores, and its text where the protocol has it write one."""
+    """The network's response to an item: its scores, and its text where the protocol has it write one."""
 
     scored: Sequence[trees.Scored]
     text: str = ""

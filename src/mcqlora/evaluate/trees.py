@@ -1,7 +1,7 @@
 """A prompt with the continuations compared after it, and the one row of a forward pass that holds them all.
 
 The continuations stand side by side, see the prompt and themselves alone, and count their positions from the
-prompt's end: each scores as if it stood there by itself. What all of them start with is fed once.
+prompt's end. So each scores as if it stood there alone. What all of them start with is fed once.
 """
 
 from __future__ import annotations

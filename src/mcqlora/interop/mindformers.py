@@ -1,4 +1,4 @@
-"""The MindFormers YAMLs of the report's two evaluations, to be handed to MindFormers by itself.
+"""The MindFormers YAMLs of the report's two evaluations, for use with MindFormers alone.
 
 They need nothing of ours: the network is MindFormers' own LLaMA with biases, which is InternLM, under LoRA as
 it was trained. `load_checkpoint` names a folder that holds the base's and one adapter's safetensors. (The
@@ -32,7 +32,7 @@ DEVICES: dict[str, dict[str, files.Json]] = {
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """A tokenizer as MindFormers is told of it: its file, and pieces and ids that no text is encoded to."""
+    """A tokenizer for MindFormers' YAML: its file, and the pieces and ids that no text is encoded to."""
 
     file: str
     marks: Mapping[str, str]  # `unk_token`, `bos_token`, `eos_token` and `pad_token`

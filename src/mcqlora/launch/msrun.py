@@ -64,7 +64,7 @@ def hosts(environment: Mapping[str, str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Processes that do one thing together."""
+    """The processes of one training or evaluation."""
 
     script: Path  # that each runs
     config: Path  # its argument; the folder of this file is the workers' working directory

@@ -1,4 +1,4 @@
-"""InternLM on MindFormers, in cells that run on an Ascend NPU and on a CPU alike.
+"""InternLM on MindFormers, in cells that run on both an Ascend NPU and a CPU.
 
 Importing this module registers `InternLMConfig` and `InternLMForCausalLM`, for use by name in a MindFormers
 YAML: LLaMA with a bias on q, k, v and o (InternLM-7B v1), attention kept inside a document when rows are

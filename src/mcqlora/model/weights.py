@@ -89,7 +89,7 @@ class Merged(Mapping[str, np.ndarray]):
 
 
 def load_into(network: Any, weights: Arrays, name: str) -> None:
-    """Put tensors into a network, a MindSpore cell, every parameter with its shape; `name` is said in errors.
+    """Put tensors into a network, a MindSpore cell, every parameter with its shape; errors name `name`.
 
     Raises:
         UserError: a parameter has no tensor, or one of another shape.

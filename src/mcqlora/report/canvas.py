@@ -64,7 +64,7 @@ class Style(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a figure goes, and what is said on it beside what it draws."""
+    """Where a figure is written, and its texts besides what it draws."""
 
     path: files.PathLike
     leaked: bool = False  # is stamped on it

@@ -18,7 +18,7 @@ LENGTHS = (64, 128, 256, 512, 1024, 2048)  # characters, upper ends of all bins 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What the card says of the configuration."""
+    """The part of the configuration that the card shows."""
 
     run: str
     recipe: str

@@ -144,8 +144,8 @@ def percentiles(distribution: Array) -> tuple[float, float]:
 def paired_bootstrap(diff: ArrayLike, clusters: Clusters) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean of `diff` (tuned - base per item, in -1..1).
 
-    Whole clusters are resampled, and the order of the items does not matter. Where all differences are equal
-    resampling can't tell how rare others are: the interval is then as far from the mean as Wilson's of 0 in
+    Whole clusters are resampled, and the order of the items does not matter. Where all differences are equal,
+    resampling can't tell how rare others are. The interval is then as far from the mean as Wilson's of 0 in
     as many clusters.
     """
     changes = _floats(diff)

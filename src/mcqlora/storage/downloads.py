@@ -24,7 +24,7 @@ class Source:
 def fetch(source: Source, path: files.PathLike, limit: int | None = None) -> None:
     """Download a file to `path`, which appears only when every byte has come and is the right one.
 
-    That is said by the server's length, by the end mark of a chunked transfer, or by the hash, which has to
+    That is known by the server's length, by the end mark of a chunked transfer, or by the hash, which has to
     be given where there is neither. An archive must be one. `limit` is the most bytes that are taken; None
     takes all, of an archive `archives.TOTAL_BYTES`.
 

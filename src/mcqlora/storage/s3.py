@@ -16,7 +16,7 @@ from typing import IO, Any
 from mcqlora.errors import UserError
 from mcqlora.storage.addresses import Place
 
-SHA256 = "sha256"  # key of the metadata that hold the hash (hex) of an object's bytes
+SHA256 = "sha256"  # key of the metadata that holds the hash (hex) of an object's bytes
 
 _REMEDIES = {
     "NoSuchBucket": "no such bucket; create it, or mend the address or s3.endpoint",

@@ -1,4 +1,4 @@
-"""Constants of training rows and of the shards that hold them, for who makes neither."""
+"""Constants of training rows and shards, for modules that make neither."""
 
 from __future__ import annotations
 

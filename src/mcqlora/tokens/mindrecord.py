@@ -183,7 +183,7 @@ def _compressed(values: np.ndarray) -> list[bytes]:
     follows a row's last value of more than a byte is padding, and is copied as it is.
     """
     count, n = values.shape
-    size = -(-n // 4) * 4  # four codes a byte
+    size = -(-n // 4) * 4  # four codes per byte
     tail = values.astype(np.int8)
     last = int(np.flatnonzero((values != tail).any(0)).max(initial=0))
     width = last // 4 * 4 + 4  # what follows is padding in every row

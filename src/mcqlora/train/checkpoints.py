@@ -1,4 +1,4 @@
-"""A training's own checkpoints: what it changes and no more; where it goes on after a stop, and when it ends.
+"""A training's own checkpoints: only what it changes; where it goes on after a stop, and when it ends.
 
 `step-N.safetensors` holds the trained weights, the optimizer's moments and all counters; `step-N.json`,
 written after it, its SHA-256. One without the other, or of another hash, was never finished. A training that

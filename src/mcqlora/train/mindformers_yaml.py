@@ -17,7 +17,7 @@ OUTPUT = "./output"  # where MindFormers writes, in the folder of the training
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """A training as MindFormers is told of it, but for the files that it reads."""
+    """What MindFormers' YAML says about a training, except for the files that it reads."""
 
     name: str  # in MindFormers' logs
     settings: Settings

@@ -64,7 +64,7 @@ class Machine(NamedTuple):
 
     devices: int | None
     tokens_per_second: float  # of one device, padding included
-    source: str  # whence that is known
+    source: str  # where that number is from
     memory_gb: float | None  # of a device
     disk_gb: float | None
 
@@ -99,7 +99,7 @@ def reckon(
     schedule = plan_steps(train.rows, size, warmup_ratio, DELIVERED, DEVICES[device].sink_size)
     asked, network = network, replace(network, vocab_size=network.vocab_size or vocabulary)
     parameters, width = network.parameters(lora), DEVICES[device].bytes_per_weight
-    unpacked = train.padded * schedule.rows // train.rows // schedule.global_batch  # steps, a record per row
+    unpacked = train.padded * schedule.rows // train.rows // schedule.global_batch  # steps of padded rows
     tokens = schedule.steps * schedule.global_batch * seq_length
     useful = train.ids / (train.rows * train.size)
     rate = machine.tokens_per_second

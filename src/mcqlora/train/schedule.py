@@ -106,7 +106,7 @@ def _intervals(steps: int, size: Size, delivered: int, sink_size: int) -> tuple[
 
 
 def evenly(steps: Sequence[int], count: int) -> tuple[int, ...]:
-    """`count` of at least as many steps, evenly chosen, the last one among them."""
+    """`count` of the steps (at least as many), evenly spaced, the last one among them."""
     return tuple(steps[round(len(steps) * k / count) - 1] for k in range(1, count + 1))
 
 

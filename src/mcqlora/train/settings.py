@@ -1,4 +1,4 @@
-"""What the configuration says of a training: its network, how it is optimised, how long it is, on what."""
+"""The configuration of a training: its network, optimizer, length, batches and device."""
 
 from __future__ import annotations
 
@@ -61,6 +61,6 @@ Kind = TypeVar("Kind", Optimization, Size)
 
 
 def of(kind: type[Kind], params: Mapping[str, object]) -> Kind:
-    """A `kind` of those of a rule's `params` that are fields of it."""
+    """An instance of `kind` from those of a rule's `params` that are its fields."""
     named: dict[str, Any] = {field.name: params[field.name] for field in fields(kind) if field.name in params}
     return kind(**named)

@@ -35,10 +35,10 @@ def fingerprint_of(
 ) -> str:
     """The name of a training's folder: 16 hex digits of a hash of all that decides the weights and losses.
 
-    It holds the YAML of the whole training (so settings and the code that plans count by what MindFormers is
-    told), the code that `worker` imports, and the versions of MindSpore and MindFormers. In the YAML hashes
-    stand for files: `base` for the start (empty for random weights), `train` and `valid` for the rows. Paths,
-    timeouts and machines are not in it: a training is taken, or gone on with, after a change of these.
+    It holds the YAML of the whole training (so settings and the code that plans count by their effect), the
+    code that `worker` imports, and the versions of MindSpore and MindFormers. In the YAML hashes stand for
+    files: `base` for the start (empty for random weights), `train` and `valid` for the rows. Paths, timeouts
+    and machines are not in it: after a change of these a training is reused, or goes on.
     """
     told = render(training, train, valid, base)
     versions = [version(name) for name in ("mindspore", "mindformers")]
