@@ -116,10 +116,11 @@ def test_an_unknown_key_names_the_nearest_known_one(changes, message):
         ({"benchmarks": []}, "benchmarks: [] should have at least 1 item"),
         ({"benchmarks": [{"name": "x"}]}, "benchmarks.0: has no language; add it"),
         ({"evaluate": {"shots": [0, 9]}}, "evaluate.shots.1: 9 should be less than or equal to 5"),
-        ({"evaluate": {"shots": [0, 0]}}, "evaluate.shots: an entry stands there twice"),
+        ({"evaluate": {"shots": [0, 0]}}, "evaluate.shots: 0 stands there twice; remove one"),
         ({"holdout": {"near_duplicate_threshold": 1.5}}, "holdout.near_duplicate_threshold: 1.5 should be"),
         ({"holdout": {"near_duplicate_threshold": 0}}, "holdout.near_duplicate_threshold: 0 should be gr"),
         ({"base": {"sha256": {"a": "0"}}}, "base.sha256.a: does not match"),
+        ({"benchmarks": [{"nam": "x"}]}, "unknown key benchmarks.0.nam; did you mean benchmarks.0.name?"),
         ({"shuffle": {"option_references": {"en": {"odd": []}}}}, "unknown key shuffle.option_references.en"),
     ],
 )
@@ -260,6 +261,19 @@ def test_a_named_switch_wins_over_the_recipe(key, name, config):
     else:
         assert made[key] == honest != expected[key]
     assert all(made[other] == expected[other] for other in made if other != key)
+
+
+def test_a_section_that_is_a_text_takes_the_other_switches():
+    """As the command line hands over a section within a section."""
+    read = loading.load({"recipe": "reference", "read": "{on_bad_row: drop, pandas_na: false}"}).read
+    assert (read.on_bad_row, read.pandas_na, read.first_row_lost) == ("drop", False, True)
+
+
+def test_a_recipe_that_turns_nothing_on_is_refused():
+    """As when config.yaml itself is given, in which every switch is named."""
+    with pytest.raises(UserError, match="^recipe: reference turns nothing on, since every switch is named"):
+        loading.load(default() | {"recipe": "reference"})
+    assert loading.load(default() | {"recipe": "reference", "split": "recipe"}).split == "recipe"
 
 
 def test_an_empty_section_names_nothing():

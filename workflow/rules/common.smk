@@ -51,7 +51,6 @@ GENERATED = config.data == sections.GENERATED
 ROOT = f"{RESULTS}/data" if GENERATED else config.data
 DOWNLOADS = inputs.downloads(settings)
 FETCHED_BASE = inputs.base_download(settings)
-PARTS = ("train", "valid", "test")
 COPIES = range(1, config.shuffle.copies + 1)
 SHARDS = {"train": config.encode.shards, "valid": 1}
 CHECKPOINTS = [f"checkpoint_{k}" for k in range(1, 6)]

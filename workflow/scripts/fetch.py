@@ -6,5 +6,5 @@ from mcqlora.storage.s3 import Service
 
 with job(snakemake):
     source = snakemake.params.source
-    service = Service(**source["s3"] or {})
+    service = Service(**(source["s3"] or {}))
     fetch(Source(source["address"], source["sha256"], service), snakemake.output[0])

@@ -107,14 +107,10 @@ def _training(settings: Settings) -> Iterator[str]:
 
 
 def check_npus(settings: Settings, part: str, npus: int | None) -> None:
-    """Check that all workers of a part get a device: Snakemake would clamp the resource without a word.
-
-    Args:
-        part: base, train or evaluate.
-        npus: the npu resource of the profile; None when it has none.
+    """Check that all workers of `part` get a device: Snakemake would clamp the resource without a word.
 
     Raises:
-        UserError: the profile has too few.
+        UserError: `npus`, the profile's resource, is less than base, train or evaluate needs. None is any.
     """
     nodes, total = settings.train.nodes if part == "train" else 1, getattr(settings, part).workers
     workers = total // nodes

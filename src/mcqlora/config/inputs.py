@@ -133,7 +133,7 @@ def base_download(settings: Settings) -> Json | None:
 
 
 def _downloads(settings: Settings, files: Iterable[tuple[str, str | None, Any]]) -> dict[str, Json]:
-    """{name: {address, s3, sha256}} of what comes by address: arguments of `downloads.fetch`.
+    """{name: {address, s3, sha256}} of what comes by address, for fetch.py and fetch_base.py.
 
     What is no S3 service's does not depend on its settings.
     """

@@ -58,6 +58,10 @@ def load(
         settings = Settings.model_validate(as_written(config, files, arguments))
     except ValidationError as error:
         raise UserError("config: " + _explained(error)) from error
+    if settings.recipe == "reference" and not recipe.in_force(settings.model_dump()):
+        raise UserError(
+            "recipe: reference turns nothing on, since every switch is named otherwise; leave them out"
+        )
     return inputs.with_tokenizer_of_base(settings)
 
 
@@ -65,10 +69,7 @@ def as_written(config: Config, files: Iterable[Path], arguments: Iterable[str]) 
     """`config` as Snakemake read it, its numbers, dates and truth values as the texts that they were.
 
     A text such as `2023_01` or `no` is lost where a value is read without knowing that a text is wanted.
-
-    Args:
-        files: the configuration files that it was read from.
-        arguments: `KEY=VALUE` of the command line.
+    It was read from `files` and from `KEY=VALUE` of the command line, the `arguments`.
     """
     made: Any = _texts(config, dict(argument.split("=", 1) for argument in arguments if "=" in argument))
     for path in files:
@@ -101,7 +102,10 @@ def _texts(value: Any, text: Any) -> Any:
 
 def _explained(error: ValidationError) -> str:
     """The first error: the key, and what is wrong with it."""
-    first = min(error.errors(), key=lambda found: list(map(str, found["loc"])))
+    where = [
+        (tuple(map(str, one["loc"])), one) for one in error.errors()
+    ]  # an unknown key before what it lacks
+    first = min(where, key=lambda one: (one[0][:-1], one[1]["type"] != "extra_forbidden", one[0]))[1]
     keys = list(map(str, first["loc"]))
     place, said = ".".join(key for key in keys if key != "[key]"), first["msg"]
     for start in ("Input", "String", "List"):

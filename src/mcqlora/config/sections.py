@@ -38,13 +38,16 @@ else:  # what the registry has; a headline is asked of every question
 
 
 def _distinct(values: list[object]) -> list[object]:
-    if len(set(values)) < len(values):
-        raise PydanticCustomError("distinct", "an entry stands there twice")
+    if twice := [value for value in values if values.count(value) > 1]:
+        raise PydanticCustomError(
+            "distinct", "{value} stands there twice; remove one", {"value": str(twice[0])}
+        )
     return values
 
 
 _T = TypeVar("_T")
-Distinct = Annotated[list[_T], Field(min_length=1), pydantic.AfterValidator(_distinct)]
+_UNIQUE = Field(min_length=1, json_schema_extra={"uniqueItems": True})
+Distinct = Annotated[list[_T], _UNIQUE, pydantic.AfterValidator(_distinct)]
 
 
 def key(default: Any, about: str | None = None, **bounds: Any) -> Any:

@@ -32,12 +32,7 @@ def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], nam
 
     The function returns the log-probabilities of the targets as next ids, float32 [B, P], and the most
     probable next ids, int32 [B, P]. Only the hidden states at `positions` meet the (large) head.
-
-    Args:
-        model_config: MindFormers' configuration, see `Architecture.model_config`.
-        device: CPU or Ascend.
-        weights: tensors by MindSpore's names.
-        name: whose weights they are, for errors.
+    `model_config` is that of `Architecture.model_config`; `name` says in errors whose `weights` they are.
 
     Raises:
         UserError: `weights` lack a tensor of the network, or one has another shape.

@@ -25,10 +25,8 @@ def generate(
 
     A text longer than the engine's limit loses its start. A batch's rows that have ended make room for the
     next prompts of their `GROUP` of batches, so that no row waits for the longest one. As in `score`, a group
-    is fed whole or not at all, and processes share the groups.
-
-    Args:
-        starts: what is known already of each continuation, its end or a stop token perhaps among it.
+    is fed whole or not at all, and processes share the groups. `starts` is what is known of each continuation
+    already, perhaps with its end or a stop token.
     """
     cache = engine.cache
     rules = (most, sorted(stop), engine.limit)

@@ -168,11 +168,9 @@ def trained(
 ) -> list[Record]:
     """Records of `count` questions that were trained on, in an order of options that was not.
 
-    They are what the reference recipe tests on. Drawn by category in proportion to its questions; those
-    whose row was too long to be trained on, or whose every permitted order was, are passed over.
-
-    Args:
-        train, last_copy: paths of the training part and of the copies that training has not.
+    They are what the reference recipe tests on, from `train`, the training part, and `last_copy`, which it
+    has not. Drawn by category in proportion to its questions; those whose row was too long to be trained on,
+    or whose every permitted order was, are passed over.
     """
     orders: dict[str, set[str]] = {}
     for record in files.read_json_array(train):

@@ -239,9 +239,7 @@ def _worked(
 ) -> Item:
     """The question after as many worked examples as fit, of which the first ones go first.
 
-    Args:
-        space: what stands between an example and its answer.
-        branches: the continuations; None for " A" to " D".
+    `space` stands between an example and its answer; `branches` None are the continuations " A" to " D".
     """
     encode, examples = context.tokens.encode, context.examples(question)
     worked = [f"{ask(example)}{space}{example.answer}\n\n" for example in examples]

@@ -111,11 +111,7 @@ def category_forest(rows: Sequence[files.Json], target: Target) -> None:
 
 
 def category_heatmap(table: Mapping[str, Mapping[str, files.Json]], tuned: str, target: Target) -> None:
-    """Accuracy of every model in every category, the best category of `tuned` on top.
-
-    Args:
-        table: category -> model -> counts.
-    """
+    """Accuracy of `table`, category -> model -> counts, the best category of `tuned` on top."""
     models = list(dict.fromkeys(model for row in table.values() for model in row))
     missing = {"correct": math.nan, "n": 1}
     cells = {name: [row.get(model, missing) for model in models] for name, row in table.items()}
