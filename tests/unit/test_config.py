@@ -271,7 +271,7 @@ def test_a_section_that_is_a_text_takes_the_other_switches():
 
 def test_a_recipe_that_turns_nothing_on_is_refused():
     """As when config.yaml itself is given, in which every switch is named."""
-    with pytest.raises(UserError, match="^recipe: reference turns nothing on, since every switch is named"):
+    with pytest.raises(UserError, match=r"^recipe: reference turns nothing on, since every switch is named"):
         loading.load(default() | {"recipe": "reference"})
     assert loading.load(default() | {"recipe": "reference", "split": "recipe"}).split == "recipe"
 
