@@ -157,8 +157,8 @@ def test_the_ledger_adds_up_row_by_row(corrected):
 
 def test_the_official_split_tests_on_the_test_files_and_leaks_nothing(official):
     leakage = files.read_json(official / "leakage.json")
-    kept = list(files.read_jsonl(official / "questions.jsonl"))
-    tested = {q.id for q in kept if q["split"] == "test"}
+    kept = list(read_questions(official / "questions.jsonl"))
+    tested = {q.id for q in kept if q.split == "test"}
     assert {record["id"] for record in files.read_json_array(official / "splits/test.json")} == tested
     for part in ("train", "valid"):
         assert not tested & {

@@ -57,7 +57,9 @@ def _reasons(
     code = now.pop("code")
     inputs = {name: hashes.get(name) for name in lasting(job.inputs)}
     changed = {
-        "made with other parameters": differences(made["params"], now),
+        "made with other parameters": [
+            name.removeprefix("chosen.") for name in differences(made["params"], now)
+        ],
         "made by other code": [script(code)] if made["code"] != code else [],
         "made with other software": differences(made["software"], software),
         "input changed": differences(made["inputs"], inputs),
