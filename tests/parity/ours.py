@@ -73,7 +73,7 @@ def score(folder: Path) -> None:
 
 def official(folder: Path) -> None:
     pairs = files.read_json(folder / "pairs.json")
-    files.write_json(folder / "scores.json", [squad_metrics.official(said, golds) for said, golds in pairs])
+    files.write_json(folder / "scores.json", [tuple(squad_metrics.official(*pair)) for pair in pairs])
 
 
 if __name__ == "__main__":
