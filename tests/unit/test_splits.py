@@ -279,3 +279,47 @@ def test_assemble_streams_train():
     assert pulled == []
     next(train)
     assert pulled == ["first"]
+
+
+LONG = "Which of the island's llamas has never crossed the quiet river at dawn?"  # over 40 bytes when folded
+
+
+def test_questions_in_other_texts_are_found():
+    held_out = [
+        question(0, LONG),
+        question(1, "Which is true?"),
+        question(2, "岛上的哪一只羊驼从来没有在黎明时渡过那条安静的河"),
+    ]
+    texts = [
+        "Which is true? Not this.",  # a short text says too little to be looked for inside another
+        "  WHICH is true",
+        "Answer me. " + LONG.upper().replace(" ", "\n") + " A. Ann B. Bo",
+        "Answer me. " + LONG.replace("dawn", "noon"),
+        "问：岛上的哪一只羊驼，从来没有在黎明时渡过那条安静的河？" * 2 + LONG,
+        "",
+    ]  # fmt: skip
+    found = leakage.in_texts(iter(held_out), iter(texts))
+    assert found == [("b/s/test/1", 1), ("b/s/test/0", 2), ("b/s/test/2", 4), ("b/s/test/0", 4)]
+    assert leakage.in_texts([], texts) == leakage.in_texts(held_out, []) == []
+
+
+ends = st.text("ab岛", max_size=9)
+
+
+@given(
+    stems=st.lists(st.text("ab岛", min_size=10, max_size=30), max_size=4),
+    texts=st.lists(st.text("ab岛 .", max_size=90), max_size=4),
+    data=st.data(),
+)
+def test_every_question_is_found_where_it_is_put(stems, texts, data):
+    held_out = [question(n, text) for n, text in enumerate(stems)]
+    texts += [f"{left}. {one} {right}" for one in stems for left, right in [data.draw(st.tuples(ends, ends))]]
+    found = leakage.in_texts(held_out, texts)
+    told = [duplicates.fold(text) for text in texts]
+    expected = {
+        (item.id, index)
+        for item in held_out
+        for index, text in enumerate(told)
+        if (stem := duplicates.fold(item.question)) == text or (len(stem.encode()) >= 40 and stem in text)
+    }
+    assert set(found) == expected and len(found) == len(expected)

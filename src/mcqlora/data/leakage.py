@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from mcqlora.data.duplicates import fold
+from mcqlora.data.questions import Question
 from mcqlora.errors import UserError
 from mcqlora.files import Json
 
 if TYPE_CHECKING:
     from mcqlora.data.alpaca import Record
+
+TELLING = 40  # bytes of folded UTF-8, some 40 Latin letters or 14 Chinese characters, see `in_texts`
 
 
 def leakage(
@@ -79,3 +84,31 @@ def gate(found: Json, allowed: bool = False, part: str = "test") -> None:
         f"{found['verbatim_prompts']} of {found['prompts']} prompts stand in training too (first: {first}); "
         "set split: question or split: official, or split: recipe to reproduce a recipe that leaks"
     )
+
+
+def in_texts(held_out: Iterable[Question], texts: Iterable[str]) -> list[tuple[str, int]]:
+    """Held-out questions whose text stands in other training texts: (id, index of the text), in their order.
+
+    Texts are compared as `duplicates.fold` leaves them. A question of `TELLING` bytes or more is found
+    wherever it stands in a text; a shorter one, such as "Which is true?", only if it is the whole text.
+    Options are not compared. Takes time linear in the texts, which are streamed; each question is looked up
+    by its first bytes.
+    """
+    whole: dict[bytes, list[str]] = defaultdict(list)
+    starts: dict[bytes, list[tuple[bytes, str]]] = defaultdict(list)
+    for question in held_out:
+        told = fold(question.question).encode()
+        if len(told) < TELLING:
+            whole[told].append(question.id)
+        else:
+            starts[told[:TELLING]].append((told, question.id))
+    found: list[tuple[str, int]] = []
+    for index, text in enumerate(texts):
+        folded = fold(text).encode()
+        ids = whole.get(folded, [])
+        for place in range(len(folded) - TELLING + 1):
+            for told, identity in starts.get(folded[place : place + TELLING], ()):
+                if folded.startswith(told, place):
+                    ids = [*ids, identity]
+        found += [(identity, index) for identity in dict.fromkeys(ids)]
+    return found
