@@ -133,7 +133,8 @@ def _duplicates(ledger: Json, leakage: Json) -> list[str]:
     similar = f"similar by at least {found['threshold']} (Jaccard, runs of 5 characters)"
     for name, counts in found["definitions"].items():
         kinds[similar if name == "near_duplicate" else duplicates.DEFINITIONS[name]] = counts
-    kinds["any of the last, and so in one part"] = found["together"]
+    number = {3: "three", 4: "four"}[len(found["definitions"])]
+    kinds[f"any of the last {number}, and so in one part"] = found["together"]
     rows = [[name, counts["groups"], counts["questions"]] for name, counts in kinds.items()]
     identical, twice = notes["identical_options"]["questions"], notes["right_option_twice"]["questions"]
     stems = found["general_stems"]
