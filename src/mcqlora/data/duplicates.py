@@ -20,7 +20,7 @@ DEFINITIONS = {
     "near_duplicate": "similar question and options",
 }
 EXACT = ("question_and_options", "question_and_answer", "question_text")
-GENERAL = 3
+GENERAL = 5
 STEM = f"a text with at least {GENERAL} different right options"
 
 _SHINGLE = 5

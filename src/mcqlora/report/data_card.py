@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
+from operator import getitem
 
 from mcqlora.data import alpaca, duplicates, option_orders, option_references
 from mcqlora.data.leakage import LOOKED_FOR
@@ -86,7 +88,7 @@ def markdown(
         "Dropped": _dropped(ledger, leakage),
         "Duplicates": _duplicates(ledger, leakage),
         "Held out": _short(leakage["split"]["fell_short"]),
-        "Leakage": [_leak("valid", leakage["valid"]), _leak("test", leakage["test"])],
+        "Leakage": _leakage(leakage),
         "Options that speak of others": _references(described),
         "Letters of the right option": _letters(copies),
         "Length": _lengths(described.lengths),
@@ -163,12 +165,18 @@ def _short(found: Json) -> list[str]:
     ]
 
 
-def _leak(part: str, found: Json) -> str:
-    by = ", ".join(f"by {LOOKED_FOR[name]} {n:,}" for name, n in found["found_by"].items())
-    return (
-        f"- {part}: {found['leaked_questions']:,} of {found['questions']:,} questions stand in training in "
-        f"some order ({by}), {found['verbatim_prompts']:,} of {found['prompts']:,} prompts to the letter"
-    )
+def _leakage(leakage: Json) -> list[str]:
+    parts = PARTS[1:]
+
+    def row(name: str, whole: str, *keys: str) -> list[str]:
+        counts = (reduce(getitem, keys, leakage[part]) for part in parts)
+        totals = (leakage[part][whole] for part in parts)
+        return [name, *(f"{n:,} of {total:,}" for n, total in zip(counts, totals, strict=True))]
+
+    rows = [row(words, "questions", "found_by", name) for name, words in LOOKED_FOR.items()]
+    rows.append(row("any of these", "questions", "leaked_questions"))
+    rows.append(row("prompt to the letter", "prompts", "verbatim_prompts"))
+    return [*table(["stand in training by", *parts], rows), "", "Equal but for what is folded, see above."]
 
 
 def _references(described: Described) -> list[str]:
