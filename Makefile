@@ -107,8 +107,9 @@ lock:
 	$(foreach device,cpu ascend,scripts/conda-yaml envs/$(device).lock > envs/$(device).yaml;)
 	echo torch | $(UV) --python-platform linux --excludes /dev/stdin envs/parity.in -o envs/parity.lock
 
-## picture  the documentation's pictures of the DAG and of the report; after make run, with Chromium
+## picture  the documentation's pictures and docs/times.tsv; after a make run from the start, with Chromium
 picture: $(VENV)/installed
+	PYTHONPATH=src $(BIN)/python -m mcqlora.terminal benchmarks/demo > docs/times.tsv
 	$(BIN)/snakemake --rulegraph 2>/dev/null | $(BIN)/python scripts/picture docs/architecture.md
 	@$(MAKE) --no-print-directory report
 	$(BIN)/python scripts/screenshot report.html docs/report.png

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -103,11 +106,11 @@ class Progress:
         if since and (found := training_step(runs, min(since))):
             self.see(*found)
 
-    def first_line(self) -> str:
-        """How much there is to do."""
+    def first_line(self, by: str) -> str:
+        """How much there is to do, and for how long by whose times."""
         if (left := self.left()) is None:
             return f"{count(self.total)}; how long is known after a first run"
-        return f"{count(self.total)}, about {roughly(left)} by the times of earlier runs"
+        return f"{count(self.total)}, about {roughly(left)} by the times of {by}"
 
     @property
     def total(self) -> int:
@@ -210,6 +213,26 @@ def earlier(folder: Path) -> dict[str, float]:
     return {rule: sum(took) / len(took) for rule, took in found.items()}
 
 
+def write_times(folder: Path) -> str:
+    """The same as lines of rule and seconds, for machines without earlier runs, see `read_times`."""
+    model = re.search(
+        r"^model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    machine = f"{os.cpu_count()} x {model[1] if model else 'unknown CPU'}"
+    head = f"# seconds of a job of each rule of make run, on {machine}; made by make picture"
+    return (
+        "\n".join([head, *(f"{rule}\t{took:.1f}" for rule, took in sorted(earlier(folder).items()))]) + "\n"
+    )
+
+
+def read_times(path: Path) -> dict[str, float]:
+    """Seconds that a job of each rule took; empty if there is no such file."""
+    if not path.exists():
+        return {}
+    rows = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line[:1] != "#")
+    return {rule: float(took) for rule, took in rows}
+
+
 def shares(spans: Mapping[Path, tuple[float, float]]) -> dict[Path, float]:
     """The length of each span, moments that lie in several of them divided among these."""
     found = dict.fromkeys(spans, 0.0)
@@ -226,18 +249,23 @@ def training_step(runs: Path, since: float) -> tuple[int, int] | None:
     Args:
         since: seconds since the epoch.
     """
-    import yaml
-
     histories = [(path.stat().st_mtime, path) for path in runs.glob("*/output/history.jsonl")]
-    time, history = max(histories, default=(0.0, runs))
-    if time < since:
+    time, history = max(histories, default=(-1.0, runs))
+    if time < max(since, 0.0):
         return None
     with history.open("rb") as file:
         file.seek(max(history.stat().st_size - TAIL, 0))
         whole = file.read().rpartition(b"\n")[0]
-    config = yaml.safe_load((history.parents[1] / "config.yaml").read_text(encoding="utf-8"))
-    last = max(step for callback in config["callbacks"] for step in callback.get("checkpoints", ()))
+    last = _steps(history.parents[1] / "config.yaml")
     return (json.loads(whole.rpartition(b"\n")[2])["step"], last) if whole else None
+
+
+@cache
+def _steps(config: Path) -> int:
+    import yaml
+
+    callbacks = yaml.safe_load(config.read_text(encoding="utf-8"))["callbacks"]
+    return max(step for callback in callbacks for step in callback.get("checkpoints", ()))
 
 
 def closing(run: str, whole: bool = True) -> Iterator[str]:
@@ -271,3 +299,7 @@ def plain(line: str) -> str:
 def wrapped(line: str, width: int) -> str:
     """The same in lines of that width, those after the first indented."""
     return textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(write_times(Path(sys.argv[1])))

@@ -27,10 +27,12 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from mcqlora import terminal
 
 RUN = "MCQLORA_RUN"  # set in the Snakefile: the name of the run
+TIMES = Path(__file__).parents[2] / "docs" / "times.tsv"
 LOG = "Complete log(s): "
+STOPPED = "Terminating processes on user request"
 NO_REPORT = "marked for report but does not exist"
 PAGE = "Report created"
-HIDDEN = (  # of every run; of a job's failure, which has its own lines; of results whose .snakemake is elsewhere
+HIDDEN = (  # of every run; of a job that failed, which has its own lines; of results made elsewhere
     "Building DAG of jobs",
     "is extended by additional config",
     "CalledProcessError",
@@ -110,6 +112,7 @@ class LogHandler(LogHandlerBase):
         self.rules: set[str] = set()  # of the DAG, also those that are up to date
         self.held: list[LogRecord] = []  # what Snakemake says before a run, or instead of one
         self.log = ".snakemake/log"
+        self.stopped = False  # by the user
         self.last: list[str] = []  # lines of the end, if it is a good one
         self.ended = threading.Event()
 
@@ -141,7 +144,8 @@ class LogHandler(LogHandlerBase):
                 self.last = [f"{terminal.count(progress.done.total())} done in {took}.", *self._results()]
         elif event == LogEvent.JOB_ERROR and progress:
             line = progress.fail(record.jobid, record.rule_name)
-            self.screen.say(f"{line}; its log: {', '.join(record.log)}" if record.log else line)
+            if not self.stopped:
+                self.screen.say(f"{line}; its log: {', '.join(record.log)}" if record.log else line)
         else:
             self._told(record, record.getMessage())
 
@@ -156,8 +160,13 @@ class LogHandler(LogHandlerBase):
         elif NO_REPORT in said:
             self.held.clear()
             self.screen.say("mcqlora: there is nothing to report yet; make run first, with the same RUN")
+        elif said.startswith(STOPPED):
+            self.stopped = True
         elif killed := re.search(r"died with <Signals\.(\w+)", said):
-            self.screen.say(f"A job was ended by {killed[1]}.")
+            if killed[1] == "SIGINT":
+                self.stopped = True
+            else:
+                self.screen.say(f"A job was ended by {killed[1]}.")
         elif any(part in said for part in HIDDEN):
             pass
         elif record.levelno >= WARNING:
@@ -168,9 +177,12 @@ class LogHandler(LogHandlerBase):
 
     def _begin(self, jobs: dict[str, int], now: float) -> None:
         self.held.clear()
-        self.progress = terminal.Progress(jobs, terminal.earlier(Path("benchmarks", self.run)), now)
+        known, by = terminal.earlier(Path("benchmarks", self.run)), "earlier runs"
+        if not known and self.whole:
+            known, by = terminal.read_times(TIMES), "another machine"
+        self.progress = terminal.Progress(jobs, known, now)
         if self.screen.moves:
-            self.screen.say(self.progress.first_line())
+            self.screen.say(self.progress.first_line(by))
             self.screen.begin(self.progress.total)
             threading.Thread(target=self._tick, args=(self.progress,), daemon=True).start()
 
@@ -187,13 +199,17 @@ class LogHandler(LogHandlerBase):
     def run(self) -> str:
         return os.environ.get(RUN, "")
 
+    @property
+    def whole(self) -> bool:
+        """It was asked for without arguments: the demo as it is."""
+        return sys.argv[-2:] == ["--cores", "all"]
+
     def _results(self) -> list[str]:
         """Verdicts and what to try next, if the report is part of what was asked for."""
         if "report" not in self.rules:
             return []
         width = shutil.get_terminal_size().columns if self.screen.moves else 10_000
-        whole = sys.argv[-2:] == ["--cores", "all"]  # scripts/run without arguments
-        return ["", *(terminal.wrapped(line, width) for line in terminal.closing(self.run, whole))]
+        return ["", *(terminal.wrapped(line, width) for line in terminal.closing(self.run, self.whole))]
 
     def close(self) -> None:
         if self.ended.is_set():  # Snakemake closes it, and the interpreter once more
@@ -210,7 +226,7 @@ class LogHandler(LogHandlerBase):
         if self.last:
             return self.last
         if progress and (progress.failed or progress.running or progress.done):
-            what = "Failed" if progress.failed else "Stopped"
+            what = "Failed" if progress.failed and not self.stopped else "Stopped"
             done = f"{progress.done.total()} of {terminal.count(progress.total)}"
             again = "the same command goes on from here"
             return [f"{what} after {done}; {again}. Snakemake's log: {self.log}"]
