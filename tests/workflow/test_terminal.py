@@ -137,4 +137,7 @@ def test_the_page_is_opened_by_its_path(finished, tmp_path):
     page = tmp_path / "report.html"
     done = run(finished, "--report", str(page))
     assert done.returncode == 0 and lines(done.stderr) == [page.resolve().as_uri()]
-    assert "base_against_tuned.svg" in page.read_text()
+    figures = sorted((finished / "results" / "tiny" / "figures").glob("*.svg"))
+    assert len(figures) == 7
+    for name in ("summary.json", "report.md", *(path.name for path in figures)):
+        assert name in page.read_text()
