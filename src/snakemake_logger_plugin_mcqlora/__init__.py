@@ -29,7 +29,7 @@ from mcqlora import terminal
 RUN = "MCQLORA_RUN"  # set in the Snakefile: the name of the run
 TIMES = Path(__file__).parents[2] / "docs" / "times.tsv"
 LOG = "Complete log(s): "
-STOPPED = "Terminating processes on user request"
+STOPPED = ("Terminating processes on user request", "Will exit after finishing currently running jobs")
 NO_REPORT = "marked for report but does not exist"
 PAGE = "Report created"
 HIDDEN = (  # of every run; of a job that failed, which has its own lines; of results made elsewhere
@@ -71,15 +71,17 @@ class Screen:
                 self.say(line.rstrip("\n"))
 
     def say(self, line: str) -> None:
+        bar = self.bar
         with contextlib.suppress(OSError):  # its reader may be gone
-            if self.bar is None:
+            if bar is None:
                 print(line, file=self.file, flush=True)
             else:
-                self.bar.write(line, file=self.file)
+                bar.write(line, file=self.file)
 
     def show(self, line: str, done: int) -> None:
-        self.bar.n = done
-        self.bar.set_description_str(line)
+        if self.bar is not None:
+            self.bar.n = done
+            self.bar.set_description_str(line)
 
     def end(self) -> None:
         """Take that line away."""
@@ -163,10 +165,10 @@ class LogHandler(LogHandlerBase):
         elif said.startswith(STOPPED):
             self.stopped = True
         elif killed := re.search(r"died with <Signals\.(\w+)", said):
-            if killed[1] == "SIGINT":
-                self.stopped = True
-            else:
-                self.screen.say(f"A job was ended by {killed[1]}.")
+            self.stopped |= killed[1] == "SIGINT"
+            if not self.stopped:
+                why = ", as the kernel does where memory runs out" if killed[1] == "SIGKILL" else ""
+                self.screen.say(f"A job was ended by {killed[1]}{why}.")
         elif any(part in said for part in HIDDEN):
             pass
         elif record.levelno >= WARNING:
@@ -189,9 +191,9 @@ class LogHandler(LogHandlerBase):
     def _tick(self, progress: terminal.Progress) -> None:
         """Let the line move while nothing happens."""
         while not self.ended.wait(1):
-            with contextlib.suppress(OSError, ValueError, KeyError):  # a training's files as they are written
-                progress.look(Path("runs"))
             with self.lock:  # type: ignore[union-attr]  # every handler has one
+                with contextlib.suppress(OSError, ValueError, KeyError):  # files as they are written
+                    progress.look(Path("runs"))
                 progress.advance(time.time())
                 self.screen.show(progress.line(), progress.done.total())
 
@@ -215,7 +217,8 @@ class LogHandler(LogHandlerBase):
         if self.ended.is_set():  # Snakemake closes it, and the interpreter once more
             return
         self.ended.set()
-        self.screen.end()
+        with self.lock:  # type: ignore[union-attr]
+            self.screen.end()
         if not self.as_ever:
             for line in self._end():
                 self.screen.say(line)
@@ -226,7 +229,7 @@ class LogHandler(LogHandlerBase):
         if self.last:
             return self.last
         if progress and (progress.failed or progress.running or progress.done):
-            what = "Failed" if progress.failed and not self.stopped else "Stopped"
+            what = "Stopped" if self.stopped else "Failed"
             done = f"{progress.done.total()} of {terminal.count(progress.total)}"
             again = "the same command goes on from here"
             return [f"{what} after {done}; {again}. Snakemake's log: {self.log}"]
