@@ -6,12 +6,16 @@ BIN := $(VENV)/bin
 RUN ?=
 PARITY := .venv-parity
 
-.PHONY: run help unit test test-workflow test-others doctor slow faults slurm parity format docs lint types lock picture clean
+.PHONY: run report help unit test test-workflow test-others doctor slow faults slurm parity format docs lint types lock picture clean
 .DEFAULT_GOAL := run
 
 ## run      the whole pipeline on the embedded benchmark; RUN=... has more for Snakemake
 run: $(VENV)/installed
 	@scripts/run $(RUN)
+
+## report   report.html, one page of a finished run; RUN=... as for run
+report: $(VENV)/installed
+	@scripts/run --report report.html $(RUN)
 
 ## help     this
 help:
@@ -103,12 +107,13 @@ lock:
 	$(foreach device,cpu ascend,scripts/conda-yaml envs/$(device).lock > envs/$(device).yaml;)
 	echo torch | $(UV) --python-platform linux --excludes /dev/stdin envs/parity.in -o envs/parity.lock
 
-## picture  the documentation's pictures of the DAG and of the report; after make run, with Chromium
+## picture  the documentation's pictures and docs/times.tsv; after a make run from the start, with Chromium
 picture: $(VENV)/installed
+	PYTHONPATH=src $(BIN)/python -m mcqlora.terminal benchmarks/demo > docs/times.tsv
 	$(BIN)/snakemake --rulegraph 2>/dev/null | $(BIN)/python scripts/picture docs/architecture.md
-	$(BIN)/snakemake --report report.html --quiet all
+	@$(MAKE) --no-print-directory report
 	$(BIN)/python scripts/screenshot report.html docs/report.png
 
 ## clean    remove all that runs made here
 clean:
-	rm -rf results logs benchmarks runs .snakemake
+	rm -rf results logs benchmarks runs .snakemake report.html

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
+import termios
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +36,33 @@ def ended(process: subprocess.Popen) -> subprocess.CompletedProcess:
 
 def run(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess:
     return ended(start(folder, *arguments, **options))
+
+
+def on_terminal(folder: Path, *arguments: str, stop_at: str = "", columns: int = 100) -> tuple[int, str]:
+    """`make run` of the tiny configuration on a terminal: (exit status, all that was written to it).
+
+    Ctrl-C is typed when `stop_at` is seen.
+    """
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(folder)
+        os.environ["TERM"] = "xterm"
+        os.execv(RUN, [RUN, *arguments, "--configfile", str(TINY)])
+    termios.tcsetwinsize(terminal, (24, columns))
+    said = b""
+    while True:
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:  # how Linux says that nobody has it open any more
+            break
+        if not part:
+            break
+        said += part
+        if stop_at and stop_at.encode() in said:
+            os.write(terminal, b"\x03")
+            stop_at = ""
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), said.decode()
 
 
 def at_work(folder: Path) -> list[psutil.Process]:

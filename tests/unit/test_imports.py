@@ -32,6 +32,7 @@ BESIDE = {
     "job": {"errors", "files"},
     "machine": {"errors"},
     "provenance": {"errors", "files", "hashing", "storage"},
+    "terminal": {"files", "report"},
 }
 # No hash holds provenance, so nothing that decides a result may come from there. These take hashes and names.
 OF_PROVENANCE = {"config/checks", "evaluate/model", "job", "train/pretrain", "train/workplace"}

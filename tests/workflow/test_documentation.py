@@ -32,7 +32,6 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"`((?:\.venv/bin/)?(?:snakemake|make) [^`\n]+)`")
 KINDS = {"sh", "yaml", "json", "python", "mermaid", ""}  # "": a sketch
 REAL = {"docs/plan.md:1", "docs/interoperation.md:1"}  # minutes; the others are dry runs
-ELSEWHERE = {"snakemake --report report.html": "test_end_to_end.py"}  # needs a finished run
 IN_PARITY = {"docs/interoperation.md:2"}  # needs transformers and peft: tests/parity/test_parity.py
 FOLLOWED = "docs/extending.md:"  # step by step: test_extending.py, here and in tests/unit
 DRY = {  # how to try a command without its hours; None: nothing to add, it is over in no time
@@ -111,9 +110,6 @@ def shell(checkout: Path, script: str) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize("example", of_kind("sh"))
 def test_commands(example, checkout):
     script = example.text
-    if script in ELSEWHERE:
-        assert "--report" in (ROOT / "tests/workflow" / ELSEWHERE[script]).read_text()
-        return
     for name in MADE_BEFORE:
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
         (checkout / name).touch()

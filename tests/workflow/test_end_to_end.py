@@ -124,13 +124,3 @@ def test_leak_items_were_trained_on_in_another_order(results):
 def test_a_second_run_does_nothing_and_says_so(finished):
     result = snakemake(finished, "--cores", "2")
     assert result.returncode == 0 and "Nothing to be done" in result.stdout + result.stderr
-
-
-def test_snakemake_report_has_the_figures(finished):
-    result = snakemake(finished, "--report", "report.html")
-    assert result.returncode == 0, result.stderr[-2000:]
-    page = (finished / "report.html").read_text()
-    figures = sorted((finished / "results" / "tiny" / "figures").glob("*.svg"))
-    assert len(figures) == 7
-    for name in ("summary.json", "report.md", *(path.name for path in figures)):
-        assert name in page

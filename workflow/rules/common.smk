@@ -45,6 +45,7 @@ if workflow.modifier.path_modifier.replace_prefix("results") != "results":
 NPUS = workflow.global_resources.get("npu")  # of the profile; None if it sets none
 NPUS = getattr(NPUS, "value", NPUS)
 RUN = config.run
+os.environ["MCQLORA_RUN"] = RUN  # for the last lines of scripts/run
 ENVIRONMENT = PROJECT / "envs" / f"{config.device.lower()}.yaml"  # for --sdm conda
 RESULTS, LOGS, TIMES = f"results/{RUN}", f"logs/{RUN}", f"benchmarks/{RUN}"
 GENERATED = config.data == sections.GENERATED
