@@ -23,7 +23,7 @@ class Evaluations:
     mcq: Mapping[str, Json]  # mcq.json
     squad: Mapping[str, Json]  # squad.json; may lack any model
     valid: Mapping[str, Json]  # valid.json, of the checkpoints that were asked the validation questions
-    groups: Mapping[str, str]  # groups.json: the duplicate group of every question
+    groups: Mapping[str, str]  # "groups" of groups.json: the duplicate group of every question
 
     def clustered(self) -> Evaluations:
         """The same with the cluster of each item in it, see `schema.clustered`."""
