@@ -58,7 +58,8 @@ class Workplace:
         """Render the YAML, with paths relative to this folder, and train `base`, or random weights.
 
         Goes on after the last complete checkpoint of an earlier attempt. `config.yaml` is that of the whole
-        training, `resumed.yaml` that of an attempt that goes on.
+        training, `resumed.yaml` that of an attempt that goes on. `start.ckpt`, as large as the base, is there
+        until the training has ended.
 
         Returns:
             The steps of its checkpoints, ascending; the last one ends it.
@@ -90,6 +91,7 @@ class Workplace:
                 launch.timeout,
                 launch.nodes,
             ).run()
+        begun.unlink(missing_ok=True)  # also one that was left by a kill after the last checkpoint
         return checkpoints.taken(self.output, schedule)
 
     def history(self) -> list[files.Json]:
