@@ -280,7 +280,9 @@ def test_the_macro_average_of_one_category_or_of_single_items():
 def test_copies_change_no_macro_average():
     values, strata = generator().integers(0, 2, 60), [0] * 10 + [1] * 20 + [2] * 30
     once = intervals.macro(values, strata, range(60))
-    thrice = intervals.macro(np.repeat(values, 3), np.repeat(strata, 3).tolist(), np.repeat(range(60), 3).tolist())
+    thrice = intervals.macro(
+        np.repeat(values, 3), np.repeat(strata, 3).tolist(), np.repeat(range(60), 3).tolist()
+    )
     assert thrice == pytest.approx(once)
     apart = intervals.macro(np.repeat(values, 3), np.repeat(strata, 3).tolist(), range(180))
     assert once["high"] - once["low"] > 1.6 * (apart["high"] - apart["low"])

@@ -62,7 +62,10 @@ def test_a_leaked_run_says_so_first():
 
 def test_the_leak_is_told_side_by_side(whole):
     found = page.markdown(whole, {})
-    assert "Tuned scores 100.0 % [91.2, 100.0] on training questions and 90.0 % [76.9, 96.0] on unseen ones" in found
+    assert (
+        "Tuned scores 100.0 % [91.2, 100.0] on training questions and 90.0 % [76.9, 96.0] on unseen ones"
+        in found
+    )
     assert (
         "| checkpoint_2 (tuned) | 90.0 % [76.9, 96.0], n = 40 | 100.0 % [91.2, 100.0], n = 40 | +10.0 ["
         in found
@@ -77,7 +80,11 @@ def test_the_leak_is_told_side_by_side(whole):
 @pytest.mark.parametrize(
     ("base", "tuned", "said"),
     [
-        ((12, 12), (20, 30), "gained 25.0 [5.5, 44.5] points more than unseen ones (n = 80): what testing on"),
+        (
+            (12, 12),
+            (20, 30),
+            "gained 25.0 [5.5, 44.5] points more than unseen ones (n = 80): what testing on",
+        ),
         ((12, 22), (20, 30), "is not shown: their gain, re-ordered, minus the gain on unseen ones is +0.0 ["),
         ((12, 12), (30, 20), "gained less than unseen ones, -25.0 ["),
     ],
@@ -100,7 +107,9 @@ def test_a_leak_is_not_told_of_a_tuned_model_alone():
 def test_the_report_says_how_many_clusters_there_are(whole):
     assert "clusters)" not in page.markdown(whole, {})
     values = full()
-    groups = {name: re.sub(r"\d+$", lambda found: f"{int(found[0]) // 4}", name) for name in ids(values["mcq"])}
+    groups = {
+        name: re.sub(r"\d+$", lambda found: f"{int(found[0]) // 4}", name) for name in ids(values["mcq"])
+    }
     found = page.markdown(build(values | {"groups": groups}), {})
     assert "n = 40 (20 clusters), exact McNemar p" in found
     assert "| full answer: accuracy over four rotations (%) | 160 (40 questions, 20 clusters) |" in found

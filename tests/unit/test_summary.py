@@ -7,7 +7,17 @@ import pytest
 from mcqlora.errors import UserError
 from mcqlora.evaluate.selection import RULES, best_checkpoint
 from mcqlora.report import comparison, intervals, robustness, summary
-from tests.helpers.evaluations import alone, build, earlier_best, few, full, full_mcq, items, mcq, squad_scores
+from tests.helpers.evaluations import (
+    alone,
+    build,
+    earlier_best,
+    few,
+    full,
+    full_mcq,
+    items,
+    mcq,
+    squad_scores,
+)
 
 
 def test_summary_holds_every_number():
