@@ -1,7 +1,7 @@
 """What MindFormers makes of the YAMLs that are compared with golden files, and of each key of `train`.
 
-A golden file only says that the same YAML comes again. Here MindFormers' own loader and trainer build network,
-optimizer, data and step from it, as in a worker, but scaled down to a CPU.
+A golden file only says that the same YAML comes again. Here MindFormers' own loader and trainer build
+network, optimizer, data and step from it, as in a worker, but scaled down to a CPU.
 """
 
 import json

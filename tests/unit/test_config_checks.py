@@ -37,7 +37,7 @@ def test_the_default_passes():
         ),
         (
             settings(train__target_modules="1|.*wq", model__num_layers=2),
-            r"^train.target_modules: '1\|\.\*wq' matches 1, a layer, which MindFormers then passes over; name",
+            r"^train.target_modules: '1\|\.\*wq' matches 1, a layer, which MindFormers then passes over",
         ),
         (
             settings(train__target_modules="(.*wq"),
