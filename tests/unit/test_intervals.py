@@ -111,7 +111,7 @@ def test_mcnemar_of_clusters_equals_scipys_permutation_test(items):
 
 
 def test_mcnemar_of_thousands_is_near_that_of_the_normal():
-    """(Sum of the clusters' sums)^2 over the sum of their squares is chi-squared (with Yates's correction)."""
+    """(Sum of the clusters' sums)^2 over the sum of their squares is chi-squared, with Yates's correction."""
     random = generator()
     clusters = random.integers(0, 1_000, 3_000)
     diff = random.choice([-1, 0, 1], p=[0.28, 0.4, 0.32], size=3_000)

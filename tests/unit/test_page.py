@@ -92,7 +92,7 @@ def test_the_leak_is_told_side_by_side(whole):
 def test_the_verdict_on_a_leak_speaks_from_the_difference_of_the_differences(base, tuned, said):
     """In the second the gap of tuned, +25 points, would look like a leak's; the base has the same."""
     found = build(full(mcq={"base": full_mcq(*base), "checkpoint_2": full_mcq(*tuned)}))
-    assert f"{said}" in verdicts.verdicts(found)[1]
+    assert said in verdicts.verdicts(found)[1]
     shown = found["leak"]["did"]["low"] > 0
     assert shown == ("what testing on them would add" in page.markdown(found, {}))
 
