@@ -40,7 +40,7 @@ CONFIGS = {
 
 @pytest.fixture(scope="module")
 def handed(tmp_path_factory):
-    """{name of a configuration: {rule: [code, params]}}; of a rule's jobs the base's, or the first shard's."""
+    """{name of a configuration: {rule: [code, params]}}; one job of a rule."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(ROOT / "Snakefile")],
         input=json.dumps(list(CONFIGS.values())),
