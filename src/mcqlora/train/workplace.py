@@ -58,8 +58,8 @@ class Workplace:
         """Render the YAML, with paths relative to this folder, and train `base`, or random weights.
 
         Goes on after the last complete checkpoint of an earlier attempt. `config.yaml` is that of the whole
-        training, `resumed.yaml` that of an attempt that goes on. `start.ckpt`, as large as the base, is made anew
-        for each attempt; of one that was killed it stays until the next.
+        training, `resumed.yaml` that of an attempt that goes on. `start.ckpt`, as large as the base, is made
+        anew for each attempt; of one that was killed it stays until the next.
 
         Returns:
             The steps of its checkpoints, ascending; the last one ends it.
