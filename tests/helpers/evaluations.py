@@ -1,10 +1,11 @@
 """Small artefacts of a finished run, as the stages write them."""
 
 from mcqlora.evaluate import squad_metrics
-from mcqlora.report import summary
+from mcqlora.report import schema, summary
 from mcqlora.report.schema import SCORERS
 
 CATEGORIES = ("demo/metal", "demo/river")
+OTHERS = ("ledger.json", "leakage.json", "groups.json", "training/training.json")
 ROTATIONS = ("ABCD", "BCDA", "CDAB", "DABC")
 
 
@@ -19,6 +20,22 @@ def items(right, n=40, orders=("ABCD",), letters=True, scores=True, split="test"
             row["scores"] = [-1.0 if letter == choice else -2.0 for letter in "ABCD"]
         rows += [row | {"order": order} for order in orders]
     return rows
+
+
+def alone(rows):
+    """The items as the report reads them, each question its own cluster."""
+    return schema.clustered({"items": rows}, lambda item: item["id"])["items"]
+
+
+def ids(document):
+    """Of every multiple-choice item, at any depth."""
+    found = set()
+    for key, value in document.items():
+        if key == "items":
+            found |= {item["id"] for item in value}
+        elif isinstance(value, dict):
+            found |= ids(value)
+    return found
 
 
 def part(rows, **changes):
@@ -103,6 +120,7 @@ def few(**changes):
         },
         "squad": {"base": squad_scores(15), "checkpoint_2": squad_scores(15)},
         "valid": {},
+        "groups": None,
         "seconds": {"train": 61.5},
         "hashes": {},
     } | changes
@@ -120,18 +138,17 @@ def full(**changes):
         **{
             "mcq": {model: full_mcq(*right) for model, right in models.items()},
             "squad": reading,
-            "hashes": {
-                name: f"{i:064x}"[::-1]
-                for i, name in enumerate([*names, "ledger.json", "leakage.json", "training/training.json"], 1)
-            },
+            "hashes": {name: f"{i:064x}"[::-1] for i, name in enumerate([*names, *OTHERS], 1)},
         }
         | changes
     )
 
 
 def build(values, protocol="answer", best="valid_loss"):
-    """Summary of what `few` or `full` gives."""
-    evaluations = ("mcq", "squad", "valid")
+    """Summary of what `few` or `full` gives; without `groups` no question has a duplicate."""
+    evaluations = ("mcq", "squad", "valid", "groups")
+    if values["groups"] is None:
+        values = values | {"groups": {name: name for name in ids(values["mcq"]) | ids(values["valid"])}}
     return summary.build(
         summary.Run(**{key: value for key, value in values.items() if key not in evaluations}),
         summary.Evaluations(*(values[key] for key in evaluations)),

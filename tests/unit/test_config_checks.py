@@ -36,6 +36,10 @@ def test_the_default_passes():
             r"^train.target_modules: '.\*' matches none of the network's cells wq",
         ),
         (
+            settings(train__target_modules="1|.*wq", model__num_layers=2),
+            r"^train.target_modules: '1\|\.\*wq' matches 1, a layer, which MindFormers then passes over",
+        ),
+        (
             settings(train__target_modules="(.*wq"),
             r"^train.target_modules: '\(\.\*wq' is no regular expression \(missing \)",
         ),

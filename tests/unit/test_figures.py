@@ -207,7 +207,7 @@ def test_the_heat_map_shows_every_model_s_percentage(tmp_path):
     figures.category_heatmap(cells, "checkpoint_1", Target(path))
     found = [text[0] for text in texts(path)]
     assert {"base", "1*", "a/x (8)", "a/y (4)", "12", "100", "25", "75"} <= set(found)
-    assert "Accuracy of 2 models in 2 categories (%, n = 12 a model)" in found
+    assert "Accuracy of 2 models in 2 categories (%, n = 12 per model)" in found
 
 
 def test_the_loss_title_and_legend_say_the_numbers(tmp_path):
@@ -267,6 +267,15 @@ def test_the_confusion_and_the_bins_show_their_counts(all_figures):
     bins = [text[0] for text in texts(all_figures["full"]["reliability"])]
     assert bins.count("40") == 2  # one bin holds every question of either side
     assert "tuned, full answer" in bins and any(text.startswith("ECE ") for text in bins)
+
+
+def test_the_leak_is_titled_by_what_is_beyond_the_base_s_gap(all_figures, tmp_path):
+    said = [text[0] for text in texts(all_figures["full"]["leak"])]
+    assert any(text.startswith("Leak gap of tuned beyond the base's: +10.0 [") for text in said)
+    values, path = full(), tmp_path / "figure.svg"
+    values["mcq"]["base"]["leak"] = None
+    figures.leak_gap(build(values), Target(path))
+    assert any(text[0].startswith("Leak gap of tuned: +10.0 [") for text in texts(path))
 
 
 def test_unreadable_answers_have_a_column_of_their_own(tmp_path):

@@ -18,6 +18,7 @@ import yaml
 from mcqlora import files
 from mcqlora.errors import UserError
 from mcqlora.launch import msrun
+from mcqlora.model import weights
 from mcqlora.model.architecture import DEVICES, Lora, write_architecture
 from mcqlora.provenance.fingerprint import closure
 from mcqlora.train import checkpoints, history, workplace
@@ -352,10 +353,10 @@ if os.environ.get("RANK_ID", "0") == "0":
 )
 
 
-def train(work, place):
+def train(work, place, base=None):
     training = cpu(evaluation_batch=3)
     launch = Launch(worker=place / "worker.py", runs=place / "runs")
-    return work.run(training, launch, None, [str(place / "train_files")], [str(place / "valid_files")])
+    return work.run(training, launch, base, [str(place / "train_files")], [str(place / "valid_files")])
 
 
 def test_a_workplace_renders_launches_and_collects(place):
@@ -376,6 +377,27 @@ def test_a_workplace_renders_launches_and_collects(place):
     assert rendered["eval_dataset"]["batch_size"] == 3
     assert str(place) not in yaml.safe_dump(rendered)  # the same in every checkout
     assert attempts == ["attempt-1"]
+
+
+@pytest.mark.integration
+def test_what_a_training_starts_from_is_gone_when_it_has_ended(place):
+    """At 7 B it takes 14.6 GB. A kill may leave it; the next run, which trains nothing, removes it."""
+    pytest.importorskip("mindspore")
+    (place / "worker.py").write_text(
+        WORKER + "    assert os.path.exists('start.ckpt'), 'nothing to start from'\n"
+    )
+    weights.save({"w": np.ones(3, np.float32)}, place / "base.safetensors")
+    second, start = STEPS.checkpoints[1], place / "runs" / "key" / "start.ckpt"
+    with workplace.workplace(place / "runs" / "key") as work:
+        (work.directory / f"die-at-{second}").touch()
+        with pytest.raises(UserError, match="killed"):
+            train(work, place, place / "base.safetensors")
+        assert not start.exists()
+        train(work, place, place / "base.safetensors")
+        assert not start.exists()
+        start.write_text("left by a kill after the last checkpoint")
+        assert train(work, place, place / "base.safetensors") == STEPS.checkpoints
+        assert not start.exists() and len(list(work.directory.glob("attempt-*"))) == 2
 
 
 def test_a_workplace_goes_on_after_the_last_complete_checkpoint(place):

@@ -52,6 +52,21 @@ def test_interval_counts_copies_of_a_question_once():
     assert intervals.interval([1] * 50, [0] * 25 + [1] * 25) == intervals.wilson(2, 2)
 
 
+def test_one_cluster_of_many_answers_tells_as_much_as_one_answer():
+    assert intervals.effective_size([1, 0, 1, 1], "aaaa") == 1
+    assert intervals.interval([1, 0, 1, 1], "aaaa") == intervals.wilson(0.75, 1)
+
+
+def test_the_effective_size_is_the_number_over_the_design_effect():
+    """Clusters of m alike answers, some of them split: 1 + (m - 1) rho (Kish 1965), rho by variances."""
+    random = generator()
+    rho, m, k = 0.4, 6, 20_000
+    same = random.random(k) < 0.5
+    values = np.where(random.random((k, m)) < math.sqrt(rho), same[:, None], random.random((k, m)) < 0.5)
+    size = intervals.effective_size(values.ravel(), np.repeat(range(k), m).tolist())
+    assert size == pytest.approx(k * m / (1 + (m - 1) * rho), rel=0.03)
+
+
 def test_interval_is_never_narrower_for_clusters():
     values = [1, 0] * 50  # every cluster holds a right and a wrong one: the clustered error is 0
     assert intervals.interval(values, np.repeat(range(50), 2).tolist()) == intervals.wilson(50, 100)
@@ -77,16 +92,38 @@ def test_clustered_standard_error_alone_and_together():
 
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_mcnemar_is_the_binomial_test_of_the_pairs_that_differ(only_base, only_tuned):
-    base = [1] * only_base + [0] * only_tuned + [1, 0]
-    tuned = [0] * only_base + [1] * only_tuned + [1, 0]
+    diff = [-1] * only_base + [1] * only_tuned + [0, 0]
     differ = only_base + only_tuned
     expected = scipy.stats.binomtest(only_base, differ).pvalue if differ else 1.0
-    assert intervals.mcnemar_exact(base, tuned) == pytest.approx(expected)
+    for copies in (1, 2, 5):  # of every item, in the cluster of that item
+        clusters = np.repeat(range(len(diff)), copies).tolist()
+        assert intervals.mcnemar_exact(np.repeat(diff, copies), clusters) == pytest.approx(expected)
 
 
-def test_mcnemar_needs_pairs():
-    with pytest.raises(ValueError, match="pairs"):
-        intervals.mcnemar_exact([1, 0], [1])
+@given(st.lists(st.tuples(st.integers(-1, 1), st.integers(0, 5)), min_size=1, max_size=20))
+def test_mcnemar_of_clusters_equals_scipys_permutation_test(items):
+    diff, clusters = zip(*items, strict=True)
+    sums = np.r_[intervals.cluster_sums([diff], clusters)[:, 0], 0, 0]  # it wants two or more
+    expected = scipy.stats.permutation_test(
+        (sums,), np.sum, permutation_type="samples", vectorized=True, n_resamples=np.inf
+    )
+    assert intervals.mcnemar_exact(diff, clusters) == pytest.approx(expected.pvalue)
+
+
+def test_mcnemar_of_thousands_is_near_that_of_the_normal():
+    """(Sum of the clusters' sums)^2 over the sum of their squares is chi-squared, with Yates's correction."""
+    random = generator()
+    clusters = random.integers(0, 1_000, 3_000)
+    diff = random.choice([-1, 0, 1], p=[0.28, 0.4, 0.32], size=3_000)
+    sums = np.bincount(clusters, weights=diff)
+    expected = scipy.stats.chi2.sf((abs(sums.sum()) - 1) ** 2 / (sums**2).sum(), 1)
+    assert 0.001 < expected < 0.2
+    assert intervals.mcnemar_exact(diff, clusters.tolist()) == pytest.approx(expected, rel=0.02)
+
+
+def test_mcnemar_needs_a_cluster_for_each_difference():
+    with pytest.raises(ValueError):
+        intervals.mcnemar_exact([1, 0], "a")
 
 
 def test_bootstrap_equals_scipys_percentile_bootstrap():
@@ -223,7 +260,7 @@ def test_the_macro_average_has_the_stratified_standard_error_of_statsmodels():
     strata = np.repeat(range(5), [20, 30, 40, 50, 400])
     values = (random.random(len(strata)) < np.array([0.2, 0.4, 0.5, 0.6, 0.9])[strata]).astype(float)
     groups = [statsmodels.api.stats.DescrStatsW(values[strata == i]) for i in range(5)]
-    found = intervals.macro(values, strata.tolist())
+    found = intervals.macro(values, strata.tolist(), range(len(values)))
     assert found["value"] == pytest.approx(np.mean([group.mean for group in groups]))
     error = math.sqrt(sum(group.std_mean**2 for group in groups)) / 5
     assert (found["high"] - found["low"]) / 2 == pytest.approx(1.96 * error, rel=0.02)
@@ -231,13 +268,24 @@ def test_the_macro_average_has_the_stratified_standard_error_of_statsmodels():
 
 def test_the_macro_average_of_one_category_or_of_single_items():
     values = [1.0] * 30 + [0.0] * 12
-    assert intervals.macro(values, ["x"] * 42)["value"] == pytest.approx(30 / 42)
-    single = intervals.macro(values, range(42))
+    assert intervals.macro(values, ["x"] * 42, range(42))["value"] == pytest.approx(30 / 42)
+    single = intervals.macro(values, range(42), range(42))
     assert (single["low"], single["high"]) == pytest.approx(intervals.wilson(30, 42))
     low, high = intervals.wilson(9, 9)
-    assert intervals.macro([1.0] * 9, "aaabbbccc") == {"value": 1.0, "low": low, "high": high}
+    assert intervals.macro([1.0] * 9, "aaabbbccc", range(9)) == {"value": 1.0, "low": low, "high": high}
     with pytest.raises(ValueError, match="strata"):
-        intervals.macro([1.0], "ab")
+        intervals.macro([1.0], "ab", "ab")
+
+
+def test_copies_change_no_macro_average():
+    values, strata = generator().integers(0, 2, 60), [0] * 10 + [1] * 20 + [2] * 30
+    once = intervals.macro(values, strata, range(60))
+    thrice = intervals.macro(
+        np.repeat(values, 3), np.repeat(strata, 3).tolist(), np.repeat(range(60), 3).tolist()
+    )
+    assert thrice == pytest.approx(once)
+    apart = intervals.macro(np.repeat(values, 3), np.repeat(strata, 3).tolist(), range(180))
+    assert once["high"] - once["low"] > 1.6 * (apart["high"] - apart["low"])
 
 
 def test_minimum_detectable_difference_has_the_power_it_names():

@@ -5,7 +5,7 @@ import pytest
 
 from mcqlora.data.leakage import LOOKED_FOR
 from mcqlora.report import page, schema, verdicts
-from tests.helpers.evaluations import build, earlier_best, few, full, items, mcq, squad_scores
+from tests.helpers.evaluations import build, earlier_best, few, full, full_mcq, ids, items, mcq, squad_scores
 
 FIGURES = {
     name: f"figures/{name}.svg"
@@ -64,15 +64,57 @@ def test_a_leaked_run_says_so_first():
 
 def test_the_leak_is_told_side_by_side(whole):
     found = page.markdown(whole, {})
-    assert "scores 100.0 % [91.2, 100.0] (n = 40) against 90.0 % [76.9, 96.0] (n = 40)" in found
+    assert (
+        "Tuned scores 100.0 % [91.2, 100.0] on training questions and 90.0 % [76.9, 96.0] on unseen ones"
+        in found
+    )
     assert (
         "| checkpoint_2 (tuned) | 90.0 % [76.9, 96.0], n = 40 | 100.0 % [91.2, 100.0], n = 40 | +10.0 ["
         in found
     )
     assert "| base | 30.0 % [" in found
-    assert "a leak would add" not in found and "no gap is shown, +10.0 [" in verdicts.verdicts(whole)[1]
-    earlier = verdicts.verdicts(build(earlier_best(full())))[1]
-    assert "a leak would add +25.0 [" in earlier and "base +0.0 [" in earlier
+    line = next(line for line in found.splitlines() if line.startswith("| checkpoint_2 (tuned) |"))
+    assert line.split(" | ")[-1].startswith("+10.0 [") and line.endswith(", n = 80 |")
+    assert next(line for line in found.splitlines() if line.startswith("| base | 30.0")).endswith("| - |")
+    assert "| full answer, leak gap beyond the base's | 80 | - | +25.0 [" in found
+
+
+@pytest.mark.parametrize(
+    ("base", "tuned", "said"),
+    [
+        (
+            (12, 12),
+            (20, 30),
+            "gained 25.0 [5.5, 44.5] points more than unseen ones (n = 80): what testing on",
+        ),
+        ((12, 22), (20, 30), "is not shown: their gain, re-ordered, minus the gain on unseen ones is +0.0 ["),
+        ((12, 12), (30, 20), "gained less than unseen ones, -25.0 ["),
+    ],
+)
+def test_the_verdict_on_a_leak_speaks_from_the_difference_of_the_differences(base, tuned, said):
+    """In the second the gap of tuned, +25 points, would look like a leak's; the base has the same."""
+    found = build(full(mcq={"base": full_mcq(*base), "checkpoint_2": full_mcq(*tuned)}))
+    assert said in verdicts.verdicts(found)[1]
+    shown = found["leak"]["did"]["low"] > 0
+    assert shown == ("what testing on them would add" in page.markdown(found, {}))
+
+
+def test_a_leak_is_not_told_of_a_tuned_model_alone():
+    values = full()
+    values["mcq"]["base"]["leak"] = None
+    found = verdicts.verdicts(build(values))[1]
+    assert "What a leak would add is not known: the base was not asked." in found and "+10.0 [" in found
+
+
+def test_the_report_says_how_many_clusters_there_are(whole):
+    assert "clusters)" not in page.markdown(whole, {})
+    values = full()
+    groups = {
+        name: re.sub(r"\d+$", lambda found: f"{int(found[0]) // 4}", name) for name in ids(values["mcq"])
+    }
+    found = page.markdown(build(values | {"groups": groups}), {})
+    assert "n = 40 (20 clusters), exact McNemar p" in found
+    assert "| full answer: accuracy over four rotations (%) | 160 (40 questions, 20 clusters) |" in found
 
 
 def test_what_was_not_run_is_said():
@@ -103,13 +145,13 @@ def test_every_model_and_task_has_its_row(whole):
     found = page.markdown(whole, {})
     heads = next(line for line in found.splitlines() if line.startswith("| %"))
     assert heads == "| %[^all] | n | base | checkpoint_1 | checkpoint_2 (tuned, best, last) |"
-    assert "| validation loss (nats a token) | 9 | - | 1.5000 | 1.2500 |" in found
+    assert "| validation loss (nats per token) | 9 | - | 1.5000 | 1.2500 |" in found
     assert "| full answer, right in all four | 40 | " in found
     assert "| full answer, leak gap | 80 | " in found
     step = next(
-        line for line in found.splitlines() if line.startswith("| full answer against the one before")
+        line for line in found.splitlines() if line.startswith("| full answer against the previous model")
     )
-    assert step.startswith("| full answer against the one before | 40 | - | +20.0 [")
+    assert step.startswith("| full answer against the previous model | 40 | - | +20.0 [")
 
 
 def test_every_number_names_the_files_it_was_made_from(whole):
@@ -149,7 +191,7 @@ def test_the_report_says_how_it_was_made(whole):
 def test_the_best_and_the_last_checkpoint_are_named():
     values = earlier_best(few(squad={}))
     found = page.markdown(build(values), {})
-    best = "Best by validation loss checkpoint_1 (1.5000 nats a token). The last is checkpoint_2."
+    best = "Best by validation loss checkpoint_1 (1.5000 nats per token). The last is checkpoint_2."
     assert f"Tuned is checkpoint_1, chosen by validation loss. {best}" in found
     assert "checkpoint_2 against checkpoint_1: -7.5 [" in found
     assert "| checkpoint_1 (tuned, best) | checkpoint_2 (last) |" in found

@@ -10,6 +10,7 @@ from mcqlora.report import intervals, robustness
 
 def item(i, gold, choice, scores=None):
     row = {"id": f"x/y/test/{i}", "order": "ABCD", "gold": gold, "choice": choice, "correct": gold == choice}
+    row["cluster"] = row["id"]
     return row if scores is None else row | {"scores": scores}
 
 
@@ -30,7 +31,7 @@ def test_the_confusion_counts_every_item_once():
     assert found["confusion"]["A"] == {"A": 1, "B": 1, "C": 0, "D": 0, "none": 0}
     assert found["confusion"]["B"]["none"] == 1
     assert sum(sum(row.values()) for row in found["confusion"].values()) == found["n"] == 5
-    assert found["recall"]["A"] == {"n": 2, "value": 0.5} | dict(
+    assert found["recall"]["A"] == {"n": 2, "clusters": 2, "value": 0.5} | dict(
         zip(("low", "high"), intervals.wilson(1, 2), strict=True)
     )
     assert found["recall"]["C"] is None
@@ -127,7 +128,7 @@ def test_circular_evaluation_by_hand():
     ]
     found = robustness.circular(items)
     assert (found["n"], found["questions"], found["correct"], found["accuracy"]) == (16, 4, 11, 11 / 16)
-    assert found["all_right"] == {"n": 4, "correct": 2, "value": 0.5} | dict(
+    assert found["all_right"] == {"n": 4, "clusters": 4, "correct": 2, "value": 0.5} | dict(
         zip(("low", "high"), intervals.wilson(2, 4), strict=True)
     )
     shares = np.array([1.0, 0.75, 0.0, 1.0])

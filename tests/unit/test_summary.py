@@ -7,16 +7,27 @@ import pytest
 from mcqlora.errors import UserError
 from mcqlora.evaluate.selection import RULES, best_checkpoint
 from mcqlora.report import comparison, intervals, robustness, summary
-from tests.helpers.evaluations import build, earlier_best, few, full, items, mcq, squad_scores
+from tests.helpers.evaluations import (
+    alone,
+    build,
+    earlier_best,
+    few,
+    full,
+    full_mcq,
+    items,
+    mcq,
+    squad_scores,
+)
 
 
 def test_summary_holds_every_number():
     found = build(few())
     low, high = intervals.wilson(36, 40)
-    macro = intervals.macro([1] * 36 + [0] * 4, [0, 1] * 20)
+    macro = intervals.macro([1] * 36 + [0] * 4, [0, 1] * 20, range(40))
     assert found["mcq"]["tuned"] == {
         "n": 40,
         "questions": 40,
+        "clusters": 40,
         "correct": 36,
         "accuracy": 0.9,
         "low": low,
@@ -154,7 +165,7 @@ def test_missing_or_unequal_evaluations_are_named(change, message):
 
 
 def test_categories_are_those_of_the_ids():
-    rows = comparison.categories(items(12), items(36))
+    rows = comparison.categories(alone(items(12)), alone(items(36)))
     assert [(row["category"], row["n"], row["base"][0], row["tuned"][0]) for row in rows] == [
         ("demo/metal", 20, 6, 18),
         ("demo/river", 20, 6, 18),
@@ -195,17 +206,103 @@ def test_the_leak_is_told_for_tuned_and_for_every_model():
     assert leak["gap"]["value"] == pytest.approx(0.1) and leak["gap"]["n"] == 80
     assert (leak["honest"]["low"], leak["honest"]["high"]) == intervals.wilson(36, 40)
     gap = intervals.independent_difference(leak["recipe"], leak["honest"])
-    assert leak["gap"] == {"n": 80} | gap
+    assert leak["gap"] == {"n": 80, "clusters": 80} | gap
     assert list(leak["models"]) == ["base", "checkpoint_1", "checkpoint_2"]
-    assert leak["models"]["checkpoint_2"] == {key: leak[key] for key in ("honest", "recipe", "gap")}
+    assert leak["models"]["checkpoint_2"] == {key: leak[key] for key in ("honest", "recipe", "gap", "did")}
     assert [part["gap"]["value"] for part in leak["models"].values()] == pytest.approx([0.0, 0.25, 0.1])
+
+
+def test_what_a_leak_adds_is_the_difference_of_the_differences():
+    """Of 40 each: unseen 12 -> 20, re-ordered training questions 12 -> 30; each gain is of pairs."""
+    values = full()
+    leak = build(values)["leak"]
+    did = leak["models"]["checkpoint_1"]["did"]
+    assert (did["n"], did["clusters"], did["value"]) == (80, 80, pytest.approx(18 / 40 - 8 / 40))
+    # The standard error is that of two independent shares of pairs that turned right.
+    error = 1.96 * math.sqrt(0.45 * 0.55 / 40 + 0.2 * 0.8 / 40)
+    assert (did["low"], did["high"]) == pytest.approx((0.25 - error, 0.25 + error), abs=0.02)
+    assert leak["models"]["base"]["did"] is None and leak["did"] == leak["models"]["checkpoint_2"]["did"]
+    for name, part in leak["models"].items():
+        if name != "base":
+            gaps = part["gap"]["value"] - leak["models"]["base"]["gap"]["value"]
+            assert part["did"]["value"] == pytest.approx(gaps)
+
+
+def test_a_gap_that_the_base_has_too_is_no_leak():
+    """Re-ordered training questions are easier by 25 points for both: the gap is one, the difference none."""
+    mcq = {"base": full_mcq(4, 14), "checkpoint_2": full_mcq(24, 34)}
+    leak = build(full(mcq=mcq))["leak"]
+    assert leak["gap"]["low"] > 0
+    assert leak["did"]["value"] == pytest.approx(0) and leak["did"]["low"] < 0 < leak["did"]["high"]
+
+
+def test_the_difference_of_the_differences_needs_the_same_questions():
+    values = full()
+    values["mcq"]["base"]["leak"]["recipe"]["answer"]["items"].pop()
+    with pytest.raises(UserError, match=r"checkpoint_1/mcq.json, leak answer: .*\(39 and 40"):
+        build(values)
 
 
 def test_a_leak_that_was_not_measured_is_none():
     leak = build(few())["leak"]
-    assert (leak["honest"]["value"], leak["recipe"], leak["gap"]) == (0.9, None, None)
+    assert (leak["honest"]["value"], leak["recipe"], leak["gap"], leak["did"]) == (0.9, None, None, None)
     leak = build(few(leaked=True))["leak"]
-    assert (leak["honest"], leak["recipe"]["value"], leak["gap"]) == (None, 0.9, None)
+    assert (leak["honest"], leak["recipe"]["value"], leak["gap"], leak["did"]) == (None, 0.9, None, None)
+
+
+def copied(values, copies):
+    """Each question `copies` times under other ids, and the group of all."""
+    groups = {}
+
+    def again(part):
+        if isinstance(part, dict):
+            return {key: many(item) if key == "items" else again(item) for key, item in part.items()}
+        return part
+
+    def many(rows):
+        made = [row | {"id": f"{row['id']}0{k}"} for row in rows for k in range(copies)]
+        groups.update({row["id"]: row["id"][:-2] for row in made})
+        return made
+
+    mcq = again(values["mcq"])
+    return values | {"mcq": mcq, "groups": groups}
+
+
+NUMBERS = ("value", "accuracy", "low", "high", "mcnemar_p", "mcnemar_p_holm", "equal_p", "clusters")
+
+
+def numbers(part, path=()):
+    """{path: number} of all that a summary tells of intervals and tests."""
+    found = {}
+    for key, value in part.items() if isinstance(part, dict) else enumerate(part):
+        if isinstance(value, dict | list | tuple):
+            found |= numbers(value, (*path, key))
+        elif key in NUMBERS and value is not None:
+            found[(*path, key)] = value
+    return found
+
+
+def test_duplicates_that_were_drawn_together_tell_nothing_new():
+    """Every question twice, in one group: every interval and p is that of the questions once."""
+    once, twice = build(full()), build(copied(full(), 2))
+    assert (twice["mcq"]["tuned"]["n"], twice["mcq"]["tuned"]["clusters"]) == (80, 40)
+    kept = numbers(once)
+    assert len(kept) > 300 and numbers(twice) == pytest.approx(kept)
+    # The same items as independent ones: narrower by the root of the design effect, p smaller.
+    values = copied(full(), 2)
+    apart = build(values | {"groups": None})
+    width = {
+        name: part["mcq"]["difference"]["high"] - part["mcq"]["difference"]["low"]
+        for name, part in (("apart", apart), ("twice", twice))
+    }
+    assert width["twice"] / width["apart"] == pytest.approx(math.sqrt(2), rel=0.1)
+    assert apart["mcq"]["mcnemar_p"] == pytest.approx(2 * 0.5**48)
+    assert apart["leak"]["did"]["low"] > twice["leak"]["did"]["low"]
+
+
+def test_a_question_without_a_group_is_named():
+    with pytest.raises(UserError, match=r"groups.json: no group of demo/.*; delete it and run again"):
+        build(few(groups={"demo/metal/test/0": "demo/metal/test/0"}))
 
 
 def test_the_leak_by_another_protocol_when_the_headline_has_none():
@@ -218,12 +315,14 @@ def test_rotations_are_clustered_by_question():
     found = build(values)["circular"]
     assert (found["questions"], found["pinned"]) == (40, 3)
     part = found["protocols"]["answer"]
-    assert part["tuned"] == robustness.circular(values["mcq"]["checkpoint_2"]["circular"]["answer"]["items"])
+    turned = alone(values["mcq"]["checkpoint_2"]["circular"]["answer"]["items"])
+    assert part["tuned"] == robustness.circular(turned)
     assert (part["tuned"]["n"], part["tuned"]["correct"], part["tuned"]["all_right"]["correct"]) == (
         160,
         143,
         35,
     )
+    # 23 questions gained four rotations and one gained three.
     assert part["mcnemar_p"] == pytest.approx(2 * 0.5**24)
     assert build(few())["circular"] is None
 
@@ -234,7 +333,7 @@ def test_robustness_of_both_sides_by_every_protocol():
     assert list(found) == ["base", "tuned"]
     assert list(found["tuned"]) == ["answer", "letter", "cmmlu_5shot"]
     part = found["tuned"]["answer"]
-    same = values["mcq"]["checkpoint_2"]["protocols"]["answer"]["items"]
+    same = alone(values["mcq"]["checkpoint_2"]["protocols"]["answer"]["items"])
     assert part["rstd"] == robustness.letters(same)["rstd"]
     assert part["calibration"] == robustness.calibration(same)
 
@@ -276,6 +375,7 @@ def test_tasks_hold_every_score_of_every_model():
         ("all_right", "answer"),
         ("recipe", "answer"),
         ("gap", "answer"),
+        ("did", "answer"),
         ("squad", "official f1"),
         ("squad", "official em"),
         ("squad", "mindformers f1"),
@@ -283,7 +383,10 @@ def test_tasks_hold_every_score_of_every_model():
     ]
     for row in found:
         assert list(row["models"]) == ["base", "checkpoint_1", "checkpoint_2"]
-        for rate in row["models"].values():
+        for model, rate in row["models"].items():
+            if row["task"] == "did" and model == "base":
+                assert rate is None
+                continue
             assert rate["low"] <= rate["value"] <= rate["high"] and rate["n"] > 0
             assert rate["high"] <= 1
     partial = build(few())["tasks"]

@@ -251,7 +251,9 @@ def run(tmp_path, squad_file, monkeypatch):
     monkeypatch.setattr(prompt, "from_tokenizer", lambda processor: TEMPLATE)
     loaded = {}
 
-    def evaluate(said, adapter=None, knows=(), validate=False, groups=None, **choosing):
+    def evaluate(
+        said, adapter=None, knows=(), validate=False, groups=None, seed=0, reading=READING, **choosing
+    ):
         """`said` after the test questions' prompts; `knows`, copy records, as they stand."""
         pairs = [*zip(records, said, strict=True), *((record, record["output"]) for record in knows)]
         answers = [
@@ -286,8 +288,8 @@ def run(tmp_path, squad_file, monkeypatch):
             last_copy=str(tmp_path / "epoch_3.json"),
             squad=str(squad_file),
             multiple_choice=replace(CHOOSING, **choosing),
-            reading=READING,
-            seed=0,
+            reading=reading,
+            seed=seed,
             **paths,
         )
         return *tasks.ask(task, 1, tmp_path / "none"), dict(loaded)
@@ -361,6 +363,27 @@ def test_generation_takes_a_sample(run):
     mcq, _, _ = run([WREN] * 3, generation=GenerationSettings(2, 60))
     assert len(mcq["protocols"]["generation"]["items"]) == 2
     assert len(mcq["protocols"]["answer"]["items"]) == 3
+
+
+def test_a_generated_answer_has_at_most_so_many_tokens(run):
+    said = [WREN, "The right option is B", "I can't say"]
+    mcq, _, _ = run(said, generation=GenerationSettings(99, 7))
+    assert [item["text"] for item in mcq["protocols"]["generation"]["items"]] == [text[:7] for text in said]
+
+
+def test_the_seed_draws_every_sample(run):
+    """Two of three questions to generate and to read, and three of five training questions."""
+    few = {"generation": GenerationSettings(2, 4), "reading": GenerationSettings(2, 4), "leak_items": 3}
+    drawn = {"generation": set(), "leak": set(), "reading": set()}
+    for seed in range(6):
+        mcq, reading, _ = run(["", "", ""], seed=seed, **few)
+        for name, items in {
+            "generation": mcq["protocols"]["generation"]["items"],
+            "leak": mcq["leak"]["recipe"]["answer"]["items"],
+            "reading": reading["items"],
+        }.items():
+            drawn[name].add(tuple(sorted(item["id"] for item in items)))
+    assert all(len(samples) > 1 for samples in drawn.values())
 
 
 def test_rotations_are_kept_with_their_order(run):

@@ -44,11 +44,30 @@ def test_the_leak_is_told_for_every_model_and_the_report_names_its_inputs(result
         assert part["honest"]["n"] == 60 and part["gap"]["n"] == 60 + part["recipe"]["n"]
         for key in ("honest", "recipe", "gap"):
             assert part[key]["low"] <= part[key]["value"] <= part[key]["high"]
+        assert (part["did"] is None) == (part is leak["models"]["base"])
+    gap = leak["models"]["base"]["gap"]["value"]
+    assert leak["did"]["value"] == pytest.approx(leak["gap"]["value"] - gap)
     report = (results / "report.md").read_text()
     for model in models:
         name = f"evaluation/{model}/mcq.json"
         assert summary["inputs"][name] == hashing.sha256(results / name)
         assert f"{name} `{summary['inputs'][name][:12]}`" in report
+
+
+def test_the_clusters_are_the_duplicate_groups(results):
+    summary = json.loads((results / "summary.json").read_text())
+    groups = files.read_json(results / "groups.json")["groups"]
+    tested = {record["id"] for record in files.read_json_array(results / "splits" / "test.json")}
+    assert summary["mcq"]["tuned"]["clusters"] == len({groups[name] for name in tested})
+    items = files.read_json(results / "evaluation" / "base" / "squad.json")["items"]
+    assert summary["squad"]["base"]["official"]["clusters"] == len({item["paragraph"] for item in items})
+    assert summary["inputs"]["groups.json"] == hashing.sha256(results / "groups.json")
+
+
+def test_nothing_stays_that_only_a_training_needs(finished):
+    """At 7 B the copy of the base that a training starts from takes 14.6 GB."""
+    left = {path.name for path in (finished / "runs").rglob("*")}
+    assert "history.jsonl" in left and not {name for name in left if name.startswith(("start.", "corpus."))}
 
 
 def test_parameters_are_those_of_the_files(results):

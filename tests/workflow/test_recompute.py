@@ -1,4 +1,7 @@
-"""Recomputation saves memory and changes no result, dropout's masks included."""
+"""Recomputation changes no result, dropout's masks included.
+
+That the layers are recomputed at all is tests/integration/test_training_objects.py's to say.
+"""
 
 import csv
 import shutil

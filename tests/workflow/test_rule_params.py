@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
 from mcqlora.config import inputs, loading, recipe
+from mcqlora.train import settings
 from tests.helpers.runs import ROOT, environment
 
 SCRIPT = """
 import json, sys
 from mcqlora.provenance.graph import jobs
 made = [jobs(sys.argv[1], config, 4, ["all", "reckon"]) for config in json.load(sys.stdin)]
-named = [{" ".join((job.rule, job.outputs[0])): job.params.get("chosen") for job in found} for found in made]
+named = [
+    {" ".join((job.rule, job.outputs[0])): [job.params["code"], job.params.get("chosen")] for job in found}
+    for found in made
+]
 print(json.dumps(named, default=str))
 """
 CONFIGS = {
@@ -33,8 +39,8 @@ CONFIGS = {
 
 
 @pytest.fixture(scope="module")
-def params(tmp_path_factory):
-    """{name of a configuration: {rule: its params}}; of a rule's jobs the base's, or the first shard's."""
+def handed(tmp_path_factory):
+    """{name of a configuration: {rule: [code, params]}}; one job of a rule."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(ROOT / "Snakefile")],
         input=json.dumps(list(CONFIGS.values())),
@@ -49,6 +55,12 @@ def params(tmp_path_factory):
         for made in json.loads(done.stdout.splitlines()[-1])
     ]
     return dict(zip(CONFIGS, found, strict=True))
+
+
+@pytest.fixture(scope="module")
+def params(handed):
+    """{name of a configuration: {rule: its params}}."""
+    return {name: {rule: chosen for rule, (_, chosen) in made.items()} for name, made in handed.items()}
 
 
 def test_the_recipe_reaches_the_stages(params):
@@ -104,3 +116,27 @@ def test_the_published_configuration_has_no_secrets_of_addresses_and_not_where_i
     assert made["benchmarks"][0]["path"] == "https://host/f.zip" and "secret" not in str(made)
     assert set(config) - set(made) == {"s3", "publish", "fetch_run", "plan"}
     assert made["train"] == config["train"]
+
+
+# Told by the number of outputs; by an input, the file itself.
+ELSEWHERE = {"shuffle": ["copies"], "tokenizer": ["path"]}
+
+
+def read(script, chosen):
+    """The names of `params.chosen` that a script reads, some of them as fields of `settings.of`."""
+    text = (ROOT / "workflow" / "scripts" / script).read_text()
+    found = set(re.findall(r"""\bparams\.(?:chosen\[["'])?(\w+)""", text))
+    for kind in (settings.Size, settings.Optimization):
+        if f"settings.of(settings.{kind.__name__}, " in text:
+            found |= {field.name for field in fields(kind)}
+    return set(chosen) if "**snakemake.params.chosen)" in text.replace("SimpleNamespace(**", "") else found
+
+
+def test_a_script_reads_all_that_its_rule_chooses(handed):
+    """One that did not would be run again for a key that it then ignores."""
+    rules = {}
+    for made in handed.values():
+        for rule, (code, chosen) in made.items():
+            rules.setdefault(rule, set()).update(set(chosen or ()) - read(code.split()[0], chosen or ()))
+    assert {rule: sorted(left) for rule, left in rules.items() if left} == ELSEWHERE
+    assert len(rules) > 15

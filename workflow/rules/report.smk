@@ -4,6 +4,7 @@ rule report:
         ledger=rules.read.output.ledger,
         alpaca=rules.alpaca.output,
         leakage=rules.split.output.leakage,
+        groups=rules.groups.output[0],
         facts=rules.train.output.facts,
         mcq=expand(rules.evaluate.output.mcq, model=MODELS),
         squad=expand(rules.evaluate.output.squad, model=MODELS),

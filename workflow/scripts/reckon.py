@@ -27,6 +27,7 @@ with job(snakemake):
         seq_length=params.seq_length,
         device=params.device,
         machine=plan.Machine.of(params.machine, params.npus, params.nodes),
+        given=bool(source.base),
     )
     named = {"run": params.run, "recipe": params.recipe}
     files.write_json(snakemake.output[0], named | made, indent=True)

@@ -16,9 +16,11 @@ with job(snakemake):
         mcq={model: files.read_json(path) for model, path in zip(params.models, source.mcq, strict=True)},
         squad={model: files.read_json(path) for model, path in zip(params.models, source.squad, strict=True)},
         valid={part["model"]: part for part in map(files.read_json, source.valid)},
+        groups=files.read_json(source.groups)["groups"],
     )
     ledger, leakage, facts = (files.read_json(path) for path in (source.ledger, source.leakage, source.facts))
-    read = (*source.mcq, *source.squad, *source.valid, source.ledger, source.leakage, source.facts)
+    others = (source.ledger, source.leakage, source.groups, source.facts)
+    read = (*source.mcq, *source.squad, *source.valid, *others)
     run = summary.Run(
         name=params.run,
         recipe=params.recipe,

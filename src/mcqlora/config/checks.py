@@ -102,6 +102,10 @@ def _training(settings: Settings) -> Iterator[str]:
         if not network.tuned(Lora(train.lora_rank, train.lora_alpha, train.lora_dropout, pattern)):
             cells = ", ".join(network.projections())
             yield f"train.target_modules: {pattern!r} matches none of the network's cells {cells}"
+        for layer in range(model.num_layers):
+            if re.match(pattern, str(layer)):
+                said = f"{pattern!r} matches {layer}, a layer, which MindFormers then passes over"
+                yield f"train.target_modules: {said}; name its cells alone"
     except re.error as error:
         yield f"train.target_modules: {pattern!r} is no regular expression ({error}); mend it"
 

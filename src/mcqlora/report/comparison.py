@@ -22,12 +22,13 @@ def category(item: Mapping[str, Any]) -> str:
 
 
 def rate(items: Items) -> Json:
-    """Accuracy on the items, one or more, with Wilson's interval at the number of independent questions."""
-    correct, questions = [bool(item["correct"]) for item in items], [item["id"] for item in items]
-    low, high = intervals.interval(correct, questions)
+    """Accuracy on the items, one or more, with Wilson's interval at their effective number."""
+    correct, clusters = [bool(item["correct"]) for item in items], [item["cluster"] for item in items]
+    low, high = intervals.interval(correct, clusters)
     return {
         "n": len(items),
-        "questions": len(set(questions)),
+        "questions": len({item["id"] for item in items}),
+        "clusters": len(set(clusters)),
         "correct": sum(correct),
         "accuracy": sum(correct) / len(items),
         "low": low,
@@ -61,20 +62,10 @@ def pairs(base: Items, tuned: Items, name: str) -> Pairs:
     return [(left[key], right[key]) for key in sorted(left)]
 
 
-def sign_test(pairs: Pairs) -> float:
-    """McNemar's exact p over questions: of one in several orders the number of right answers counts."""
-    totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for pair in pairs:
-        for side in (0, 1):
-            totals[pair[0]["id"]][side] += bool(pair[side]["correct"])
-    base, tuned = zip(*totals.values(), strict=True)
-    return intervals.mcnemar_exact(base, tuned)
-
-
 def changes(pairs: Pairs) -> tuple[list[int], list[str]]:
-    """Right minus left per item, in -1..1, and the question of each."""
+    """Right minus left per item, in -1..1, and the cluster of each."""
     diff = [int(right["correct"]) - int(left["correct"]) for left, right in pairs]
-    return diff, [left["id"] for left, _ in pairs]
+    return diff, [left["cluster"] for left, _ in pairs]
 
 
 def difference(diff: Sequence[float], clusters: Sequence[Hashable], scale: float = 1.0) -> Json:
@@ -85,7 +76,8 @@ def difference(diff: Sequence[float], clusters: Sequence[Hashable], scale: float
 
 def tested(pairs: Pairs) -> Json:
     """{"difference": an estimate, "mcnemar_p"} of the pairs."""
-    return {"difference": difference(*changes(pairs)), "mcnemar_p": sign_test(pairs)}
+    changed = changes(pairs)
+    return {"difference": difference(*changed), "mcnemar_p": intervals.mcnemar_exact(*changed)}
 
 
 def compare(items: Mapping[str, Items], name: str) -> Json:
@@ -98,7 +90,8 @@ def compare(items: Mapping[str, Items], name: str) -> Json:
     result: Json = {}
     for side, given in items.items():
         groups = [category(item) for item in given]
-        macro = intervals.macro([bool(item["correct"]) for item in given], groups)
+        right, clusters = zip(*((bool(item["correct"]), item["cluster"]) for item in given), strict=True)
+        macro = intervals.macro(right, groups, clusters)
         unparsed = sum(item["choice"] is None for item in given)
         result[side] = rate(given) | {"unparsed": unparsed, "macro": {"n": len(set(groups)), **macro}}
     return result | difference
@@ -167,11 +160,12 @@ def categories(base: Items, tuned: Items) -> list[Json]:
         groups[category(pair[0])].append(pair)
     rows = []
     for name, group in sorted(groups.items()):
-        row: Json = {"category": name, "n": len(group)}
+        changed = changes(group)
+        row: Json = {"category": name, "n": len(group), "clusters": len(set(changed[1]))}
         for side, given in zip(SIDES, zip(*group, strict=True), strict=True):
             found = rate(given)
             row[side] = found["correct"], found["low"], found["high"]
-        rows.append(row | {"mcnemar_p": sign_test(group)})
+        rows.append(row | {"mcnemar_p": intervals.mcnemar_exact(*changed)})
     _adjust(rows)
     return rows
 
@@ -203,11 +197,13 @@ def accuracy_by_model(mcq: Mapping[str, Json], protocol: str) -> dict[str, dict[
 
 def detectable(items: Mapping[str, Items], model: str) -> Json:
     """The difference that these questions would show with probability `POWER`, by the pairs' spread."""
-    diff, questions = changes(pairs(items[BASE], items[TUNED], f"{model}/mcq.json"))
-    # Where no pair differs the spread is unknown; one that does is the least that it may be.
-    error = max(intervals.clustered_standard_error(diff, questions), 1 / len(diff))
+    diff, clusters = changes(pairs(items[BASE], items[TUNED], f"{model}/mcq.json"))
+    # Where no pair differs the spread is unknown; a cluster that does is the least that it may be.
+    independent = len(set(clusters))
+    error = max(intervals.clustered_standard_error(diff, clusters), 1 / independent)
     smallest = intervals.minimum_detectable_difference(error, POWER)
-    return {"n": len(diff), "value": smallest, "power": POWER, "alpha": intervals.ALPHA}
+    sizes = {"n": len(diff), "clusters": independent}
+    return sizes | {"value": smallest, "power": POWER, "alpha": intervals.ALPHA}
 
 
 def every_pair(mcq: Mapping[str, Json], protocol: str) -> Json:
@@ -217,7 +213,8 @@ def every_pair(mcq: Mapping[str, Json], protocol: str) -> Json:
     for i, right in enumerate(models):
         for left in models[:i]:
             both = pairs(answers(mcq[left], protocol), answers(mcq[right], protocol), f"{right}/mcq.json")
-            rows.append({"left": left, "right": right, "n": len(both), **tested(both)})
+            sizes = {"n": len(both), "clusters": len(set(changes(both)[1]))}
+            rows.append({"left": left, "right": right, **sizes, **tested(both)})
     _adjust(rows)
     return {"protocol": protocol, "pairs": rows}
 
@@ -225,21 +222,48 @@ def every_pair(mcq: Mapping[str, Json], protocol: str) -> Json:
 def leak(mcq: Mapping[str, Json], tuned: str, protocol: str, leaked: bool) -> Json:
     """What a leak would add, by model and of tuned: unseen questions against re-ordered training questions.
 
-    "honest" is the score of the first, "recipe" of the second, "gap" their difference, all measured or None:
-    the recipe's when no training questions were asked, the honest one when the split itself leaks (its score
-    is then the recipe's). The protocol is the headline if training questions were asked by it, else the first
-    that they were asked by.
+    "honest" is the score of the first, "recipe" of the second, "gap" their difference: of the base too, which
+    was tuned on neither, as the two samples differ. "did" is the difference of the differences: what the
+    model gained on the base by the second, less what by the first. So it is the model's gap less the base's.
+    All measured or None: the recipe's when no training questions were asked, the honest one when the split
+    itself leaks (its score is then the recipe's); the base has no "did". The protocol is the headline if
+    training questions were asked by it, else the first that they were asked by.
+
+    Raises:
+        UserError: a model and the base answered different items.
     """
     asked = (mcq[tuned]["leak"] or {"recipe": {}})["recipe"]
     name = protocol if protocol in asked else next(iter(asked), protocol)
     models: dict[str, Json] = {}
+    start = _leak_items(mcq[BASE], name, leaked)
     for model, scores in mcq.items():
-        given, honest = scores["leak"], answers(scores, name)
-        if given and name in given["recipe"]:
-            models[model] = gap(given["honest"][name]["items"], given["recipe"][name]["items"])
-        else:
-            models[model] = gap([], honest) if leaked else gap(honest, [])
+        found = _leak_items(scores, name, leaked)
+        beyond = None if model == BASE else gained(start, found, f"{model}/mcq.json, leak {name}")
+        models[model] = gap(*found) | {"did": beyond}
     return {"protocol": name, **models[tuned], "models": models}
+
+
+def _leak_items(scores: Json, name: str, leaked: bool) -> tuple[Items, Items]:
+    """Unseen and re-ordered training questions; one is empty where they were not told apart."""
+    given, honest = scores["leak"], answers(scores, name)
+    if given and name in given["recipe"]:
+        return given["honest"][name]["items"], given["recipe"][name]["items"]
+    return ([], honest) if leaked else (honest, [])
+
+
+def gained(base: tuple[Items, Items], tuned: tuple[Items, Items], name: str) -> Json | None:
+    """How much more tuned gained on the base by the second items than by the first; None without one of them.
+
+    Each gain is of pairs, with its bootstrap interval over clusters. No cluster is in both, as the split
+    keeps duplicate groups whole, so they are independent.
+    Source: Zou and Donner 2008, https://doi.org/10.1002/sim.3095, for the interval of their difference.
+    """
+    if not (all(base) and all(tuned)):
+        return None
+    unseen, seen = (changes(pairs(*both, name)) for both in zip(base, tuned, strict=True))
+    found = intervals.independent_difference(difference(*seen), difference(*unseen))
+    n, clusters = (len(seen[0]) + len(unseen[0])), len({*seen[1], *unseen[1]})
+    return {"n": n, "clusters": clusters} | found
 
 
 def gap(honest: Items, recipe: Items) -> Json:
@@ -247,5 +271,6 @@ def gap(honest: Items, recipe: Items) -> Json:
     unseen, seen = accuracy(honest), accuracy(recipe)
     difference = None
     if unseen and seen:
-        difference = {"n": unseen["n"] + seen["n"], **intervals.independent_difference(seen, unseen)}
+        sizes = {key: unseen[key] + seen[key] for key in ("n", "clusters")}
+        difference = sizes | intervals.independent_difference(seen, unseen)
     return {"honest": unseen, "recipe": seen, "gap": difference}

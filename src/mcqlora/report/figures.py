@@ -83,7 +83,7 @@ def loss_curve(history: Sequence[files.Json], checkpoints: Sequence[files.Json],
             name = checkpoint["name"].removeprefix("checkpoint_")
             axes.annotate(name, (checkpoint["step"], 1.0), **place, fontsize=8, color=GREY)
         axes.set_xlabel("optimizer step" + (" (dotted: checkpoints)" if checkpoints else ""))
-        axes.set_ylabel("loss (nats a token)")
+        axes.set_ylabel("loss (nats per token)")
         canvas.log_scale_if_steep(axes, [loss for _, loss in (*train, *valid)])
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.05), ncols=2, borderaxespad=0)
     return None
@@ -120,7 +120,7 @@ def category_heatmap(table: Mapping[str, Mapping[str, files.Json]], tuned: str, 
     counts = [max(cell["n"] for cell in table[name].values()) for name in names]
     labels = [f"{name} ({n:,})" for name, n in zip(names, counts, strict=True)]
     columns = Columns(labels, 0.36 * len(models), 0.5 * len(models))
-    title = f"Accuracy of {len(models)} models in {len(names)} categories (%, n = {sum(counts):,} a model)"
+    title = f"Accuracy of {len(models)} models in {len(names)} categories (%, n = {sum(counts):,} per model)"
     heads = [model.removeprefix("checkpoint_") + ("*" if model == tuned else "") for model in models]
     with canvas.drawing(target, columns.width, columns.height + 1.25, title) as drawn:
         for part, frame in columns.parts(0.75):
@@ -135,7 +135,7 @@ def base_against_tuned(whole: files.Json, target: Target) -> None:
     """Every score of base and tuned, with 95 % intervals: protocols, rotations, reading."""
     chosen: list[tuple[str, canvas.Row]] = []  # scores whose chance is a quarter
     others = chosen[:]
-    for task in (task for task in whole["tasks"] if task["task"] != "gap"):
+    for task in (task for task in whole["tasks"] if task["task"] not in ("gap", "did")):
         rates = [task["models"].get(model) for model in sides(whole).values()]
         if any(rates):
             n = next(rate["n"] for rate in reversed(rates) if rate)
@@ -218,7 +218,10 @@ def reliability(whole: files.Json, target: Target) -> None:
 
 
 def leak_gap(whole: files.Json, target: Target) -> None:
-    """Honest score and the recipe's, of base and every checkpoint, with the gap between them."""
+    """Honest score and the recipe's, of base and every checkpoint, with the gap between them.
+
+    The title has the gap of tuned beyond the base's, as each set of questions has a difficulty of its own.
+    """
     leak = whole["leak"]
     if not leak["gap"]:
         return canvas.note(target, "Leak gap not measured", no_gap(whole))
@@ -228,6 +231,8 @@ def leak_gap(whole: files.Json, target: Target) -> None:
     left, height = canvas.margin(labels), 0.36 * len(rows)
     n = f"{leak['honest']['n']:,} + {leak['recipe']['n']:,}"
     title = f"Leak gap of tuned: {span(leak['gap'], sign='+')} points (n = {n})"
+    if leak["did"]:
+        title = f"Leak gap of tuned beyond the base's: {span(leak['did'], sign='+')} points (n = {n})"
     with canvas.drawing(target, left + 6.3, height + 0.9, title) as drawn:
         axes = canvas.forest(drawn.axes(left, 0.5, 4.2, height), labels, rows, _LEAK_STYLES)
         axes.axvline(canvas.CHANCE, **canvas.DASHED)

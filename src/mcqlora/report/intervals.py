@@ -1,8 +1,9 @@
 """Intervals and paired tests for scores of two models on the same questions.
 
-Scores are floats in 0..1 (for accuracy 0 or 1), one per item. `clusters` names what an item belongs to (the
-question of a permutation, the paragraph of a SQuAD question): items of one cluster are not independent,
-clusters are. Intervals are 95 %. The bootstrap's draws are seeded: the same numbers give the same interval.
+Scores are floats in 0..1 (for accuracy 0 or 1), one per item. `clusters` names what an item belongs to (see
+`schema.clustered`): items of one cluster are not independent, clusters are. Where every cluster has one item,
+each function gives what it would without clusters. Intervals are 95 %. The bootstrap's draws are seeded: the
+same numbers give the same interval.
 Where no values are given, or lists of different lengths that belong together, a function raises ValueError
 unless it says what it then returns.
 """
@@ -45,25 +46,31 @@ def wilson(correct: float, n: float) -> tuple[float, float]:
 def interval(values: ArrayLike, clusters: Clusters) -> tuple[float, float]:
     """Wilson interval of the mean of `values` (each in 0..1) at the effective sample size n / design effect.
 
-    The design effect is the squared ratio of the clustered to the plain standard error, never below 1. Where
-    the values don't vary it is unknown, and the number of clusters counts as n. With one item per cluster
-    and 0/1 values it is `wilson`, so (0, 1) of no values. For values between 0 and 1, as F1, it is too wide
-    rather than too narrow: their variance is at most p(1 - p).
+    With one item per cluster and 0/1 values it is `wilson`, so (0, 1) of no values. For values between 0 and
+    1, as F1, it is too wide rather than too narrow: their variance is at most p(1 - p).
     Source: Franco et al. 2019, https://pmc.ncbi.nlm.nih.gov/articles/PMC6690503.
     """
     scores = _floats(values)
-    n = len(scores)
-    if n == 0:
-        return 0.0, 1.0
-    mean, effective = float(scores.mean()), float(n)
-    if len(set(clusters)) < n:
-        # Both errors divide by n, so the plain one is that of one cluster per item.
-        plain = clustered_standard_error(scores, range(n))
-        if plain > 0:
-            effective = n / max(1.0, (clustered_standard_error(scores, clusters) / plain) ** 2)
-        else:
-            effective = float(len(set(clusters)))
-    return wilson(mean * effective, effective)
+    effective = effective_size(scores, clusters)
+    return wilson(float(scores.mean()) * effective, effective) if effective else (0.0, 1.0)
+
+
+def effective_size(values: ArrayLike, clusters: Clusters) -> float:
+    """How many independent items would tell as much of the mean: n / design effect.
+
+    The design effect is the squared ratio of the clustered to the plain standard error, never below 1. Where
+    it is unknown, as the values don't vary or there is one cluster, the number of clusters counts.
+    Source: Rao and Scott 1992, https://doi.org/10.2307/2532311.
+    """
+    scores = _floats(values)
+    n, independent = len(scores), len(set(clusters))
+    if independent == n:
+        return float(n)
+    # Both errors divide by n, so the plain one is that of one cluster per item.
+    plain = clustered_standard_error(scores, range(n))
+    if plain == 0 or independent == 1:
+        return float(independent)
+    return n / max(1.0, (clustered_standard_error(scores, clusters) / plain) ** 2)
 
 
 def clustered_standard_error(values: ArrayLike, clusters: Clusters) -> float:
@@ -80,19 +87,27 @@ def clustered_standard_error(values: ArrayLike, clusters: Clusters) -> float:
     return float(np.sqrt(np.sum(sums**2)) / len(scores))
 
 
-def mcnemar_exact(base_correct: ArrayLike, tuned_correct: ArrayLike) -> float:
-    """Two-sided exact p of "neither model is right more often", from the pairs where just one is right.
+def mcnemar_exact(diff: ArrayLike, clusters: Clusters) -> float:
+    """Two-sided exact p of "neither model is right more often"; `diff` (tuned - base) is -1, 0 or 1 per item.
 
-    1 where there is no such pair. With the number of a question's right orders for 0/1 it is the sign test.
-    Source: McNemar 1947, https://doi.org/10.1007/BF02295996, with the exact binomial.
+    If the models are alike, the sum of a cluster's differences could as well have the opposite sign. p is the
+    share of all choices of signs by which the total is as far from 0 as it is, or farther. With one item per
+    cluster that is McNemar's exact test: the binomial one of the pairs where just one is right. 1 where no
+    cluster differs.
+    Source: McNemar 1947, https://doi.org/10.1007/BF02295996; Fisher 1935, The Design of Experiments, section
+    21 (signs of pairs); as `scipy.stats.permutation_test(permutation_type="samples")` of the clusters' sums,
+    but with all choices counted.
     """
-    from statsmodels.stats.contingency_tables import mcnemar
+    from scipy.stats import binom
 
-    base, tuned = _floats(base_correct), _floats(tuned_correct)
-    if base.shape != tuned.shape:
-        raise ValueError(f"{base.shape} base and {tuned.shape} tuned results; they must be pairs")
-    table = [[0, int(np.sum(base > tuned))], [int(np.sum(tuned > base)), 0]]
-    return float(mcnemar(table, exact=True).pvalue)
+    sums = np.rint(cluster_sums([diff], clusters)[:, 0]).astype(int)
+    chances = np.ones(1)  # of k, twice which less the largest total is a total
+    for size, n in zip(*np.unique(np.abs(sums[sums != 0]), return_counts=True), strict=True):
+        apart = np.zeros(size * n + 1)
+        apart[::size] = binom.pmf(np.arange(n + 1), n, 0.5)
+        chances = np.convolve(chances, apart)
+    totals = 2 * np.arange(len(chances)) - (len(chances) - 1)
+    return min(1.0, float(chances[np.abs(totals) >= abs(sums.sum())].sum()))
 
 
 def bootstrap(table: ArrayLike, statistic: Statistic) -> Array:
@@ -200,11 +215,11 @@ def kept_share(base: ArrayLike, tuned: ArrayLike, clusters: Clusters, share: flo
 
 
 def independent_difference(first: Json, second: Json) -> Json:
-    """first - second, two independent rates.
+    """first - second, two independent estimates, from their values and intervals.
 
     Newcombe's hybrid score interval when the given intervals are Wilson's.
-    Source: Newcombe 1998, method 10, https://pubmed.ncbi.nlm.nih.gov/9595617; statsmodels'
-    `confint_proportions_2indep(method="newcomb")`.
+    Source: Zou and Donner 2008, https://doi.org/10.1002/sim.3095 (any estimates); Newcombe 1998, method 10,
+    https://pubmed.ncbi.nlm.nih.gov/9595617; statsmodels' `confint_proportions_2indep(method="newcomb")`.
     """
     value = first["value"] - second["value"]
     down = math.hypot(first["value"] - first["low"], second["high"] - second["value"])
@@ -212,23 +227,30 @@ def independent_difference(first: Json, second: Json) -> Json:
     return {"value": value, "low": value - down, "high": value + up}
 
 
-def macro(values: ArrayLike, strata: Sequence[Hashable]) -> Json:
+def macro(values: ArrayLike, strata: Sequence[Hashable], clusters: Clusters) -> Json:
     """Unweighted mean over strata (categories) of the mean of the 0/1 `values` in each.
 
-    Wilson's interval at the effective sample size p (1 - p) / V, V the stratified variance
-    sum over strata of s^2 / n, divided by the number of strata squared, with s^2 of the n - 1 kind; a stratum
-    of one item counts with the variance of all.
-    Source: Cochran 1977, Sampling Techniques, section 5.3.
+    Wilson's interval at the effective sample size p (1 - p) / V, V the sum over strata of their means'
+    variances, divided by the number of strata squared. With k clusters such a variance is k / (k - 1) times
+    the squared clustered standard error: s^2 / n of single items, s^2 of the n - 1 kind. A stratum of one
+    cluster counts with the variance of all values.
+    Source: Cochran 1977, Sampling Techniques, section 5.3, and 9.7 for clusters.
     """
     scores = _floats(values)
     if len(scores) == 0 or len(scores) != len(strata):
         raise ValueError(f"{len(scores)} values in {len(strata)} strata; they must be pairs, 1 or more")
-    table = cluster_sums([scores, scores**2, np.ones(len(scores))], strata)
-    total, squares, n = table.T
-    means = total / n
-    spread = np.where(n > 1, (squares - n * means**2) / np.maximum(n - 1, 1), scores.var())
-    mean, variance = float(means.mean()), float(np.sum(np.maximum(spread, 0) / n) / len(n) ** 2)
-    effective = mean * (1 - mean) / variance if variance > 0 else float(len(scores))
+    members: dict[Hashable, list[int]] = {}
+    for index, stratum in enumerate(strata):
+        members.setdefault(stratum, []).append(index)
+    means, variance, independent = [], 0.0, 0
+    for inside in members.values():
+        part, of = scores[inside], [clusters[index] for index in inside]
+        k, error = len(set(of)), clustered_standard_error(part, of)
+        variance += k / (k - 1) * error**2 if k > 1 else float(scores.var())
+        means.append(float(part.mean()))
+        independent += k
+    mean, variance = float(np.mean(means)), variance / len(means) ** 2
+    effective = mean * (1 - mean) / variance if variance > 0 else float(independent)
     low, high = wilson(mean * effective, effective)
     return {"value": mean, "low": low, "high": high}
 

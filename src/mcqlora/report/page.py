@@ -15,17 +15,21 @@ from mcqlora.report.schema import BASE, METRICS, SCORERS, SIDES, TUNED, calibrat
 from mcqlora.report.verdicts import chosen, verdicts
 
 _METHODS = f"""\
-Intervals are 95 %: Wilson's for a rate, at the effective number of independent questions (paragraphs for
-SQuAD); Newcombe's for the leak gap; the paired bootstrap's, drawing whole questions or paragraphs, for all
-else. Holm adjusts p over the protocols, over the categories, and over all pairs of models. The difference
-found with a probability of 80 % is (z(0.975) + z(0.8)) times the standard error of the paired difference
+What was drawn together is one cluster: the orders of a question, the questions of a duplicate group
+(`groups.json`), the SQuAD questions of a paragraph. Clusters are independent, items of one are not. Intervals
+are 95 %: Wilson's for a rate, at the effective number of items (n over the design effect,
+[Rao and Scott 1992](https://doi.org/10.2307/2532311)); Newcombe's for the leak gap, and its like for the gap
+beyond the base's ([Zou and Donner 2008](https://doi.org/10.1002/sim.3095)); the paired bootstrap's, drawing
+whole clusters, for all else. McNemar's p counts all signs of the clusters' differences. Holm adjusts p over
+the protocols, over the categories, and over all pairs of models. The difference found with a probability of
+80 % is (z(0.975) + z(0.8)) times the standard error of the paired difference
 ([Miller 2024](https://arxiv.org/abs/2411.00640)).
 
 RStd is the standard deviation of the letters' recalls; a chi-squared test asks whether they are equal. The
-probability of an option is the softmax of the four scores; ECE has {BINS} bins of equal width, Brier is
-summed over the four options (a blind guesser's: 0.75). What was retained is the ratio of the scores, tuned
-to base: kept when it is at least {KEPT} with a confidence of 95 % (one-sided paired bootstrap), not kept
-when it is below as surely."""
+probability of an option is the softmax of the four scores; ECE has {BINS} bins of equal width. Brier is
+summed over the four options: 0.75 if each always gets a quarter. What was retained is the ratio of the
+scores, tuned to base. It counts as kept if it is at least {KEPT} with a confidence of 95 %, as not kept if it
+is below {KEPT} with that confidence (one-sided paired bootstrap)."""
 
 
 def markdown(summary: Json, figures: Mapping[str, str]) -> str:
@@ -133,7 +137,8 @@ def _validation(summary: Json, models: Sequence[str]) -> list[Row]:
     losses = {row["name"]: f"{row['valid_loss']:.4f}" for row in made if row["valid_loss"] is not None}
     rates = {row["name"]: words.span(measured(row["valid"])) for row in made if row["valid"]}
     n = summary["training"]["valid_rows"]
-    rows: list[Row] = [["validation loss (nats a token)", n, *(losses.get(model, "-") for model in models)]]
+    cells = (losses.get(model, "-") for model in models)
+    rows: list[Row] = [["validation loss (nats per token)", n, *cells]]
     if rates:
         n = summary["splits"]["valid"]
         rows.append(["full answer, validation questions", n, *(rates.get(model, "-") for model in models)])
@@ -143,7 +148,7 @@ def _validation(summary: Json, models: Sequence[str]) -> list[Row]:
 def _task(task: Json, models: Sequence[str]) -> Row:
     rates = [task["models"].get(model) for model in models]
     n = max((rate["n"] for rate in rates if rate), default=0)
-    sign = "+" if task["task"] == "gap" else ""
+    sign = "+" if task["task"] in ("gap", "did") else ""
 
     def cell(rate: Json | None) -> str:
         if rate is None:
@@ -154,11 +159,11 @@ def _task(task: Json, models: Sequence[str]) -> Row:
 
 
 def _steps(summary: Json, models: Sequence[str]) -> Row:
-    """Each model against the one before it, by the headline protocol."""
+    """Each model against the previous one, by the headline protocol."""
     pairs = {(pair["left"], pair["right"]): pair for pair in summary["comparisons"]["pairs"]}
     found = [pairs.get(step) for step in pairwise(models)]
     n = max((pair["n"] for pair in found if pair), default=0)
-    label = f"{protocol_label(summary['comparisons']['protocol'])} against the one before"
+    label = f"{protocol_label(summary['comparisons']['protocol'])} against the previous model"
     return [label, n, "-", *(words.change(pair) if pair else "-" for pair in found)]
 
 
@@ -205,28 +210,29 @@ def _rotations(circular: Json) -> list[Row]:
     rows: list[Row] = []
     for name, part in circular["protocols"].items():
         label, both = protocol_label(name), [part[side] for side in SIDES]
-        n, asked = part[TUNED]["n"], part[TUNED]["questions"]
+        asked = part[TUNED]["questions"]
         errors = [f"{words.accuracy(side)}, s.e. {100 * side['standard_error']:.1f}" for side in both]
         whole = [words.percent(side["all_right"]) for side in both]
         rows += [
-            [f"{label}: accuracy over four rotations (%)", f"{n:,} ({asked:,} questions)", *errors],
+            [f"{label}: accuracy over four rotations (%)", words.questions(part[TUNED]), *errors],
             [f"{label}: right in all four (%)", asked, *whole],
         ]
     return rows
 
 
 def _leak_table(summary: Json) -> list[str]:
-    """Honest score, the recipe's and their gap, by model."""
+    """Honest score, the recipe's, their gap and what of it is beyond the base's, by model."""
     found = summary["leak"]
     rows = []
     for model, part in found["models"].items():
         name = f"{model} (tuned)" if model == summary["tuned"] else model
         both = (part["honest"], part["recipe"])
         scores = [f"{words.percent(rate)}, n = {rate['n']:,}" if rate else "not measured" for rate in both]
-        gap = part["gap"]
-        rows.append([name, *scores, f"{words.span(gap, sign='+')}, n = {gap['n']:,}" if gap else "-"])
-    label = protocol_label(found["protocol"])
-    lines = table([f"{label}[^all]", "unseen questions", "training questions again", "gap (points)"], rows)
+        gaps = (part["gap"], part["did"])
+        points = (f"{words.span(gap, sign='+')}, n = {gap['n']:,}" if gap else "-" for gap in gaps)
+        rows.append([name, *scores, *points])
+    heads = ["unseen questions", "training questions again", "gap (points)", "beyond the base's gap"]
+    lines = table([f"{protocol_label(found['protocol'])}[^all]", *heads], rows)
     return lines if found["gap"] else [*lines, "", words.no_gap(summary)]
 
 
@@ -281,11 +287,11 @@ def _footnotes(summary: Json) -> Iterator[list[str]]:
     compared = {f"evaluation/{model}/" for model in (BASE, summary["tuned"])}
     asked = [name for name in inputs if name.endswith("/mcq.json")]
     groups = {
-        "mcq": [name for name in asked if name[:-8] in compared],
+        "mcq": [*(name for name in asked if name[:-8] in compared), "groups.json"],
         "squad": [name for name in inputs if name.endswith("/squad.json") and name[:-10] in compared],
-        "all": [name for name in inputs if name.startswith("evaluation/")],
-        "leak": [*asked, "leakage.json"],
-        "contest": [f"evaluation/{summary['tuned']}/mcq.json", "training/training.json"],
+        "all": [*(name for name in inputs if name.startswith("evaluation/")), "groups.json"],
+        "leak": [*asked, "leakage.json", "groups.json"],
+        "contest": [f"evaluation/{summary['tuned']}/mcq.json", "groups.json", "training/training.json"],
         "train": ["training/training.json"],
         "data": ["ledger.json", "leakage.json"],
     }

@@ -15,17 +15,17 @@ KEPT = 0.9  # share of the base's reading score that a tuned model should keep
 def reading(scores: Json) -> dict[str, Json]:
     """By scorer what was evaluated, with the intervals over paragraphs.
 
-    {"em", "f1", "n", "em_low", "em_high", "f1_low", "f1_high"}; em and f1 are None where n is 0.
+    {"em", "f1", "n", "clusters", "em_low", "em_high", "f1_low", "f1_high"}; em and f1 are None where n is 0.
     """
     return {scorer: _reading(scores, scorer) for scorer in SCORERS}
 
 
 def _reading(scores: Json, scorer: str) -> Json:
     scored = [item for item in scores["items"] if item[scorer]]
-    paragraphs = [item["paragraph"] for item in scored]
-    result = {key: scores[scorer][key] for key in ("em", "f1", "n")}
+    clusters = [item["cluster"] for item in scored]
+    result = {key: scores[scorer][key] for key in ("em", "f1", "n")} | {"clusters": len(set(clusters))}
     for metric in ("em", "f1"):
-        low, high = intervals.interval([item[scorer][metric] for item in scored], paragraphs)
+        low, high = intervals.interval([item[scorer][metric] for item in scored], clusters)
         result |= {f"{metric}_low": 100 * low, f"{metric}_high": 100 * high}
     return result
 
@@ -63,6 +63,6 @@ def _kept(both: Pairs, scorer: str, metric: str) -> tuple[Json | None, Json | No
     if not scored:
         return None, None
     base, tuned = ([item[scorer][metric] for item in side] for side in zip(*scored, strict=True))
-    paragraphs = [left["paragraph"] for left, _ in scored]
+    clusters = [left["cluster"] for left, _ in scored]
     diff = [right - left for left, right in zip(base, tuned, strict=True)]
-    return difference(diff, paragraphs, scale=100), intervals.kept_share(base, tuned, paragraphs, KEPT)
+    return difference(diff, clusters, scale=100), intervals.kept_share(base, tuned, clusters, KEPT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from mcqlora.files import Json
 from mcqlora.report import intervals
 from mcqlora.report.comparison import pairs, rate, tested
 from mcqlora.report.intervals import Array
-from mcqlora.report.schema import BASE, TUNED, Items, estimate, rotated
+from mcqlora.report.schema import BASE, TUNED, Items, estimate, measured, rotated
 
 BINS = 10  # of equal width on 0..1
 
@@ -29,10 +30,11 @@ def letters(items: Items) -> Json:
     """Confusion matrix of the letters, recall of each, and RStd, the standard deviation of the recalls.
 
     The matrix is right letter -> chosen letter or "none" -> items. The intervals are Wilson's, and for RStd
-    the bootstrap's over questions. RStd divides by the number of letters that are gold anywhere, and noise
-    alone lifts it above 0. So equal_p is the p of equal recalls, by Pearson's chi-squared test (items taken
-    as independent).
-    Source: Zheng et al. 2024, https://arxiv.org/abs/2309.03882 (RStd).
+    the bootstrap's over clusters. RStd divides by the number of letters that are gold anywhere, and noise
+    alone lifts it above 0. So equal_p is the p of equal recalls, by Pearson's chi-squared test of the
+    effective numbers.
+    Source: Zheng et al. 2024, https://arxiv.org/abs/2309.03882 (RStd); Rao and Scott 1992,
+    https://doi.org/10.2307/2532311 (the test).
 
     Raises:
         ValueError: there are no items.
@@ -40,21 +42,27 @@ def letters(items: Items) -> Json:
     confusion = {gold: dict.fromkeys((*LETTERS, "none"), 0) for gold in LETTERS}
     for item in items:
         confusion[item["gold"]][item["choice"] or "none"] += 1
-    counts = {letter: (row[letter], sum(row.values())) for letter, row in confusion.items()}
+    asked = {letter: [item for item in items if item["gold"] == letter] for letter in LETTERS}
+    recall = {letter: measured(rate(part)) if part else None for letter, part in asked.items()}
+    sizes = [_effective(part) for part in asked.values() if part]
     gold = _gold(items)
     right = gold * np.array([[bool(item["correct"])] for item in items], dtype=float)
-    table = intervals.cluster_sums([*gold.T, *right.T], [item["id"] for item in items])
+    table = intervals.cluster_sums([*gold.T, *right.T], [item["cluster"] for item in items])
     return {
         "n": len(items),
+        "clusters": len(table),
         "confusion": confusion,
-        "recall": {letter: _share(right, n) for letter, (right, n) in counts.items()},
+        "recall": recall,
         "rstd": _measure(table, _rstd, len(items)),
-        "equal_p": _equal_p(list(counts.values())),
+        "equal_p": _equal_p(sizes),
     }
 
 
-def _share(right: int, n: int) -> Json | None:
-    return estimate(n, right / n, intervals.wilson(right, n)) if n else None
+def _effective(items: Items) -> tuple[float, float]:
+    """How many are right, and how many there are, in effective numbers."""
+    right = [float(item["correct"]) for item in items]
+    size = intervals.effective_size(right, [item["cluster"] for item in items])
+    return size * (sum(right) / len(right)), size
 
 
 def _gold(items: Items) -> Array:
@@ -62,11 +70,11 @@ def _gold(items: Items) -> Array:
     return np.array([[item["gold"] == letter for letter in LETTERS] for item in items], dtype=float)
 
 
-def _equal_p(rates: Sequence[tuple[int, int]]) -> float:
+def _equal_p(rates: Sequence[tuple[float, float]]) -> float:
     """p of "every letter has the same recall", by Pearson's chi-squared test; 1 where nothing varies."""
     from scipy.stats import chi2_contingency
 
-    table = np.array([(right, n - right) for right, n in rates if n])
+    table = np.array([(right, n - right) for right, n in rates])
     return float(chi2_contingency(table).pvalue) if len(table) > 1 and table.sum(axis=0).all() else 1.0
 
 
@@ -88,7 +96,7 @@ def calibration(items: Items) -> Json | None:
     The model's probability of a letter is the softmax of the four scores, its confidence the largest of them.
     ECE: sum over `BINS` bins of equal width, each (low edge, high edge], of n_bin / n |accuracy - mean
     confidence|. Brier: mean of the sum over the letters of (probability - 1 if gold else 0)^2, in 0..2; 0.75
-    if every letter gets a quarter. The intervals of both are the bootstrap's over questions. ECE of few items
+    if every letter gets a quarter. The intervals of both are the bootstrap's over clusters. ECE of few items
     is biased upwards, its interval too. Only bins that hold items are listed.
     Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599 (ECE); Brier 1950,
     https://doi.org/10.1175/1520-0493(1950)078%3C0001:VOFEIT%3E2.0.CO;2.
@@ -103,16 +111,18 @@ def calibration(items: Items) -> Json | None:
     inside = place[:, None] == np.arange(BINS)
     off = inside * (correct - confidence)[:, None]
     squares = ((chances - gold) ** 2).sum(axis=1)
-    table = intervals.cluster_sums([np.ones(len(items)), squares, *off.T], [item["id"] for item in items])
+    table = intervals.cluster_sums(
+        [np.ones(len(items)), squares, *off.T], [item["cluster"] for item in items]
+    )
     bins = []
     for i in np.flatnonzero(inside.any(axis=0)).tolist():
-        n, right = int(inside[:, i].sum()), float(correct[inside[:, i]].sum())
-        low, high = intervals.wilson(right, n)
-        found = {"low_edge": i / BINS, "high_edge": (i + 1) / BINS, "n": n}
-        found |= {"confidence": float(confidence[inside[:, i]].mean()), "accuracy": right / n}
-        bins.append(found | {"low": low, "high": high})
+        found = rate([item for item, here in zip(items, inside[:, i], strict=True) if here])
+        known = {key: found[key] for key in ("n", "clusters", "accuracy", "low", "high")}
+        edges = {"low_edge": i / BINS, "high_edge": (i + 1) / BINS}
+        bins.append(edges | {"confidence": float(confidence[inside[:, i]].mean())} | known)
     return {
         "n": len(items),
+        "clusters": len(table),
         "ece": _measure(table, lambda sums: np.abs(sums[..., 2:]).sum(axis=-1) / sums[..., 0], len(items)),
         "brier": _measure(table, lambda sums: sums[..., 1] / sums[..., 0], len(items)),
         "bins": bins,
@@ -138,24 +148,24 @@ def rotations(sides: Mapping[str, Json], model: str) -> Json | None:
 def circular(items: Items) -> Json:
     """Accuracy over all rotations of the options, and the share of questions right in every one of them.
 
-    A rate with "standard_error", clustered by question, and "all_right", measured, with "correct".
+    A rate with its clustered "standard_error", and "all_right", measured, with "correct".
     Source: Liu et al. 2023, https://arxiv.org/abs/2307.06281 (CircularEval).
 
     Raises:
         ValueError: there are no items.
     """
-    correct, questions = [bool(item["correct"]) for item in items], [item["id"] for item in items]
-    error = intervals.clustered_standard_error(correct, questions)
-    sums = intervals.cluster_sums([correct, np.ones(len(items))], questions)
-    whole, n = int((sums[:, 0] == sums[:, 1]).sum()), len(sums)
-    found = rate(items)
-    ends = {key: found.pop(key) for key in ("low", "high")}
-    always = {"n": n, "correct": whole} | estimate(n, whole / n, intervals.wilson(whole, n))
-    return found | {"standard_error": error} | ends | {"all_right": always}
+    correct, clusters = [bool(item["correct"]) for item in items], [item["cluster"] for item in items]
+    found = rate(items) | {"standard_error": intervals.clustered_standard_error(correct, clusters)}
+    whole: dict[str, dict[str, Any]] = {}
+    for item in items:
+        question = whole.setdefault(item["id"], {**item, "correct": True})
+        question["correct"] &= bool(item["correct"])
+    always = rate(list(whole.values()))
+    return found | {"all_right": {"correct": always["correct"]} | measured(always)}
 
 
 def _measure(table: Array, statistic: intervals.Statistic, n: int) -> Json:
     """A statistic of column sums and its bootstrap interval, widened to the value where noise lifts it."""
     value = float(statistic(table.sum(axis=0)))
     low, high = intervals.percentiles(intervals.bootstrap(table, statistic))
-    return estimate(n, value, (min(low, value), max(high, value)))
+    return estimate(n, len(table), value, (min(low, value), max(high, value)))

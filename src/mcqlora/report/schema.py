@@ -1,24 +1,61 @@
 """Documents: what the report reads of the stages, and what all of summary.json shares, see `summary.build`.
 
 An estimate is {"value", "low", "high"}, the latter the ends of a 95 % interval; a measured one also has "n",
-its number of items. A rate is {"n", "questions", "correct", "accuracy", "low", "high"}; "questions" counts
-the independent items, which orders of one question are not. Accuracies, probabilities and shares are
+its number of items, and "clusters", how many of these were drawn independently (see `clustered`). A rate is
+{"n", "questions", "clusters", "correct", "accuracy", "low", "high"}. Accuracies, probabilities and shares are
 fractions, SQuAD's scores and their differences percent and points. What was not measured is None.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from mcqlora.errors import UserError
 from mcqlora.files import Json
 
-Items = Sequence[Mapping[str, Any]]  # of mcq.json, see `protocols._judged`
+Items = Sequence[Mapping[str, Any]]  # of mcq.json, see `protocols._judged`, each with its "cluster"
 
 BASE, TUNED = SIDES = ("base", "tuned")  # the base, and the checkpoint that is compared with it
 SCORERS = ("official", "mindformers")
 METRICS = ("f1", "em")
+
+
+def clustered(document: Any, cluster: Callable[[Json], str | int]) -> Any:
+    """The document with its "cluster" in every item, at any depth: what was drawn together with it.
+
+    One rule for all intervals and tests: orders of a question, the questions of one duplicate group
+    (groups.json) and those of one SQuAD paragraph are a cluster.
+    """
+    if not isinstance(document, dict):
+        return document
+    return {
+        key: [item | {"cluster": cluster(item)} for item in part]
+        if key == "items"
+        else clustered(part, cluster)
+        for key, part in document.items()
+    }
+
+
+def duplicate_group(groups: Mapping[str, str]) -> Callable[[Json], str]:
+    """The cluster of a multiple-choice item, from groups.json.
+
+    Raises (the function):
+        UserError: the question has no group.
+    """
+
+    def of(item: Json) -> str:
+        if item["id"] not in groups:
+            raise UserError(f"groups.json: no group of {item['id']}; delete it and run again")
+        return groups[item["id"]]
+
+    return of
+
+
+def paragraph(item: Json) -> int:
+    """The cluster of a SQuAD item."""
+    return item["paragraph"]
 
 
 def answers(scores: Json, protocol: str) -> Items:
@@ -38,19 +75,20 @@ def losses(history: Iterable[Json], key: str = "valid_loss") -> list[tuple[int, 
     return [(step, loss) for step, loss in found if loss is not None and not math.isnan(loss)]
 
 
-def estimate(n: int, value: float, ends: tuple[float, float]) -> Json:
-    return {"n": n, "value": value, "low": ends[0], "high": ends[1]}
+def estimate(n: int, clusters: int, value: float, ends: tuple[float, float]) -> Json:
+    return {"n": n, "clusters": clusters, "value": value, "low": ends[0], "high": ends[1]}
 
 
 def measured(rate: Mapping[str, Any]) -> Json:
-    return estimate(rate["n"], rate["accuracy"], (rate["low"], rate["high"]))
+    return estimate(rate["n"], rate["clusters"], rate["accuracy"], (rate["low"], rate["high"]))
 
 
 def score(part: Mapping[str, Any], metric: str) -> Json | None:
     """A metric of one SQuAD scorer in percent; None if the scorer counted no item."""
     if part[metric] is None:
         return None
-    return estimate(part["n"], part[metric], (part[f"{metric}_low"], part[f"{metric}_high"]))
+    ends = (part[f"{metric}_low"], part[f"{metric}_high"])
+    return estimate(part["n"], part["clusters"], part[metric], ends)
 
 
 def sides(summary: Mapping[str, Any]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -23,6 +23,17 @@ class Evaluations:
     mcq: Mapping[str, Json]  # mcq.json
     squad: Mapping[str, Json]  # squad.json; may lack any model
     valid: Mapping[str, Json]  # valid.json, of the checkpoints that were asked the validation questions
+    groups: Mapping[str, str]  # "groups" of groups.json: the duplicate group of every question
+
+    def clustered(self) -> Evaluations:
+        """The same with the cluster of each item in it, see `schema.clustered`."""
+        group = schema.duplicate_group(self.groups)
+        return replace(
+            self,
+            mcq={model: schema.clustered(part, group) for model, part in self.mcq.items()},
+            squad={model: schema.clustered(part, schema.paragraph) for model, part in self.squad.items()},
+            valid={model: schema.clustered(part, group) for model, part in self.valid.items()},
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +69,9 @@ def build(run: Run, evaluations: Evaluations, protocol: str, best: str) -> Json:
             never by the test questions. The last one if none was measured.
 
     Raises:
-        UserError: an evaluation is missing, or two models answered different items.
+        UserError: an evaluation is missing, two models answered different items, or one has no group.
     """
+    evaluations = evaluations.clustered()
     mcq = evaluations.mcq
     checkpoints = _checkpoints(run, evaluations, protocol)
     last = checkpoints[-1]["name"]
@@ -107,7 +119,7 @@ def contest_score(ratio: float, accuracy: float) -> float:
 def _contest(ratio: float, rate: Json) -> Json:
     """The contest's score of the tuned model; its interval is that of the accuracy."""
     value, low, high = (contest_score(ratio, rate[key]) for key in ("accuracy", "low", "high"))
-    return schema.estimate(rate["n"], value, (low, high))
+    return schema.estimate(rate["n"], rate["clusters"], value, (low, high))
 
 
 def _sides(mcq: Mapping[str, Json], tuned: str, protocol: str) -> dict[str, Json]:
@@ -151,7 +163,7 @@ def _tasks(mcq: Mapping[str, Json], leaked: Json, scores: Mapping[str, dict[str,
         found = {model: robustness.circular(part[name]) for model, part in turned.items() if name in part}
         yield row("circular", name, {model: schema.measured(part) for model, part in found.items()})
         yield row("all_right", name, {model: part["all_right"] for model, part in found.items()})
-    for task in ("recipe", "gap") if leaked["gap"] else ():
+    for task in ("recipe", "gap", "did") if leaked["gap"] else ():
         yield row(task, leaked["protocol"], {model: part[task] for model, part in leaked["models"].items()})
     for scorer, metric in product(SCORERS, METRICS) if scores else ():
         read = {model: _fraction(schema.score(part[scorer], metric)) for model, part in scores.items()}
@@ -159,7 +171,8 @@ def _tasks(mcq: Mapping[str, Json], leaked: Json, scores: Mapping[str, dict[str,
 
 
 def _fraction(percent: Json | None) -> Json | None:
-    return percent and {key: value if key == "n" else value / 100 for key, value in percent.items()}
+    sizes = ("n", "clusters")
+    return percent and {key: value if key in sizes else value / 100 for key, value in percent.items()}
 
 
 def seconds_by_stage(paths: Iterable[str | Path], root: str | Path) -> dict[str, float]:

@@ -51,14 +51,14 @@ def _leak(summary: Json) -> str:
     head = f"**Leak: none found**, no test question (n = {n:,}) stands in training {looked}."
     if not (honest and recipe and gap):
         return f"{head} What a leak would add is not known. {words.no_gap(summary)}"
-    base = leak["models"][BASE]["gap"]
-    beside = f"; base {words.span(base, sign='+')}, n = {base['n']:,}" if base else ""
-    word = "a leak would add" if gap["low"] > 0 else "no gap is shown,"
-    return (
-        f"{head} Asked training questions in another order it scores {words.percent(recipe)} "
-        f"(n = {recipe['n']:,}) against {words.percent(honest)} (n = {honest['n']:,}): "
-        f"{word} {words.span(gap, sign='+')} points{beside}."
-    )
+    both = f"{words.percent(recipe)} on training questions and {words.percent(honest)} on unseen ones"
+    scores = f"Tuned scores {both}"
+    if not leak["did"]:
+        gap = f"{words.span(gap, sign='+')} points, n = {gap['n']:,}"
+        return f"{head} What a leak would add is not known: the base was not asked. {scores}, {gap}."
+    start = leak["models"][BASE]
+    before = f"the base {words.percent(start['recipe'])} and {words.percent(start['honest'])}"
+    return f"{head} {words.leak(leak['did'])}. {scores}, {before}."
 
 
 def _retained(summary: Json) -> str:
@@ -113,7 +113,7 @@ def chosen(summary: Json) -> str:
     rows = {row["name"]: row for row in summary["checkpoints"]}
     found = []
     if by["valid_loss"] and (loss := rows[by["valid_loss"]]["valid_loss"]) is not None:
-        found.append(f"by {words.RULES['valid_loss']} {by['valid_loss']} ({loss:.4f} nats a token)")
+        found.append(f"by {words.RULES['valid_loss']} {by['valid_loss']} ({loss:.4f} nats per token)")
     if by["valid_accuracy"] and (valid := rows[by["valid_accuracy"]]["valid"]):
         rate = f"{words.accuracy(valid)}, full answer, n = {words.questions(valid)}"
         found.append(f"by {words.RULES['valid_accuracy']} {by['valid_accuracy']} ({rate})")

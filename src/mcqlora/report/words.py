@@ -16,6 +16,7 @@ TASKS = {
     "all_right": "{}, right in all four",
     "recipe": "{}, training questions again",
     "gap": "{}, leak gap",
+    "did": "{}, leak gap beyond the base's",
 }
 NEITHER = "evaluate.protocols without answer and letter"
 RULES = {"valid_loss": "validation loss", "valid_accuracy": "validation accuracy"}
@@ -44,8 +45,23 @@ def no_gap(summary: Numbers) -> str:
 
 
 def questions(rate: Numbers) -> str:
-    items, questions = rate["n"], rate["questions"]
-    return f"{items:,}" if items == questions else f"{items:,} ({questions:,} questions)"
+    """How many items, and how many questions or clusters where these are fewer."""
+    items, questions, clusters = rate["n"], rate["questions"], rate["clusters"]
+    told = [f"{questions:,} questions"] if questions < items else []
+    told += [f"{clusters:,} clusters"] if clusters < questions else []
+    return f"{items:,} ({', '.join(told)})" if told else f"{items:,}"
+
+
+def leak(did: Numbers) -> str:
+    """What the difference of the differences says, without a full stop."""
+    gained, n = "Training questions, re-ordered, gained", f"n = {did['n']:,}"
+    if did["low"] > 0:
+        return f"{gained} {span(did)} points more than unseen ones ({n}): what testing on them would add"
+    signed = f"{span(did, sign='+')} points ({n})"
+    if did["high"] < 0:
+        return f"{gained} less than unseen ones, {signed}: testing on them would add nothing"
+    minus = f"their gain, re-ordered, minus the gain on unseen ones is {signed}"
+    return f"What testing on training questions would add is not shown: {minus}"
 
 
 def span(estimate: Numbers, scale: float = 100.0, digits: int = 1, sign: str = "", unit: str = "") -> str:

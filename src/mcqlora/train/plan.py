@@ -86,10 +86,12 @@ def reckon(
     seq_length: int,
     device: str,
     machine: Machine,
+    given: bool,
 ) -> Json:
     """plan.json, but for the names of the run and of its recipe.
 
-    `vocabulary` is the tokenizer's pieces; `network.vocab_size` None means as many ids.
+    `vocabulary` is the tokenizer's pieces; `network.vocab_size` None means as many ids. `given` is whether
+    the base comes from a Hugging Face folder.
 
     Raises:
         UserError: no training comes of it: too few rows, an interval at which nothing would happen, a
@@ -142,7 +144,7 @@ def reckon(
             "tokens_per_second": rate,
             "source": machine.source,
         },
-        "disk_bytes": disk_bytes(parameters, width, len(schedule.checkpoints), shards),
+        "disk_bytes": disk_bytes(parameters, width, len(schedule.checkpoints), shards, given),
         "device_memory_bytes": memory_bytes(network, lora, size, seq_length, width),
         "machine": {key: getattr(machine, key) for key in ("devices", "memory_gb", "disk_gb")},
     }
@@ -163,20 +165,27 @@ def mindrecord_bytes(part: Part, vocabulary: int, shards: int, packed: bool = Fa
     return round(shards * (HEADER + PAGE) + 1.04 * raw + 45 * part.rows)
 
 
-def disk_bytes(parameters: Parameters, width: int, checkpoints: int, mindrecord: int) -> dict[str, int]:
-    """Bytes that a run writes after the plan: shards, the base and the copy that training starts from,
-    checkpoints (trained weights and two float32 moments; the last has no moments), delivered adapters.
+def disk_bytes(
+    parameters: Parameters, width: int, checkpoints: int, mindrecord: int, given: bool
+) -> dict[str, int]:
+    """Bytes that a run writes after the plan, by what they are for; "total" is the most at any moment.
 
-    `width` is the bytes of a weight: 2 for float16.
+    Shards; the base; "start", the copy of it that training starts from, which goes when it has ended;
+    checkpoints (trained weights and two float32 moments; the last has no moments); delivered adapters; and
+    the exports: adapters for PEFT, the merged network, and the base, unless it is a `given` one. Items of the
+    evaluation, some kilobytes per question, are not in it. `width` is the bytes of a weight: 2 for float16.
     """
-    trainable = parameters.trainable
-    made = {
+    trainable, network = parameters.trainable, width * parameters.total
+    start, exported = {"start": network}, {"peft": DELIVERED * width * trainable, "merged": network}
+    stays = {
         "mindrecord": mindrecord,
-        "base": 2 * width * parameters.total,
+        "base": network,
         "checkpoints": checkpoints * width * trainable + (checkpoints - 1) * 8 * trainable,
         "adapters": DELIVERED * width * trainable,
+        "exported_base": 0 if given else network,
     }
-    return made | {"total": sum(made.values())}
+    most = sum(stays.values()) + max(sum(start.values()), sum(exported.values()))
+    return stays | start | exported | {"total": most}
 
 
 def memory_bytes(
@@ -286,7 +295,7 @@ def table(plan: Json) -> str:
         "NPU hours": f"{took['npu']:.1f} ({took['npu_training']:.1f} training, {took['npu_validation']:.1f} "
         f"validation), {took['wall']:.1f} h on the clock",
         "  at": f"{took['tokens_per_second']:,} tokens/s per device: {took['source']}",
-        "disk": f"{disk['total'] / GB:.1f} GB ({_parts(disk)})",
+        "disk": f"{disk['total'] / GB:.1f} GB at most ({_parts(disk)})",
         "device memory": f"{memory['total'] / GB:.1f} GB, estimated ({_parts(memory)})",
     }
     width = max(map(len, lines)) + 2

@@ -70,6 +70,8 @@ def build(*, corpus: Path, tokenizer_path: str, output: Path, settings: Settings
         mindrecord.write_batches(packing.batches(held, rows, form), shard, COLUMNS[LAYOUT])
         taken = place.run(training, launch, None, [str(shard)])
         trained, losses = place.checkpoint(taken[-1]), place.history()
+        for path in shard.parent.glob(f"{shard.name}*"):  # and its index; made anew where it is wanted again
+            path.unlink()
     weights.save(trained, output / "model.safetensors")
     architecture.write_architecture(output, network)
     history.write_csv(losses, output / "history.csv")

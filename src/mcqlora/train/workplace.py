@@ -58,7 +58,8 @@ class Workplace:
         """Render the YAML, with paths relative to this folder, and train `base`, or random weights.
 
         Goes on after the last complete checkpoint of an earlier attempt. `config.yaml` is that of the whole
-        training, `resumed.yaml` that of an attempt that goes on.
+        training, `resumed.yaml` that of an attempt that goes on. `start.ckpt`, as large as the base, is made
+        anew for each attempt; of one that was killed it stays until the next.
 
         Returns:
             The steps of its checkpoints, ascending; the last one ends it.
@@ -82,14 +83,19 @@ class Workplace:
             if base:
                 device = training.settings.device
                 checkpoints.write_start(base, begun, schedule, start, device, self.output)
-            msrun.Workers(
+            workers = msrun.Workers(
                 launch.worker.resolve(),
                 write(self.directory / "resumed.yaml" if start else self.config, start).resolve(),
                 training.settings.size.workers,
                 msrun.next_attempt(self.directory),
                 launch.timeout,
                 launch.nodes,
-            ).run()
+            )
+            try:
+                workers.run()
+            finally:
+                begun.unlink(missing_ok=True)
+        begun.unlink(missing_ok=True)  # left by a kill after the last checkpoint
         return checkpoints.taken(self.output, schedule)
 
     def history(self) -> list[files.Json]:
