@@ -87,14 +87,18 @@ def given_file(path, download):
 
 def under_data(path, download):
     """A file of the data folder as an input: itself, its download, or the generated folder that holds it."""
-    return ROOT if GENERATED and not addresses.is_address(path) else given_file(path, download)
+    inside = GENERATED and not addresses.is_address(path) and not os.path.isabs(path)
+    return ROOT if inside else given_file(path, download)
 
 
+MIXED = [
+    under_data(one.path, inputs.mixed(number)) for number, one in enumerate(config.train.mix, 1)
+]  # files
 GIVEN = [
     *BENCHMARK_FILES,
     *BASE_FILES,
     *([given_file(config.tokenizer.path, inputs.TOKENIZER)] if config.tokenizer.path else []),
-    *([] if GENERATED else [given_file(config.evaluate.squad, inputs.READING)]),
+    *(path for path in (under_data(config.evaluate.squad, inputs.READING), *MIXED) if path != ROOT),
 ]
 
 
@@ -119,6 +123,7 @@ TIME_FILES = [
             "shuffle",
             "groups",
             "split",
+            *(["mix"] if MIXED else []),
         )
     ),
     *(f"{TIMES}/fetch/{download}.tsv" for download in DOWNLOADS),

@@ -30,6 +30,7 @@ rule encode:
     """Records as documents of token ids, and which of them share a row; packing.json compares both layouts."""
     input:
         records=expand(f"{RESULTS}/splits/{{part}}.json", part=SHARDS),
+        mix=MIX["records"],
         tokenizer=rules.tokenizer.output[0],
     output:
         ids=temp(expand(f"{RESULTS}/encoded/{{part}}/ids.int32", part=SHARDS)),

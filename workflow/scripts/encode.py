@@ -12,10 +12,11 @@ with job(snakemake):
     encoder = segments.SegmentEncoder(processor)
     template = prompt.template(processor, params.unused_marks)
     report = {}
+    mixed = [path for path in (snakemake.input.mix,) if path]
     for index, part in enumerate(params.parts):
         size, layout = params.sizes[index], params.layouts[index]
         lengths, long = encoding.write_documents(
-            snakemake.input.records[index],
+            [snakemake.input.records[index], *(mixed if part == "train" else [])],
             encoder,
             template,
             size,

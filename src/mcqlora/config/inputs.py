@@ -121,10 +121,16 @@ def downloads(settings: Settings) -> dict[str, Json]:
     """{file name: its download} of every single file that comes by address."""
     base, tokenizer, part = settings.base, settings.tokenizer, settings.evaluate
     files = [(TOKENIZER, tokenizer.path, tokenizer.sha256), (READING, part.squad, part.squad_sha256)]
+    files += [(mixed(number), one.path, one.sha256) for number, one in enumerate(settings.train.mix, 1)]
     if base.path and addresses.is_address(base.path):  # alone, so that the plan needs no weights
         address = addresses.join(base.path, "config.json")
         files.append((BASE_CONFIG, address, base.sha256.get("config.json")))
     return archives(settings) | _downloads(settings, files)
+
+
+def mixed(number: int) -> str:
+    """The name of the download of an entry of train.mix, counted from 1."""
+    return f"mix-{number}"
 
 
 def base_download(settings: Settings) -> Json | None:

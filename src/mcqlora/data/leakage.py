@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mcqlora.data.duplicates import fold
-from mcqlora.data.questions import Question
 from mcqlora.errors import UserError
 from mcqlora.files import Json
 
 if TYPE_CHECKING:
     from mcqlora.data.alpaca import Record
+
+
+class Asked(Protocol):
+    """A question of any kind."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def question(self) -> str: ...
+
 
 TELLING = 40  # bytes of folded UTF-8, some 40 Latin letters or 14 Chinese characters, see `in_texts`
 
@@ -86,7 +95,7 @@ def gate(found: Json, allowed: bool = False, part: str = "test") -> None:
     )
 
 
-def in_texts(held_out: Iterable[Question], texts: Iterable[str]) -> list[tuple[str, int]]:
+def in_texts(held_out: Iterable[Asked], texts: Iterable[str]) -> list[tuple[str, int]]:
     """Held-out questions whose text stands in other training texts: (id, index of the text), in their order.
 
     Texts are compared as `duplicates.fold` leaves them. A question of `TELLING` bytes or more is found
