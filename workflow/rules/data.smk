@@ -200,6 +200,7 @@ rule data_card:
         ledger=rules.read.output.ledger,
         epochs=rules.shuffle.output,
         leakage=rules.split.output.leakage,
+        mix=MIX["ledger"],
     output:
         report(f"{RESULTS}/data_card.md", caption="../report/data_card.rst", category="Data"),
     log:
@@ -216,6 +217,7 @@ rule data_card:
             seed=config.shuffle.seed,
             copies=config.shuffle.copies,
             licences={benchmark.name: benchmark.licence for benchmark in config.benchmarks},
+            mix_licences=[one.licence for one in config.train.mix],
             option_references=config.shuffle.option_references,
         ),
         code=code("data_card.py"),

@@ -5,6 +5,7 @@ rule report:
         alpaca=rules.alpaca.output,
         leakage=rules.split.output.leakage,
         facts=rules.train.output.facts,
+        packing=rules.encode.output.report if MIXED else [],
         mcq=expand(rules.evaluate.output.mcq, model=MODELS),
         squad=expand(rules.evaluate.output.squad, model=MODELS),
         valid=VALIDATED,

@@ -31,6 +31,7 @@ rule encode:
     input:
         records=expand(f"{RESULTS}/splits/{{part}}.json", part=SHARDS),
         mix=MIX["records"],
+        mix_ledger=MIX["ledger"],
         tokenizer=rules.tokenizer.output[0],
     output:
         ids=temp(expand(f"{RESULTS}/encoded/{{part}}/ids.int32", part=SHARDS)),

@@ -88,10 +88,10 @@ def _training(settings: Settings) -> Iterator[str]:
     model, train = settings.model, settings.train
     if (shares := sum(one.share for one in train.mix)) >= 1:
         yield f"train.mix: the shares are {shares:g} together, which leaves nothing for questions; lower them"
-    paths = [one.path for one in train.mix]
+    paths = [addresses.shown(one.path) for one in train.mix]
     for path in paths:
         if paths.count(path) > 1:
-            yield f"train.mix: {addresses.shown(path)} stands there twice; remove one"
+            yield f"train.mix: {path} stands there twice; remove one"
     if settings.encode.layout == "packed" and settings.encode.on_long == "truncate":
         yield (
             "encode.on_long: truncate leaves rows without a label, and packed rows have no room for them; "

@@ -80,9 +80,10 @@ def read(source: Source, on_bad_row: str = "fail") -> tuple[list[MixedRecord], l
     """The records of a file, in file order, and an entry for every row of it.
 
     A JSON object with `data` is SQuAD v1.1: each question of it makes a row, in the prompt of the reading
-    test, with its first answer. A file whose name ends in .txt has a text per line. All others are Alpaca or alike,
-    a JSON array or a JSON value per line; a row has instruction and output, and perhaps input; or prompt and
-    completion; or text; or it is the text itself. Other keys of it do not count. Blank lines are not rows.
+    test, with its first answer. A file whose name ends in .txt has a text per line. All others are Alpaca or
+    alike, a JSON array or a JSON value per line; a row has instruction and output, and perhaps input; or
+    prompt and completion; or text; or it is the text itself. Other keys of it do not count. Blank lines are
+    not rows.
 
     Raises:
         UserError: the file is missing, cut off or in no such form, no row of it is good, or, unless
