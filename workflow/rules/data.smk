@@ -167,7 +167,7 @@ if MIXED:
             questions=rules.read.output.questions,
             held_out=[rules.split.output.valid, rules.split.output.test],
             leakage=rules.split.output.leakage,
-            squad=under_data(config.evaluate.squad, inputs.READING),
+            squad=READING,
         output:
             records=f"{RESULTS}/mix.json",
             ledger=f"{RESULTS}/mix_ledger.json",

@@ -17,7 +17,7 @@ rule evaluate:
         train=rules.split.output.train,
         last_copy=rules.shuffle.output[-1],
         questions=rules.read.output.questions,
-        squad=under_data(config.evaluate.squad, inputs.READING),
+        squad=READING,
         devices=only_if(checks.check_npus, "evaluate", NPUS),
     output:
         mcq=f"{RESULTS}/evaluation/{{model}}/mcq.json",

@@ -5,7 +5,7 @@ TOKENIZER_SCRIPT = "given_tokenizer.py" if config.tokenizer.path else "tokenizer
 rule tokenizer:
     """The SentencePiece model: the given one, or one trained on the embedded corpus."""
     input:
-        given_file(config.tokenizer.path, inputs.TOKENIZER) if config.tokenizer.path else ROOT,
+        GIVEN_TOKENIZER or ROOT,
     output:
         f"{RESULTS}/tokenizer.model",
     log:

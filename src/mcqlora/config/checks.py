@@ -52,7 +52,7 @@ def _addresses(settings: Settings) -> Iterator[str]:
         ("tokenizer.path", tokenizer.path or "", "tokenizer.sha256", tokenizer.sha256),
         ("base.path", base.path or "", "base.sha256", base.sha256),
         ("evaluate.squad", part.squad, "evaluate.squad_sha256", part.squad_sha256),
-        *(("train.mix", one.path, "train.mix", one.sha256) for one in settings.train.mix),
+        *(("train.mix", one.path, "train.mix.sha256", one.sha256) for one in settings.train.mix),
     ):
         given.append((key, path))
         if sha256 and not addresses.is_address(path):

@@ -47,15 +47,17 @@ def data_root(settings: Settings) -> Path:
     return Path() if settings.data == GENERATED else Path(settings.data)
 
 
-def data_file(settings: Settings, path: str) -> str:
-    """A file named in the config, relative to `data_root`.
+def data_file(settings: Settings, path: str, key: str = "") -> str:
+    """A file named in the config, by `key`, relative to `data_root`.
 
     Raises:
         UserError: it is not there, or its name has braces or is no line of text.
     """
     file = data_root(settings) / path
     if not file.is_file():
-        raise UserError(f"{file}: no such file; paths in the config are relative to data ({settings.data})")
+        named = f", but {key} names it" if key else ""
+        where = f"paths in the config are relative to data ({settings.data})"
+        raise UserError(f"{file}: no such file{named}; {where}")
     return _plain(str(file))
 
 

@@ -258,8 +258,9 @@ def mix(sources: Sequence[Source], train: int, held: Held, seed: int, on_bad_row
     """What is mixed in with `train` records of questions, and mix_ledger.json.
 
     Its keys: `train`, `records` (mixed in), `share` of all; `looked_for`, numbers of held-out texts; and of
-    each of the `sources` `file`, `sha256`, rows `read`, `dropped` by reason, `drawn`, `wanted`, the share
-    `asked` for and the one that it has, and its dropped `rows` as `LedgerEntry`.
+    each of the `sources` `file`, `sha256`, and rows `read`, which are those `dropped` by reason, `drawn` and
+    `left`; the records `wanted`, the share `asked` for and the one that it has, and its dropped `rows` as
+    `LedgerEntry`.
 
     Raises:
         UserError: see `read`; or nothing of a file is left.
@@ -287,8 +288,9 @@ def mix(sources: Sequence[Source], train: int, held: Held, seed: int, on_bad_row
                 "sha256": hashing.sha256(source.path),
                 "read": len(entries),
                 "dropped": dict(sorted(Counter(entry.reason for entry in dropped).items())),
-                "wanted": count,
                 "drawn": len(drawn),
+                "left": len(left) - len(drawn),
+                "wanted": count,
                 "asked": source.share,
                 "rows": [entry._asdict() for entry in dropped],
             }

@@ -279,7 +279,7 @@ def table(plan: Json) -> str:
     lines = {
         "run": f"{plan['run']} ({plan['recipe']}) on {plan['workers']} x {plan['device']}",
         "rows": ", ".join(parts) + f"; {plan['layout']}",
-        **{f"mixed in {n}".removesuffix(" 1"): mixed(one) for n, one in enumerate(plan.get("mix", []), 1)},
+        **({"mixed in": "; ".join(map(mixed, plan["mix"]))} if "mix" in plan else {}),
         "row length": f"{size['train']:,} train, {size['valid']:,} valid",
         "steps per epoch": f"{plan['steps_per_epoch']:,} of {plan['global_batch']} rows",
         "steps": f"{plan['steps']:,} in {plan['epochs']} epochs, {plan['warmup_steps']:,} of them warm-up",
