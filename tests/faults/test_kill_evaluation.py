@@ -58,6 +58,7 @@ model = ModelSpec(
 task = tasks.Evaluation(
     model=model,
     questions=str(results / "questions.jsonl"),
+    groups=str(results / "groups.json"),
     test=str(results / "splits/test.json"),
     train=str(results / "splits/train.json"),
     last_copy=str(results / "epochs/epoch_6.json"),

@@ -22,7 +22,14 @@ def items(right, n=40, orders=("ABCD",), letters=True, scores=True, split="test"
 
 
 def part(rows, **changes):
-    return {"items": rows, "shots": 0, "truncated": 0, "average": "micro", "stderr": 0.05} | changes
+    return {
+        "items": rows,
+        "shots": 0,
+        "truncated": 0,
+        "lacking": 0,
+        "average": "micro",
+        "stderr": 0.05,
+    } | changes
 
 
 def mcq(answer, letter=10, generation=None):
@@ -36,7 +43,9 @@ def mcq(answer, letter=10, generation=None):
 def full_mcq(answer, recipe):
     """With everything that an evaluation may hold; `recipe` training questions of 40 are answered right."""
     result = mcq(answer)
-    result["protocols"]["cmmlu_5shot"] = part(items(answer, n=20), shots=5, truncated=2, average="macro")
+    result["protocols"]["cmmlu_5shot"] = part(
+        items(answer, n=20), shots=5, truncated=2, lacking=3, average="macro"
+    )
     turned = [row | {"rotation": i % 4} for i, row in enumerate(items(answer, orders=ROTATIONS))]
     turned[0] |= {"choice": "D", "correct": False}  # the first question is right in three rotations only
     result["circular"] = {"answer": {"items": turned}, "questions": 40, "pinned": 3}

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcqlora.data import alpaca, duplicates, ledger, option_references, splits
+from mcqlora.data import alpaca, duplicates, leakage, ledger, option_references, splits
 from mcqlora.data.questions import Question
 from mcqlora.report import data_card
 
@@ -54,34 +54,39 @@ def card():
     lost = ledger.LedgerEntry("ferns/lore/test/10", "ferns/x.csv", 10, "answer", "the answer is 'E'")
     kept, entries, notes = ledger.screen(QUESTIONS, [*entries, lost])
     groups = duplicates.groups(kept)
+    near = [("near_duplicate", {"groups": 6, "questions": 13})]
+    exact = [(name, {"groups": n, "questions": 2 * n}) for n, name in enumerate(duplicates.EXACT, 3)]
 
-    def make(leaked=False, threshold=0.8, licences=("MIT", None), **mixed):
+    def make(leaked=False, threshold=0.8, licences=("MIT", None), asked=1, **mixed):
         split = splits.Split([q.id for q in kept[3:]], [kept[1].id], [kept[0].id], [])
         dropped = [{"id": kept[2].id, "reason": "its group stands in test", "test": kept[0].id}]
         found = {
             part: {
                 "questions": 1,
                 "leaked_questions": int(leaked),
+                "found_by": dict.fromkeys(leakage.LOOKED_FOR, int(leaked)),
                 "prompts": 1,
                 "verbatim_prompts": 0,
                 "leaked": leaked,
             }
             for part in ("valid", "test")
         }
-        leakage = found | {
-            "split": splits.summary(kept, replace(split, dropped=dropped)),
+        short = splits.fell_short("question", kept, groups, split, 1, asked)
+        seen = found | {
+            "split": splits.summary(kept, replace(split, dropped=dropped)) | {"fell_short": short},
             "dropped": dropped,
             "duplicates": {
                 "threshold": threshold,
-                "equal": duplicates.counts(groups),
-                "near": {"groups": 3, "questions": 7},
+                "definitions": dict(exact + (near if threshold else [])),
+                "together": {"groups": 8, "questions": 17, "largest": 4},
+                "general_stems": {"rule": duplicates.STEM, "texts": 2, "questions": 7},
             },
         }
         return data_card.markdown(
             data_card.Run(run="r", recipe="corrected", split="question", seed=42, copies=2),
             ledger.ledger(kept, entries, notes),
             data_card.describe(kept, option_references.DEFAULT),
-            leakage,
+            seen,
             [dict.fromkeys("ABCD", 3), {"A": 0, "B": 0, "C": 0, "D": 12}],
             dict(zip(("ferns", "mosses"), licences, strict=True)),
             **mixed,
@@ -99,7 +104,12 @@ def test_the_card_has_every_count(card):
         "2 categories (benchmark and subject) share 1 distinct instructions.",
         "| answer | 1 | read |",
         "| its group stands in test | 1 | split |",
-        "| so, or similar by at least 0.8 (Jaccard, runs of 5 characters) | 3 | 7 |",
+        "| equal question and options | 3 | 6 |",
+        "| equal question and right option | 4 | 8 |",
+        "| equal question that is no general stem | 5 | 10 |",
+        "| similar by at least 0.8 (Jaccard, runs of 5 characters) | 6 | 13 |",
+        "| any of the last four, and so in one part | 8 | 17 |",
+        "A general stem is a text with at least 5 different right options: 2 texts of 7 questions.",
         "| ferns | 1 | 2 | 0 | 8 | 1 | 1 |",
         "| 2 | 0 (0.00 %) | 0 (0.00 %) | 0 (0.00 %) | 12 (100.00 %) |",
         "| all | 3 (12.50 %) | 3 (12.50 %) | 3 (12.50 %) | 15 (62.50 %) |",
@@ -107,7 +117,15 @@ def test_the_card_has_every_count(card):
         "| ferns/lore | 0 | 0 | 10 | 7 | 1 | 1 |",
     ):
         assert line in made.splitlines(), line
-    assert "LEAKED" not in made
+    assert "LEAKED" not in made and "The largest group has 4 questions." in made
+    for words in (*leakage.LOOKED_FOR.values(), "any of these", "prompt to the letter"):
+        assert f"| {words} | 0 of 1 | 0 of 1 |" in made.splitlines()
+
+
+def test_the_card_names_the_categories_that_fell_short(card):
+    assert "Fewer than asked, valid 1 and test 2; a duplicate group is held out whole" in card(asked=2)
+    assert "| ferns/lore | 1 | 1 | 10 | 1 | 0 |" in card(asked=2).splitlines()
+    assert "| mosses/lore | 0 | 0 | 2 | 1 | 0 |" in card().splitlines()
 
 
 def test_what_is_mixed_in_has_its_shares_and_what_was_looked_for(card):
@@ -130,6 +148,7 @@ def test_what_is_mixed_in_has_its_shares_and_what_was_looked_for(card):
 
 def test_the_card_of_a_leaking_run_says_so_first(card):
     assert card(leaked=True).splitlines()[2].startswith("> **LEAKED**")
+    assert "| duplicate group | 1 of 1 | 1 of 1 |" in card(leaked=True).splitlines()
 
 
 def test_near_duplicates_that_were_not_looked_for_are_not_counted(card):

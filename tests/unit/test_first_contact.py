@@ -41,6 +41,7 @@ def bad_row(folder):
 
 def leak(folder):
     found = {"leaked": True, "leaked_questions": 3, "questions": 120, "verbatim_prompts": 0, "prompts": 120}
+    found["found_by"] = dict.fromkeys(leakage.LOOKED_FOR, 3)
     leakage.gate(found | {"ids": ["a", "b", "c"], "verbatim_ids": []})
 
 

@@ -3,6 +3,7 @@ import re
 import orjson
 import pytest
 
+from mcqlora.data.leakage import LOOKED_FOR
 from mcqlora.report import page, schema, verdicts
 from tests.helpers.evaluations import build, earlier_best, few, full, items, mcq, squad_scores
 
@@ -57,7 +58,8 @@ def test_a_leaked_run_says_so_first():
     assert "LEAKED" in leaked.splitlines()[2] and leaked.splitlines()[4].startswith("- **LEAKED**")
     assert "on unseen questions" not in leaked and "can't be told" in leaked
     assert "no unseen questions were held out" in leaked
-    assert "LEAKED" not in honest and "**Leak: none**" in honest
+    assert "LEAKED" not in honest and "**Leak: none found**" in honest
+    assert all(f"by {words}" in honest for words in LOOKED_FOR.values())
 
 
 def test_the_leak_is_told_side_by_side(whole):
@@ -139,6 +141,7 @@ def test_the_report_says_how_it_was_made(whole):
     assert "229 of 100,000 (0.229 %)" in found
     assert "Drawn from 10,570 questions (official) and 2,067 first questions" in found
     assert "Prompts shortened to fit: CMMLU's own, 5-shot 2 of 20." in found
+    assert "since their category has no more: CMMLU's own, 5-shot 3 of 20." in found
     assert "CMMLU's own, 5-shot 100.0 % [" in found  # its own average is over categories
     assert all(f"]({path})" in found for path in FIGURES.values())
 

@@ -127,6 +127,25 @@ def test_a_question_is_no_example_of_itself():
     ]
 
 
+@pytest.mark.parametrize("build", [protocols.harness, protocols.cmmlu])
+@pytest.mark.parametrize(
+    ("own", "group", "shown", "lacking"),
+    [
+        (None, "other", "01", False),
+        (None, "toy/old_birds/dev/0", "12", False),  # its duplicate is passed over, and the next one taken
+        (None, "toy/old_birds/dev/1", "02", False),
+        (1, "toy/old_birds/dev/1", "02", False),
+        (1, "toy/old_birds/dev/0", "2", True),  # itself and its duplicate: the category has no more
+    ],
+)
+def test_no_duplicate_is_a_worked_example(build, own, group, shown, lacking):
+    asked = question(question="Which bird sings?") if own is None else DEV[own]
+    groups = {one.id: one.id for one in DEV} | {asked.id: group}
+    item = ask(build, asked, DEV, processor=Pieces(*"xABCD"), shots=2, groups=groups)
+    told = [part.split("Bird ")[1][0] for part in said(item.tree.prompt).split("\n\n")[1:-1]]
+    assert "".join(told) == shown and item.lacking == lacking and not item.truncated
+
+
 @pytest.mark.parametrize(("room", "kept"), [(0, "012"), (-1, "12"), (-58, "2"), (-115, "")])
 def test_examples_that_do_not_fit_go_from_the_start(room, kept):
     whole = ask(protocols.harness, question(), DEV, shots=3)

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -45,8 +46,7 @@ def test_groups_ignore_case_space_punctuation_and_option_order():
         "What is it?", "what  is it", "What is it not?", "What is it",
         options=[("a", "b", "c", "d"), ("D.", "C", "b", "a"), ("a", "b", "c", "d"), ("a", "b", "c", "e")],
     )  # fmt: skip
-    assert names[0] == names[1] == "b/s/test/0"
-    assert len(set(names)) == 3
+    assert names[0] == names[1] == names[3] == "b/s/test/0" != names[2]
 
 
 def test_groups_of_nothing():
@@ -190,13 +190,14 @@ def test_recipe_leaks_and_the_gate_says_so():
     parts = {part: list(records) for part, records in splits.assemble(split, epochs).items()}
     assert len(parts["train"]) == 500
     assert [record["id"] for record in parts["test"]] == split.test
-    found = leakage.leakage(parts["train"], {"test": parts["test"]}, duplicates.groups(items), listed=5)[
+    found = leakage.leakage(parts["train"], {"test": parts["test"]}, items, duplicates.groups(items), 5)[
         "test"
     ]
     assert found["leaked"] and found["leaked_questions"] == found["questions"] == 40
     assert found["leaked_share"] == 1.0 and found["ids"] == split.test[:5]
+    assert found["found_by"] == dict.fromkeys(leakage.LOOKED_FOR, 40)
     assert found["verbatim_prompts"] == 0
-    with pytest.raises(UserError, match=r"test: 40 of 40 questions .* \(first: b/x/test/\d+, .*\)") as error:
+    with pytest.raises(UserError, match=r"test: 40 of 40 questions .*; first: b/x/test/\d+, .*\)") as error:
         leakage.gate(found)
     assert "\n" not in str(error.value) and split.test[3] not in str(error.value)
     leakage.gate(found, allowed=True)
@@ -216,7 +217,7 @@ def test_honest_split_passes_the_gate():
     assert parts["valid"] == [record for record in epochs[5] if record["id"] in split.valid]
     assert parts["test"] == [record for record in epochs[5] if record["id"] in split.test]
     for part in ("valid", "test"):
-        found = leakage.leakage(iter(parts["train"]), {part: iter(parts[part])}, named)[part]
+        found = leakage.leakage(iter(parts["train"]), {part: iter(parts[part])}, items, named)[part]
         assert not found["leaked"] and found["leaked_share"] == 0.0 and found["ids"] == []
         leakage.gate(found, part=part)
 
@@ -230,16 +231,169 @@ def test_leakage_sees_duplicates_and_verbatim_prompts():
     named = duplicates.groups(items)
     first = [alpaca.shuffled_record(item, "ABCD") for item in items]
     turned = [alpaca.shuffled_record(item, "DCBA") for item in items]
-    found = leakage.leakage(first[:1], {"test": [turned[1], turned[2]]}, named)["test"]
+    found = leakage.leakage(first[:1], {"test": [turned[1], turned[2]]}, items, named)["test"]
     assert found["ids"] == ["b/s/test/1"] and found["leaked_share"] == 0.5 and found["verbatim_ids"] == []
     # A prompt that is there word for word leaks even if the groups know nothing of it.
     alone = {item.id: item.id for item in items}
     twin = {**first[2], "id": "b/s/test/3"}
-    found = leakage.leakage([first[2]], {"test": [twin, first[3]]}, alone)["test"]
+    found = leakage.leakage([first[2]], {"test": [twin, first[3]]}, items, alone)["test"]
     assert found["leaked"] and found["ids"] == [] and found["verbatim_ids"] == ["b/s/test/3"]
     with pytest.raises(UserError, match=r"valid: 0 of 1 questions and 1 of 2 prompts .*first: b/s/test/3"):
         leakage.gate(found, part="valid")
-    assert leakage.leakage([], {"test": []}, {})["test"]["leaked_share"] == 0.0
+    assert leakage.leakage([], {"test": []}, [], {})["test"]["leaked_share"] == 0.0
+
+
+FIRST, OTHER, THIRD = ("one", "two", "three", "four"), ("one", "two", "3", "four"), ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize(
+    ("trained", "found_by"),
+    [
+        (question(1, "llama NUMBER 0", options=FIRST[::-1]), (1, 0, 1)),  # B is now another
+        (question(1, "Llama number 0", options=OTHER), (0, 1, 1)),
+        (question(1, "Llama number 0", options=THIRD), (0, 0, 1)),
+        (question(1, "Llama number 0", options=OTHER, benchmark="c", subject="t", split="dev"), (0, 1, 1)),
+        (question(1, "Llama number 1", options=FIRST), (0, 0, 0)),
+    ],
+)
+def test_the_gate_needs_no_groups(trained, found_by):
+    """It compares the texts themselves: groups that know of no duplicate hide none."""
+    items = [question(0, options=FIRST), trained]
+    alone = {item.id: item.id for item in items}
+    first, second = ([alpaca.shuffled_record(item, "DCBA")] for item in items)
+    found = leakage.leakage(second, {"test": first}, items, alone)["test"]
+    assert found["found_by"] == dict(zip(leakage.LOOKED_FOR, (*found_by, 0), strict=True))
+    assert found["leaked_questions"] == max(found_by) == found["leaked"]
+    assert not leakage.leakage(second, {"test": []}, items, alone)["test"]["leaked"]
+    if found["leaked"]:
+        told = ", ".join(
+            f"{words} {n}" for words, n in zip(leakage.LOOKED_FOR.values(), (*found_by, 0), strict=True)
+        )
+        with pytest.raises(UserError, match=rf"1 of 1 questions .*\(by {told}; first: b/s/test/0\)"):
+            leakage.gate(found)
+
+
+def test_general_stems_are_no_duplicates_of_each_other():
+    """By the fifth right option; two questions that share one are duplicates all the same."""
+    told = "Which of the following is true?"
+    four = [question(n, told, options=("w", right, "y", "z")) for n, right in enumerate(("a", "b", "c", "d"))]
+    assert len(set(duplicates.groups(four).values())) == 1
+    items = [*four, question(4, told.upper(), subject="t", options=("w", "e", "y", "z"))]
+    found = duplicates.find(items)
+    assert len(set(found.groups.values())) == 5
+    assert found.counts["general_stems"] == {"rule": duplicates.STEM, "texts": 1, "questions": 5}
+    items.append(question(5, told, options=("p", "E.", "q", "r")))
+    assert duplicates.groups(items)["b/s/test/5"] == "b/s/test/5" == duplicates.groups(items)["b/t/test/4"]
+    assert duplicates.keys(items)["question_text"] == [None] * 6
+    # A right option that is written in five ways is one.
+    ways = ("x", "X", " x.", "Ｘ", "(x)")
+    same = [question(n, told, options=("w", right, str(n), "z")) for n, right in enumerate(ways)]
+    assert len(set(duplicates.groups(same).values())) == 1
+
+
+def test_each_definition_is_counted_alone():
+    base = "the quick brown llama jumps over the lazy alpaca near the quiet river at dawn"
+    items = [
+        question(0, "What?", options=FIRST),
+        question(1, "what", options=FIRST),
+        question(2, "What", options=OTHER),
+        question(3, "What", options=THIRD),
+        question(4, base),
+        question(5, base + " today"),
+        question(6, "Why?"),
+    ]
+    found = duplicates.find(items, 0.8)
+    assert found.counts == {
+        "threshold": 0.8,
+        "definitions": {
+            "question_and_options": {"groups": 1, "questions": 2},
+            "question_and_answer": {"groups": 1, "questions": 3},
+            "question_text": {"groups": 1, "questions": 4},
+            "near_duplicate": {"groups": 2, "questions": 4},
+        },
+        "together": {"groups": 2, "questions": 6, "largest": 4},
+        "general_stems": {"rule": duplicates.STEM, "texts": 0, "questions": 0},
+    }
+    exact = duplicates.find(items).counts
+    assert list(exact["definitions"]) == list(duplicates.EXACT) and exact["threshold"] is None
+    assert duplicates.find([]).counts["together"] == {"groups": 0, "questions": 0, "largest": 0}
+
+
+twins = st.lists(
+    st.tuples(st.sampled_from("ab"), st.sampled_from("pqrsvw"), st.sampled_from("tu"), st.sampled_from("xy")),
+    min_size=3,
+    max_size=30,
+).map(
+    lambda rows: [
+        question(n, text, subject, options=(f"{other}1", right, f"{other}2", f"{other}3"))
+        for n, (text, right, other, subject) in enumerate(rows)
+    ]
+)
+
+
+@given(items=twins, seed=st.integers(0, 9), name=st.sampled_from(["question", "official"]), data=st.data())
+def test_the_split_closes_what_the_gate_looks_for(items, seed, name, data):
+    """With twins of every kind and general stems, nothing held out stands in training."""
+    if name == "official":
+        parts = data.draw(
+            st.lists(st.sampled_from(["val", "test"]), min_size=len(items), max_size=len(items))
+        )
+        items = [replace(item, split=part) for item, part in zip(items, parts, strict=True)]
+    named = duplicates.groups(items)
+    assert duplicates.groups(data.draw(st.permutations(items))) == named
+    try:
+        split = splits.choose(name, items, named, seed, 2, 3)
+    except UserError:
+        return
+    records = {item.id: alpaca.shuffled_record(item, "ABCD") for item in items}
+    train, valid, test = ([records[identity] for identity in getattr(split, part)] for part in splits.PARTS)
+    alone = {item.id: item.id for item in items}
+    for part in leakage.leakage(train, {"valid": valid, "test": test}, items, alone).values():
+        assert part["leaked_questions"] == 0
+
+
+def test_a_category_that_falls_short_is_named():
+    lead = (
+        "A long lead-in that all of these word problems share before they ask anything of their own: llama "
+    )
+    problems = [question(n, f"{lead}{n}", "problems") for n in range(60)]
+    problems += [question(n, f"Something else, {n * 1001}", "problems") for n in range(60, 64)]
+    plenty = [question(n, f"{n} plenty {n}", "plenty") for n in range(30)]
+    few = [question(n, f"{n} few {n}", "few") for n in range(3)]
+    spread = [question(n, f"{n} both {n}", subject) for subject in ("left", "right") for n in range(20)]
+    items = [*problems, *plenty, *few, *spread]
+    named = duplicates.groups(items, 0.8)
+    split = splits.split_question(items, named, 1, 4, 6)
+    found = splits.fell_short("question", items, named, split, 4, 6)
+    assert found == {
+        "asked": {"valid": 4, "test": 6},
+        "categories": {
+            "b/few": {"valid": 0, "test": 3, "questions": 3, "largest_group": 1, "shared": 0},
+            "b/left": {"valid": 0, "test": 0, "questions": 20, "largest_group": 1, "shared": 20},
+            "b/problems": {"valid": 0, "test": 4, "questions": 64, "largest_group": 60, "shared": 0},
+            "b/right": {"valid": 0, "test": 0, "questions": 20, "largest_group": 1, "shared": 20},
+        },
+    }
+    assert splits.shortage(found, 5) == (
+        "split: 4 of 5 categories have fewer held-out questions than asked, valid 4 and test 6: "
+        "b/few (valid 0 and test 3 of 3 questions), "
+        "b/left (valid 0 and test 0 of 20 questions, 20 in groups with another category), "
+        "b/problems (valid 0 and test 4 of 64 questions, 60 in one duplicate group) "
+        "and 1 more; leakage.json names all"
+    )
+    enough = splits.fell_short("question", plenty, named, splits.split_question(plenty, named, 1, 4, 6), 4, 6)
+    assert enough["categories"] == {} and splits.shortage(enough, 1) is None
+
+
+def test_categories_fall_short_by_the_other_splits_too():
+    items = [question(n, f"{n} text {n}", split="test" if n > 4 else "dev") for n in range(10)]
+    named = duplicates.groups(items)
+    short = {"valid": 2, "questions": 5, "largest_group": 1, "shared": 0}
+    official = splits.fell_short("official", items, named, splits.split_official(items, named, 1, 4), 4, 6)
+    assert official == {"asked": {"valid": 4}, "categories": {"b/s": short}}
+    assert "at most half of a category; leakage.json" in splits.shortage(official, 1)
+    recipe = splits.fell_short("recipe", items, named, splits.split_recipe(items, 1, 4, 7), 4, 7)
+    assert recipe["categories"]["b/s"] | {"valid": 4, "test": 6} == recipe["categories"]["b/s"]
 
 
 def test_assemble_with_one_copy_and_with_a_missing_record():

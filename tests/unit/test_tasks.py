@@ -186,6 +186,7 @@ TRAINED = [
     )
     for number, question in enumerate([*QUESTIONS, *QUESTIONS[:2]])
 ]
+EXAMPLE = replace(QUESTIONS[0], id="toy/birds/dev/0", split="dev", question="Which bird is WREN?")
 ARCHITECTURE = Architecture(
     vocab_size=9,
     hidden_size=4,
@@ -239,7 +240,7 @@ def run(tmp_path, squad_file, monkeypatch):
     files.write_json_array(tmp_path / "test.json", records)
     files.write_json_array(tmp_path / "train.json", trained)
     files.write_json_array(tmp_path / "epoch_3.json", copy)
-    files.write_jsonl(tmp_path / "questions.jsonl", [*QUESTIONS, *TRAINED])
+    files.write_jsonl(tmp_path / "questions.jsonl", [*QUESTIONS, *TRAINED, EXAMPLE])
     save({WEIGHT: np.zeros((4, 4), np.float32)}, tmp_path / "base" / "model.safetensors")
     write_architecture(tmp_path / "base", ARCHITECTURE)
     lora = {"lora_a": np.ones((2, 4), np.float32), "lora_b": np.ones((4, 2), np.float32)}
@@ -250,7 +251,7 @@ def run(tmp_path, squad_file, monkeypatch):
     monkeypatch.setattr(prompt, "from_tokenizer", lambda processor: TEMPLATE)
     loaded = {}
 
-    def evaluate(said, adapter=None, knows=(), validate=False, **choosing):
+    def evaluate(said, adapter=None, knows=(), validate=False, groups=None, **choosing):
         """`said` after the test questions' prompts; `knows`, copy records, as they stand."""
         pairs = [*zip(records, said, strict=True), *((record, record["output"]) for record in knows)]
         answers = [
@@ -272,12 +273,14 @@ def run(tmp_path, squad_file, monkeypatch):
         loaded.clear()
         asked = spec(tmp_path, adapter=adapter and str(tmp_path / adapter))
         paths = {"questions": str(tmp_path / "questions.jsonl")}
+        files.write_json(tmp_path / "groups.json", {"groups": groups or {}})
         if validate:
             task = tasks.Validation(model=asked, valid=str(tmp_path / "test.json"), **paths)
             (found,) = tasks.ask(task, 1, tmp_path / "none")
             return found
         task = tasks.Evaluation(
             model=asked,
+            groups=str(tmp_path / "groups.json"),
             test=str(tmp_path / "test.json"),
             train=str(tmp_path / "train.json"),
             last_copy=str(tmp_path / "epoch_3.json"),
@@ -325,6 +328,15 @@ def test_only_the_chosen_protocols_are_asked(run):
     assert mcq["circular"] is None and mcq["leak"] is None
     assert mcq["protocols"]["harness_2shot"]["shots"] == 2
     assert all(item["order"] == "ABCD" for item in mcq["protocols"]["harness"]["items"])
+
+
+def test_examples_that_lack_are_counted(run):
+    asked = {"protocols": ["harness"], "shots": [0, 1, 2]}
+    pair = dict.fromkeys(["toy/birds/dev/0", "toy/birds/test/1"], "toy/birds/dev/0")
+    for groups, lacking in ((None, [0, 0, 3]), (pair, [0, 1, 3])):
+        mcq, _, _ = run(["", "", ""], groups=groups, **asked)
+        assert [part["lacking"] for part in mcq["protocols"].values()] == lacking
+        assert not any(part["truncated"] for part in mcq["protocols"].values())
 
 
 def test_generation_does_not_depend_on_what_else_is_asked(run):
@@ -438,6 +450,7 @@ def test_a_task_goes_to_the_workers_and_comes_back(tmp_path):
     task = tasks.Evaluation(
         model=spec(tmp_path, adapter="a"),
         questions="q",
+        groups="g",
         test="t",
         train="n",
         last_copy="c",

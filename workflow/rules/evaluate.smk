@@ -17,6 +17,7 @@ rule evaluate:
         train=rules.split.output.train,
         last_copy=rules.shuffle.output[-1],
         questions=rules.read.output.questions,
+        groups=rules.groups.output[0],
         squad=READING,
         devices=only_if(checks.check_npus, "evaluate", NPUS),
     output:

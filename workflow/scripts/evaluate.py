@@ -32,6 +32,7 @@ with job(snakemake) as terminal:
         task = tasks.Evaluation(
             model=model,
             questions=given.questions,
+            groups=given.groups,
             test=given.test,
             train=given.train,
             last_copy=given.last_copy,

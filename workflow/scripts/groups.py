@@ -7,12 +7,5 @@ from mcqlora.job import job
 
 with job(snakemake):
     questions = list(read_questions(snakemake.input[0]))
-    threshold = snakemake.params.near_duplicate_threshold
-    found = duplicates.groups(questions, threshold)
-    equal = found if threshold is None else duplicates.groups(questions)
-    counts = {
-        "threshold": threshold,
-        "equal": duplicates.counts(equal),
-        "near": duplicates.counts(found),
-    }
-    files.write_json(snakemake.output[0], {"duplicates": counts, "groups": found})
+    found = duplicates.find(questions, snakemake.params.near_duplicate_threshold)
+    files.write_json(snakemake.output[0], {"duplicates": found.counts, "groups": found.groups})

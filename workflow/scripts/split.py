@@ -1,5 +1,6 @@
 """Epochs to train, valid and test parts, and the check that no test question was trained on."""
 
+import sys
 from types import SimpleNamespace
 
 from mcqlora import files
@@ -7,11 +8,13 @@ from mcqlora.data import leakage, splits
 from mcqlora.data.questions import read_questions
 from mcqlora.job import job
 
-with job(snakemake):
+with job(snakemake) as terminal:
     source, made = snakemake.input, snakemake.output
     params = SimpleNamespace(**snakemake.params.chosen)
     questions, found = list(read_questions(source.questions)), files.read_json(source.groups)
-    split = splits.choose(params.split, questions, found["groups"], params.seed, params.valid, params.test)
+    groups, sizes = found["groups"], (params.valid, params.test)
+    split = splits.choose(params.split, questions, groups, params.seed, *sizes)
+    short = splits.fell_short(params.split, questions, groups, split, *sizes)
     parts = splits.assemble(split, [files.read_json_array(path) for path in source.epochs])
     held_out = {part: list(parts[part]) for part in ("valid", "test")}
     counts = {"train": 0} | {part: files.write_json_array(made[part], held_out[part]) for part in held_out}
@@ -23,9 +26,13 @@ with job(snakemake):
                 counts["train"] += 1
                 yield record
 
-        seen = leakage.leakage(written(), held_out, found["groups"], 100)
-    seen |= {"records": counts, "split": splits.summary(questions, split), "dropped": split.dropped}
+        seen = leakage.leakage(written(), held_out, questions, groups, 100)
+    summary = splits.summary(questions, split) | {"fell_short": short}
+    seen |= {"records": counts, "split": summary, "dropped": split.dropped}
     seen["duplicates"] = found["duplicates"]
     files.write_json(made.leakage, seen, indent=True)
     for part in held_out:
         leakage.gate(seen[part], allowed=params.allow_leak, part=part)
+    if line := splits.shortage(short, len(summary["categories"])):
+        for stream in (terminal.error, sys.stderr):
+            print(f"mcqlora: {line}", file=stream)

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from mcqlora.data.questions import Question
+from mcqlora.data.questions import LETTERS, Question
+from mcqlora.files import Json
+
+# How two questions are found to be one item, in a reader's words; see `keys` and `find`.
+DEFINITIONS = {
+    "question_and_options": "equal question and options",
+    "question_and_answer": "equal question and right option",
+    "question_text": "equal question that is no general stem",
+    "near_duplicate": "similar question and options",
+}
+EXACT = ("question_and_options", "question_and_answer", "question_text")
+GENERAL = 5
+STEM = f"a text with at least {GENERAL} different right options"
 
 _SHINGLE = 5
 _PERMUTATIONS = 128
@@ -35,39 +48,111 @@ class _Dropped(dict[int, int | None]):
 _DROPPED = _Dropped()
 
 
-def groups(questions: Sequence[Question], near_duplicate_threshold: float | None = None) -> dict[str, str]:
-    """The duplicate group of each question: {id: smallest id of its group}.
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """Which questions are one item, and how many each definition finds."""
 
-    Two questions are one item if their folded texts are equal, and their folded options in any order. With a
-    threshold in (0, 1], questions are also merged if their sets of 5-character shingles have at least that
-    Jaccard similarity. Candidates come from MinHash LSH (datasketch, 128 permutations) and are checked
-    exactly; groups are closed transitively. Comparing texts takes a second for 28,000 questions, near
-    duplicates about eight more.
+    groups: dict[str, str]  # {id: smallest id of its group} of every question
+    counts: Json  # see `find`
+
+
+def keys(questions: Iterable[Question]) -> dict[str, list[Hashable]]:
+    """The exact definitions: two questions are one item by one of them if they have the same key, not None.
+
+    All compare folded texts, see `fold`. `question_and_options` takes the options in any order,
+    `question_and_answer` only the right one. `question_text` is the text alone, of questions whose text is
+    no general stem: such as "Which is true?", it says nothing of its own. The rule is one of counting, so it
+    knows no language and no order: a text is a general stem if it stands with at least `GENERAL` different
+    right options among all these questions.
+
+    Returns:
+        By definition a key of each question, in their order.
+    """
+    texts: list[str] = []
+    options: list[tuple[str, ...]] = []
+    right: list[str] = []
+    for question in questions:
+        folded = [fold(option) for option in question.options]
+        texts.append(fold(question.question))
+        options.append(tuple(sorted(folded)))
+        right.append(folded[LETTERS.index(question.answer)])
+    answers = Counter(text for text, _ in set(zip(texts, right, strict=True)))
+    return {
+        "question_and_options": list(zip(texts, options, strict=True)),
+        "question_and_answer": list(zip(texts, right, strict=True)),
+        "question_text": [text if answers[text] < GENERAL else None for text in texts],
+    }
+
+
+def find(questions: Sequence[Question], near_duplicate_threshold: float | None = None) -> Duplicates:
+    """The duplicate groups, which are closed transitively over all definitions of `DEFINITIONS`.
+
+    With a threshold in (0, 1], questions are also one item if their sets of 5-character shingles, of text and
+    options together, have at least that Jaccard similarity. Candidates come from MinHash LSH (datasketch, 128
+    permutations) and are checked exactly. Comparing keys takes a second for 28,000 questions, near duplicates
+    about eight more.
+
+    Returns:
+        With the counts `threshold`; `definitions`: {definition: {groups, questions}} of each that was looked
+        for, alone; `together`: the same of all, and `largest`, the questions in the largest group;
+        `general_stems`: their `rule`, {texts, questions}.
 
     Raises:
         UserError: the threshold is not in (0, 1].
     """
-    folded = [(fold(q.question), tuple(sorted(map(fold, q.options)))) for q in questions]
-    first: dict[tuple[str, tuple[str, ...]], int] = {}
-    edges = [(index, first.setdefault(key, index)) for index, key in enumerate(folded)]
+    exact = keys(questions)
+    edges = {name: _equal(known) for name, known in exact.items()}
     if near_duplicate_threshold is not None:
-        representatives = sorted(first.values())
-        texts = ["\n".join((folded[index][0], *folded[index][1])) for index in representatives]
-        edges += [(representatives[a], representatives[b]) for a, b in _near(texts, near_duplicate_threshold)]
-    return _components([q.id for q in questions], edges)
+        same = edges["question_and_options"]
+        kept = sorted(set(range(len(questions))) - {index for index, _ in same})
+        texts = [_whole(questions[index]) for index in kept]
+        near = _near(texts, near_duplicate_threshold)
+        edges["near_duplicate"] = same + [(kept[a], kept[b]) for a, b in near]
+    found = {name: _components(len(questions), pairs) for name, pairs in edges.items()}
+    labels = _components(len(questions), [pair for pairs in edges.values() for pair in pairs])
+    general = exact["question_text"]
+    stems = [fold(question.question) for question, key in zip(questions, general, strict=True) if key is None]
+    counts = {
+        "threshold": near_duplicate_threshold,
+        "definitions": {name: _counts(part) for name, part in found.items()},
+        "together": _counts(labels) | {"largest": int(np.bincount(labels).max(initial=0))},
+        "general_stems": {"rule": STEM, "texts": len(set(stems)), "questions": len(stems)},
+    }
+    labelled = list(zip([question.id for question in questions], labels.tolist(), strict=True))
+    name = {label: identity for identity, label in sorted(labelled, reverse=True)}
+    return Duplicates({identity: name[label] for identity, label in labelled}, counts)
 
 
-def _components(ids: list[str], edges: list[tuple[int, int]]) -> dict[str, str]:
+def groups(questions: Sequence[Question], near_duplicate_threshold: float | None = None) -> dict[str, str]:
+    """The duplicate group of each question: {id: smallest id of its group}; see `find`."""
+    return find(questions, near_duplicate_threshold).groups
+
+
+def _whole(question: Question) -> str:
+    return "\n".join((fold(question.question), *sorted(map(fold, question.options))))
+
+
+def _equal(known: Iterable[Hashable]) -> list[tuple[int, int]]:
+    """Each index with the first one that has the same key, if that is another."""
+    first: dict[Hashable, int] = {}
+    pairs = ((index, first.setdefault(key, index)) for index, key in enumerate(known) if key is not None)
+    return [(index, other) for index, other in pairs if index != other]
+
+
+def _components(size: int, edges: Sequence[tuple[int, int]]) -> np.ndarray:
+    """int array [size]: a label of each index, equal for those that edges connect."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    if not ids:
-        return {}
-    rows, columns = np.array(edges).T
-    graph = coo_matrix((np.ones(len(edges), bool), (rows, columns)), shape=(len(ids), len(ids)))
-    labelled = list(zip(ids, connected_components(graph, directed=False)[1].tolist(), strict=True))
-    name = {label: identity for identity, label in sorted(labelled, reverse=True)}
-    return {identity: name[label] for identity, label in labelled}
+    rows, columns = np.array(edges, int).reshape(-1, 2).T
+    graph = coo_matrix((np.ones(len(edges), bool), (rows, columns)), shape=(size, size))
+    return connected_components(graph, directed=False)[1] if size else np.zeros(0, int)
+
+
+def _counts(labels: np.ndarray) -> dict[str, int]:
+    """{groups, questions}: how many groups have more than one question, and the questions in them."""
+    sizes = np.bincount(labels)
+    return {"groups": int((sizes > 1).sum()), "questions": int(sizes[sizes > 1].sum())}
 
 
 def _near(texts: list[str], threshold: float) -> Iterator[tuple[int, int]]:
@@ -95,9 +180,3 @@ def _shingles(text: str) -> np.ndarray:
     for start in range(_SHINGLE):
         hashes = hashes * _ODD + codes[start : start + size]  # modulo 2 ** 64
     return np.unique((hashes * _ODD >> np.uint64(32)).astype(np.uint32))
-
-
-def counts(groups: Mapping[str, str]) -> dict[str, int]:
-    """{groups, questions}: how many groups have more than one question, and the questions in them."""
-    sizes = [size for size in Counter(groups.values()).values() if size > 1]
-    return {"groups": len(sizes), "questions": sum(sizes)}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from mcqlora.data.duplicates import fold
+from mcqlora.data import duplicates
+from mcqlora.data.questions import Question
 from mcqlora.errors import UserError
 from mcqlora.files import Json
 
@@ -23,53 +24,66 @@ class Asked(Protocol):
     def question(self) -> str: ...
 
 
+# How a held-out question is found in training, in a reader's words; a group holds near duplicates, too.
+LOOKED_FOR = {name: duplicates.DEFINITIONS[name] for name in duplicates.EXACT} | {
+    "duplicate_group": "duplicate group"
+}
 TELLING = 40  # bytes of folded UTF-8, some 40 Latin letters or 14 Chinese characters, see `in_texts`
 
 
 def leakage(
     train_records: Iterable[Record],
     parts: Mapping[str, Iterable[Record]],
+    questions: Sequence[Question],
     groups: Mapping[str, str],
     listed: int | None = None,
 ) -> dict[str, Json]:
     """Count the held-out questions of each part that training has seen: {part: leak}.
 
-    A question leaks if training holds it, or a duplicate of it, with its options in any order. A prompt
-    (instruction and input) leaks verbatim if training holds the same text. Train records are streamed and
-    not kept.
+    Every held-out question is compared with every question trained on, by each of `LOOKED_FOR`: the exact
+    definitions anew, from the texts, so that a fault of the groups is seen. A prompt (instruction and input)
+    leaks verbatim if training holds the same text. Train records are streamed and not kept.
 
     Args:
+        questions: all that the records show; the general stems among them are found here, too.
         groups: {id: group} of every question, from `duplicates.groups`.
         listed: how many ids to list at most (None: all); the counts are always complete.
 
     Returns:
-        Of each part the counts `questions`, `leaked_questions`, `prompts` and `verbatim_prompts`, the shares
-        `leaked_share` and `verbatim_share` (0 to 1; 0.0 of nothing), `ids` and `verbatim_ids`, and `leaked`:
-        a question or a prompt leaks. leakage.json has these, and what was split into the parts.
+        Of each part the counts `questions`, `leaked_questions` (by any definition), `found_by`
+        {definition: count}, `prompts` and `verbatim_prompts`, the shares `leaked_share` and `verbatim_share`
+        (0 to 1; 0.0 of nothing), `ids` and `verbatim_ids`, and `leaked`: a question or a prompt leaks.
+        leakage.json has these, and what was split into the parts.
     """
     held_out = {part: [(one["id"], _prompt(one)) for one in records] for part, records in parts.items()}
     prompts = {prompt for tested in held_out.values() for _, prompt in tested}
     trained: set[str] = set()
     repeated: set[tuple[str, str]] = set()
     for record in train_records:
-        trained.add(groups[record["id"]])
+        trained.add(record["id"])
         prompt = _prompt(record)
         if prompt in prompts:
             repeated.add(prompt)
+    ids = [question.id for question in questions]
+    keys = {name: dict(zip(ids, known, strict=True)) for name, known in duplicates.keys(questions).items()}
+    keys["duplicate_group"] = dict(groups)
+    seen = {name: {key[identity] for identity in trained} - {None} for name, key in keys.items()}
     found: dict[str, Json] = {}
     for part, tested in held_out.items():
-        questions = dict.fromkeys(identity for identity, _ in tested)
-        ids = [identity for identity in questions if groups[identity] in trained]
+        asked = dict.fromkeys(identity for identity, _ in tested)
+        by = {name: {one for one in asked if key[one] in seen[name]} for name, key in keys.items()}
+        leaked = [identity for identity in asked if any(identity in some for some in by.values())]
         verbatim = [identity for identity, prompt in tested if prompt in repeated]
         found[part] = {
-            "questions": len(questions),
-            "leaked_questions": len(ids),
-            "leaked_share": len(ids) / max(1, len(questions)),
+            "questions": len(asked),
+            "leaked_questions": len(leaked),
+            "leaked_share": len(leaked) / max(1, len(asked)),
+            "found_by": {name: len(by[name]) for name in LOOKED_FOR},
             "prompts": len(tested),
             "verbatim_prompts": len(verbatim),
             "verbatim_share": len(verbatim) / max(1, len(tested)),
-            "leaked": bool(ids or verbatim),
-            "ids": ids[:listed],
+            "leaked": bool(leaked or verbatim),
+            "ids": leaked[:listed],
             "verbatim_ids": verbatim[:listed],
         }
     return found
@@ -83,14 +97,16 @@ def gate(found: Json, allowed: bool = False, part: str = "test") -> None:
     """Stop a run whose held-out questions were trained on, unless the recipe is known to leak and says so.
 
     Raises:
-        UserError: names how many leak and the first three.
+        UserError: names how many leak, by which definition, and the first three.
     """
     if allowed or not found["leaked"]:
         return
     first = ", ".join((found["ids"] or found["verbatim_ids"])[:3])
+    by = ", ".join(f"{words} {found['found_by'][name]}" for name, words in LOOKED_FOR.items())
     raise UserError(
         f"{part}: {found['leaked_questions']} of {found['questions']} questions and "
-        f"{found['verbatim_prompts']} of {found['prompts']} prompts stand in training too (first: {first}); "
+        f"{found['verbatim_prompts']} of {found['prompts']} prompts stand in training too "
+        f"(by {by}; first: {first}); "
         "set split: question or split: official, or split: recipe to reproduce a recipe that leaks"
     )
 
@@ -106,14 +122,14 @@ def in_texts(held_out: Iterable[Asked], texts: Iterable[str]) -> list[tuple[str,
     whole: dict[bytes, list[str]] = defaultdict(list)
     starts: dict[bytes, list[tuple[bytes, str]]] = defaultdict(list)
     for question in held_out:
-        told = fold(question.question).encode()
+        told = duplicates.fold(question.question).encode()
         if len(told) < TELLING:
             whole[told].append(question.id)
         else:
             starts[told[:TELLING]].append((told, question.id))
     found: list[tuple[str, int]] = []
     for index, text in enumerate(texts):
-        folded = fold(text).encode()
+        folded = duplicates.fold(text).encode()
         ids = whole.get(folded, [])
         for place in range(len(folded) - TELLING + 1):
             for told, identity in starts.get(folded[place : place + TELLING], ()):

@@ -151,6 +151,60 @@ def summary(questions: Iterable[Question], split: Split) -> Json:
     return {**sizes, "dropped": len(split.dropped), "categories": counts}
 
 
+def fell_short(name: str, questions: Questions, groups: Groups, split: Split, valid: int, test: int) -> Json:
+    """What a part lacks of the questions asked of each category, and why.
+
+    Returns:
+        `asked` {part: questions per category} of the parts that the split `name` draws, and `categories`
+        {category: counts}: of those with fewer, the questions by drawn part, `questions` to draw from, those
+        in its `largest_group`, and those that are `shared`, in a group with another category's.
+    """
+    asked = {"valid": valid} if name == "official" else {"valid": valid, "test": test}
+    counts = summary(questions, split)["categories"]
+    settled = {row["id"] for row in split.dropped} | {*(split.test if name == "official" else ())}
+    sizes: dict[str, Counter[str]] = defaultdict(Counter)
+    spans: dict[str, set[str]] = defaultdict(set)
+    for question in questions:
+        if question.id not in settled:
+            sizes[question.category][groups[question.id]] += 1
+            spans[groups[question.id]].add(question.category)
+    short = {
+        category: {part: held[part] for part in asked}
+        | {
+            "questions": sizes[category].total(),
+            "largest_group": max(sizes[category].values(), default=0),
+            "shared": sum(size for group, size in sizes[category].items() if len(spans[group]) > 1),
+        }
+        for category, held in counts.items()
+        if any(held[part] < number for part, number in asked.items())
+    }
+    return {"asked": asked, "categories": short}
+
+
+def shortage(found: Json, categories: int) -> str | None:
+    """What `fell_short` found in one line, three of the `categories` by name; None if it found nothing."""
+    short, asked = found["categories"], found["asked"]
+    if not short:
+        return None
+
+    def told(category: str, part: Json) -> str:
+        line = f"{category} ({_parts(part, asked)} of {part['questions']} questions"
+        line += f", {part['largest_group']} in one duplicate group" if part["largest_group"] > 1 else ""
+        return line + (f", {part['shared']} in groups with another category" if part["shared"] else "") + ")"
+
+    some = [told(*row) for row in list(short.items())[:3]]
+    more = f" and {len(short) - 3} more" if len(short) > 3 else ""
+    half = "" if "test" in asked else "; validation takes at most half of a category"
+    return (
+        f"split: {len(short)} of {categories} categories have fewer held-out questions than asked, "
+        f"{_parts(asked, asked)}: {', '.join(some)}{more}{half}; leakage.json names all"
+    )
+
+
+def _parts(counts: Mapping[str, int], asked: Iterable[str]) -> str:
+    return " and ".join(f"{part} {counts[part]}" for part in asked)
+
+
 def assemble(split: Split, epochs: Sequence[Iterable[Record]]) -> dict[str, Iterator[Record]]:
     """The copy records of each part.
 

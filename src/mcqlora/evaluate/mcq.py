@@ -19,6 +19,7 @@ from mcqlora.evaluate.trees import Scored, greedy_start
 from mcqlora.tokens import prompt
 
 Questions = Mapping[str, Question]  # by id
+Groups = Mapping[str, str]
 Records = Sequence[Record]
 Of = Literal["test", "circular", "leak", "sample"]  # which records are asked
 Group = tuple[Build, Of, int]  # items scored once, whichever protocols judge them, with so many examples
@@ -37,24 +38,31 @@ class McqSettings:
 
 
 def choose(
-    model: Model, questions: Questions, test: Records, leak: Records, settings: McqSettings, seed: int
+    model: Model,
+    questions: Questions,
+    test: Records,
+    leak: Records,
+    settings: McqSettings,
+    seed: int,
+    groups: Groups | None = None,
 ) -> files.Json:
     """mcq.json: every protocol's items of the test records, and of training questions for the leak.
 
     Args:
         leak: records of training questions, see `trained`.
         seed: of the sample that is answered by generation.
+        groups: {id: duplicate group}; no question is shown another of its own as a worked example.
 
     Returns:
-        `model`, and by variant's name `protocols`: `items`, `shots`, `truncated` (how many), `average`,
-        `stderr`. `circular` has rotated `items` by name, the numbers of `questions` and of `pinned` ones.
-        `leak` has `items` by name of the test (`honest`) and of training questions (`recipe`), which are
-        `short` of the wanted number. Both are None where not asked.
+        `model`, and by variant's name `protocols`: `items`, `shots`, how many are `truncated` and `lacking`
+        (see `protocols.Item`), `average`, `stderr`. `circular` has rotated `items` by name, the numbers of
+        `questions` and of `pinned` ones. `leak` has `items` by name of the test (`honest`) and of training
+        questions (`recipe`), which are `short` of the wanted number. Both are None where not asked.
     """
     variants = protocols.variants(settings.protocols, settings.shots)
     robust = [variant for variant in variants if variant.robustness]
     records = _records(questions, test, leak, settings, seed)
-    asked = _asked(model, variants, questions, records)
+    asked = _asked(model, variants, questions, groups or {}, records)
     scored = model.score(asked)
 
     def judged(variant: Variant, of: Of) -> list[files.Json]:
@@ -67,8 +75,9 @@ def choose(
 
     def part(variant: Variant) -> dict[str, Any]:
         rows = judged(variant, _own(variant))
-        truncated = sum(item.truncated for item in asked[_group(variant, _own(variant))])
-        made = {"items": rows, "shots": variant.shots, "truncated": truncated}
+        items = asked[_group(variant, _own(variant))]
+        made: dict[str, Any] = {"items": rows, "shots": variant.shots}
+        made |= {mark: sum(getattr(item, mark) for item in items) for mark in ("truncated", "lacking")}
         stderr = standard_error([row["correct"] for row in rows])
         return made | {"average": variant.protocol.average, "stderr": stderr}
 
@@ -104,7 +113,11 @@ def _records(
 
 
 def _asked(
-    model: Model, variants: Sequence[Variant], questions: Questions, records: Mapping[Of, Records]
+    model: Model,
+    variants: Sequence[Variant],
+    questions: Questions,
+    groups: Groups,
+    records: Mapping[Of, Records],
 ) -> dict[Group, list[Item]]:
     """The items of every group that has some, in the order in which they are batched."""
     development = protocols.development(questions.values())
@@ -112,7 +125,7 @@ def _asked(
     asked: dict[Group, list[Item]] = {}
     for variant in variants:
         build, language = variant.protocol.build, variant.protocol.language
-        context = Context(questions, model.tokens, model.engine.limit, development, variant.shots)
+        context = Context(questions, model.tokens, model.engine.limit, development, variant.shots, groups)
         robustness: tuple[Of, ...] = ("circular", "leak") if variant.robustness else ()
         for of in (_own(variant), *robustness):
             some = [one for one in records[of] if language in (None, questions[one["id"]].language)]

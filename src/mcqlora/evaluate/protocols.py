@@ -43,11 +43,18 @@ class Context:
     limit: int  # ids of the longest text that the network sees
     development: Mapping[str, Sequence[Question]] = field(default_factory=dict)  # see `development`
     shots: int = 0  # number of worked examples
+    groups: Mapping[str, str] = field(default_factory=dict)  # {id: duplicate group}; else each is its own
 
     def examples(self, question: Question) -> list[Question]:
-        """The first `shots` development questions of the category that are not the question itself."""
-        same = self.development.get(question.category, [])
-        return [other for other in same if other.id != question.id][: self.shots]
+        """The first `shots` development questions of the category that are no duplicate of the question.
+
+        So none is the question itself, nor tells its answer. There are fewer where the category has no more.
+        """
+        own, same = self._group(question), self.development.get(question.category, [])
+        return [other for other in same if self._group(other) != own][: self.shots]
+
+    def _group(self, question: Question) -> str:
+        return self.groups.get(question.id, question.id)
 
 
 class Item(NamedTuple):
@@ -59,6 +66,7 @@ class Item(NamedTuple):
     tree: trees.Tree
     characters: list[int]  # length of each continuation's text, without the space before it
     truncated: bool  # the prompt lost worked examples, or its start, to fit
+    lacking: bool = False  # its category had fewer worked examples than asked
 
 
 class Answer(NamedTuple):
@@ -251,7 +259,7 @@ def _worked(
             break
     tree = trees.Tree(ids, found)
     item = _item(question, option_orders.IDENTITY, tree, LETTERS, context)
-    return item._replace(truncated=item.truncated or dropped > 0)
+    return item._replace(truncated=item.truncated or dropped > 0, lacking=len(examples) < context.shots)
 
 
 def _item(question: Question, order: str, tree: trees.Tree, texts: Sequence[str], context: Context) -> Item:

@@ -26,7 +26,8 @@ class Evaluation:
     """All that the report wants of a model: mcq.json and squad.json."""
 
     model: ModelSpec
-    questions: str  # this and the next four are paths
+    questions: str  # this and the next five are paths
+    groups: str  # groups.json
     test: str
     train: str  # the training part
     last_copy: str  # the copy of all questions that training has not
@@ -41,7 +42,8 @@ class Evaluation:
         settings, parts = self.multiple_choice, (self.train, self.last_copy)
         wanted = settings.leak_items
         leak = mcq.trained(model, *parts, questions, wanted, self.seed) if wanted else []
-        chosen = mcq.choose(model, questions, test, leak, settings, self.seed)
+        groups = files.read_json(self.groups)["groups"]
+        chosen = mcq.choose(model, questions, test, leak, settings, self.seed, groups)
         return chosen, read(model, self.squad, self.reading, self.seed)
 
 

@@ -125,8 +125,9 @@ def headline(sides: Mapping[str, Json], model: str, protocol: str) -> Json:
 def by_protocol(sides: Mapping[str, Json], model: str) -> dict[str, Json]:
     """The comparison by every protocol that both models have items of, p also adjusted for their number.
 
-    With the protocol's "average" ("micro" or "macro", as its source has it), "shots" and "truncated", the
-    number of prompts shortened to fit; each side has "stderr", as the source reckons it.
+    With the protocol's "average" ("micro" or "macro", as its source has it), "shots", "truncated", the number
+    of prompts shortened to fit, and "lacking", of those whose category had too few worked examples; each side
+    has "stderr", as the source reckons it.
     """
     parts: dict[str, Json] = {}
     given = sides[TUNED]["protocols"]
@@ -136,7 +137,7 @@ def by_protocol(sides: Mapping[str, Json], model: str) -> dict[str, Json]:
             parts[name] = compare(items, f"{model}/mcq.json, {name}")
             for side, scores in sides.items():
                 parts[name][side]["stderr"] = scores["protocols"][name]["stderr"]
-            parts[name] |= {key: given[name][key] for key in ("average", "shots", "truncated")}
+            parts[name] |= {key: given[name][key] for key in ("average", "shots", "truncated", "lacking")}
     _adjust(parts.values())
     return parts
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
+from operator import getitem
 
-from mcqlora.data import alpaca, option_orders, option_references
+from mcqlora.data import alpaca, duplicates, option_orders, option_references
+from mcqlora.data.leakage import LOOKED_FOR
 from mcqlora.data.questions import LETTERS, SPLITS, Question
 from mcqlora.files import Json
 from mcqlora.report.markdown import Row, plain, table
@@ -88,7 +91,8 @@ def markdown(
         "Questions": [*_benchmarks(ledger, described, categories, licences), "", shared],
         "Dropped": _dropped(ledger, leakage),
         "Duplicates": _duplicates(ledger, leakage),
-        "Leakage": [_leak("valid", leakage["valid"]), _leak("test", leakage["test"])],
+        "Held out": _short(leakage["split"]["fell_short"]),
+        "Leakage": _leakage(leakage),
         "Options that speak of others": _references(described),
         "Letters of the right option": _letters(copies),
         "Length": _lengths(described.lengths),
@@ -159,22 +163,52 @@ def _duplicates(ledger: Json, leakage: Json) -> list[str]:
     kinds = {
         "same text and options, white space aside": notes["duplicates"],
         "of these, disagreeing about the right option": notes["contradictory"],
-        "same text and options, also case, width and punctuation aside": found["equal"],
     }
-    if found["threshold"] is not None:
-        name = f"so, or similar by at least {found['threshold']} (Jaccard, runs of 5 characters)"
-        kinds[name] = found["near"]
+    similar = f"similar by at least {found['threshold']} (Jaccard, runs of 5 characters)"
+    for name, counts in found["definitions"].items():
+        kinds[similar if name == "near_duplicate" else duplicates.DEFINITIONS[name]] = counts
+    number = {3: "three", 4: "four"}[len(found["definitions"])]
+    kinds[f"any of the last {number}, and so in one part"] = found["together"]
     rows = [[name, counts["groups"], counts["questions"]] for name, counts in kinds.items()]
     identical, twice = notes["identical_options"]["questions"], notes["right_option_twice"]["questions"]
-    note = f"{identical:,} questions have two equal options, {twice:,} of them the right one twice."
-    return [*table(["questions are", "groups", "questions"], rows), "", note]
+    stems = found["general_stems"]
+    lines = [
+        "From the third row on case, width, white space and punctuation don't count. "
+        f"The largest group has {found['together']['largest']:,} questions.",
+        f"A general stem is {stems['rule']}: {stems['texts']:,} texts of {stems['questions']:,} questions.",
+        f"{identical:,} questions have two equal options, {twice:,} of them the right one twice.",
+    ]
+    return [*table(["questions are", "groups", "questions"], rows), "", *lines]
 
 
-def _leak(part: str, found: Json) -> str:
-    return (
-        f"- {part}: {found['leaked_questions']:,} of {found['questions']:,} questions stand in training in "
-        f"some order, {found['verbatim_prompts']:,} of {found['prompts']:,} prompts to the letter"
-    )
+def _short(found: Json) -> list[str]:
+    """The categories from which fewer questions are held out than asked."""
+    asked = found["asked"]
+    wanted = " and ".join(f"{part} {number:,}" for part, number in asked.items())
+    if not found["categories"]:
+        return [f"Every category has the questions asked of it: {wanted}."]
+    keys = [*asked, "questions", "largest_group", "shared"]
+    rows = [[plain(name), *(part[key] for key in keys)] for name, part in found["categories"].items()]
+    head = ["category", *asked, "to draw from", "in its largest group", "in groups with another category"]
+    return [
+        f"Fewer than asked, {wanted}; a duplicate group is held out whole or not at all:",
+        "",
+        *table(head, rows),
+    ]
+
+
+def _leakage(leakage: Json) -> list[str]:
+    parts = PARTS[1:]
+
+    def row(name: str, whole: str, *keys: str) -> list[str]:
+        counts = (reduce(getitem, keys, leakage[part]) for part in parts)
+        totals = (leakage[part][whole] for part in parts)
+        return [name, *(f"{n:,} of {total:,}" for n, total in zip(counts, totals, strict=True))]
+
+    rows = [row(words, "questions", "found_by", name) for name, words in LOOKED_FOR.items()]
+    rows.append(row("any of these", "questions", "leaked_questions"))
+    rows.append(row("prompt to the letter", "prompts", "verbatim_prompts"))
+    return [*table(["stand in training by", *parts], rows), "", "Equal but for what is folded, see above."]
 
 
 def _references(described: Described) -> list[str]:

@@ -107,6 +107,11 @@ def _protocol_notes(mcq: Json) -> list[str]:
     if cut:
         many = (f"{label} {part['truncated']:,} of {part[TUNED]['n']:,}" for label, part in cut.items())
         lines.append(f"Prompts shortened to fit: {', '.join(many)}.")
+    if few := {label: part for label, part in given.items() if part["lacking"]}:
+        many = (f"{label} {part['lacking']:,} of {part[TUNED]['n']:,}" for label, part in few.items())
+        lines.append(
+            f"Asked with fewer worked examples, since their category has no more: {', '.join(many)}."
+        )
     return lines
 
 

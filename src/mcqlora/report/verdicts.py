@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
+from mcqlora.data.leakage import LOOKED_FOR
 from mcqlora.evaluate.protocols import label as protocol_label
 from mcqlora.files import Json
 from mcqlora.report import words
@@ -46,7 +47,8 @@ def _leak(summary: Json) -> str:
     if summary["leaked"]:
         what = "re-orders questions of the training set; accuracy measures memory"
         return f"**LEAKED**: the test (n = {n:,}) {what}."
-    head = f"**Leak: none**, no test question (n = {n:,}), nor a duplicate of one, was trained on."
+    looked = ", ".join(f"by {how}" for how in LOOKED_FOR.values())
+    head = f"**Leak: none found**, no test question (n = {n:,}) stands in training {looked}."
     if not (honest and recipe and gap):
         return f"{head} What a leak would add is not known. {words.no_gap(summary)}"
     base = leak["models"][BASE]["gap"]
