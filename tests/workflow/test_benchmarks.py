@@ -72,6 +72,25 @@ def test_a_third_benchmark_is_an_entry(tmp_path, shelf, path):
     assert files.read_json(tmp_path / "results/tiny/leakage.json")["split"]["test"] == 4
 
 
+def test_a_category_with_fewer_questions_than_asked_is_named_once(tmp_path, shelf):
+    configuration = overlay(tmp_path, shelf[0], entry("ferns.zip"))
+    asked = ("--config", "split=official", "holdout={valid: 40}")
+    result = snakemake(
+        tmp_path, "--cores", "1", "results/tiny/data_card.md", *asked, configfile=configuration
+    )
+    assert result.returncode == 0, result.stderr
+    made = tmp_path / "results/tiny"
+    found = files.read_json(made / "leakage.json")["split"]["fell_short"]
+    (category,) = found["categories"]
+    assert found["asked"] == {"valid": 40} and category == f"ferns/{SUBJECT}"
+    line = (
+        f"mcqlora: split: 1 of 1 categories have fewer held-out questions than asked, valid 40: {category} ("
+    )
+    assert result.stderr.count(line) == 1
+    assert line in (tmp_path / "logs/tiny/split.log").read_text()
+    assert "Fewer than asked, valid 40;" in (made / "data_card.md").read_text()
+
+
 def test_a_third_benchmark_beside_the_generated_ones_comes_by_url(tmp_path, dry, shelf, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     folder, url = shelf

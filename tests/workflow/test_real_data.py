@@ -4,6 +4,7 @@ Slow: minutes. No text of the benchmarks is kept here; docs/option-references.md
 """
 
 import csv
+import math
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -119,9 +120,99 @@ def test_the_corrected_recipe_reads_all_and_leaks_nothing(corrected):
     assert leakage["records"] == {"train": 5 * 22_800, "valid": 2_480, "test": 2_480}
     for part in ("valid", "test"):
         assert not leakage[part]["leaked"] and leakage[part]["ids"] == leakage[part]["verbatim_ids"] == []
-    near, equal = leakage["duplicates"]["near"], leakage["duplicates"]["equal"]
-    assert near["groups"] > equal["groups"] > 150
+        assert set(leakage[part]["found_by"].values()) == {0}
+    assert leakage["split"]["fell_short"] == {"asked": {"valid": 20, "test": 20}, "categories": {}}
     assert "LEAKED" not in (corrected / "data_card.md").read_text()
+
+
+def folded(text):
+    """As `duplicates.fold`, written anew."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(c for c in plain if not c.isspace() and unicodedata.category(c)[0] not in "PZC")
+
+
+@pytest.mark.parametrize("split", ["corrected", "official"])
+def test_no_held_out_text_stands_in_training(split, request):
+    """From the files alone: not with the same right option, nor by itself where it is no general stem."""
+    made = request.getfixturevalue(split)
+    told = {}
+    for question in read_questions(made / "questions.jsonl"):
+        right = question.options["ABCD".index(question.answer)]
+        told[question.id] = folded(question.question) or question.question, folded(right) or right
+    rights = Counter(text for text, _ in set(told.values()))
+    ids = {
+        part: {record["id"] for record in files.read_json_array(made / f"splits/{part}.json")}
+        for part in ("train", "valid", "test")
+    }
+    trained = {told[identity] for identity in ids["train"]}
+    texts = {text for text, _ in trained}
+    for held_out in (ids["valid"], ids["test"]):
+        assert len(held_out) > 800
+        assert [identity for identity in held_out if told[identity] in trained] == []
+        alone = {told[identity][0] for identity in held_out} & texts
+        assert {text for text in alone if rights[text] < 5} == set()
+    stems = [text for text, count in rights.items() if count >= 5]
+    assert len(stems) == 9 and max(map(len, stems)) < 40
+
+
+def test_the_same_question_with_other_options_is_one_item(corrected):
+    """Pairs with the same right option, less similar than 0.8."""
+    groups = files.read_json(corrected / "groups.json")["groups"]
+    for category, left, right in (
+        ("mmlu/astronomy", "test/133", "test/142"),
+        ("mmlu/high_school_mathematics", "test/129", "test/243"),
+        ("mmlu/high_school_chemistry", "val/3", "test/153"),
+        ("cmmlu/anatomy", "test/106", "test/118"),
+        ("cmmlu/management", "test/153", "test/207"),
+    ):
+        assert groups[f"{category}/{left}"] == groups[f"{category}/{right}"]
+
+
+def test_the_duplicates_are_those_of_the_documentation(corrected):
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    kept = list(read_questions(corrected / "questions.jsonl"))
+    without = duplicates.find(kept)
+    found = {threshold: duplicates.find(kept, threshold) for threshold in (0.9, 0.8, 0.7)}
+    counts = found[0.8].counts
+    assert counts == files.read_json(corrected / "leakage.json")["duplicates"]
+    told = re.findall(r"^\| `(\w+)` \| .* \| (\d+) \| (\d+) \|$", page, re.MULTILINE)
+    parts = counts["definitions"] | {"together": counts["together"]}
+    assert told == [(name, str(part["groups"]), str(part["questions"])) for name, part in parts.items()]
+
+    def more(threshold):
+        pair = found[threshold].counts["together"], without.counts["together"]
+        return [pair[0][key] - pair[1][key] for key in ("groups", "questions")]
+
+    for threshold, one in found.items():
+        near = one.counts["definitions"]["near_duplicate"]["groups"]
+        row = [threshold, near, *more(threshold), one.counts["together"]["largest"]]
+        assert f"| {' | '.join(map(str, row))} |" in page
+    groups, questions = more(0.8)
+    assert f"| near duplicates are not looked for | {groups} groups more, {questions} questions |" in page
+    stems = counts["general_stems"]
+    assert f"{stems['texts']} texts of {stems['questions']} questions" in page
+    dropped = [len(splits.split_official(kept, one.groups, 42, 20).dropped) for one in (without, found[0.8])]
+    assert "dropped: {} by equal texts, {} with near duplicates".format(*dropped) in page
+
+
+def test_near_duplicates_are_all_found(corrected):
+    """What MinHash proposes, against every pair that shares one of its rarest shingles, of which it must."""
+    kept = list(read_questions(corrected / "questions.jsonl"))
+    texts = {"\n".join([folded(q.question), *sorted(map(folded, q.options))]): q.id for q in reversed(kept)}
+    sets = [{(text + 4 * "\0")[i : i + 5] for i in range(len(text))} for text in texts]
+    counts = Counter(shingle for shingles in sets for shingle in shingles)
+    index, pairs = defaultdict(list), set()
+    for number, shingles in enumerate(sets):
+        ordered = sorted(shingles, key=lambda shingle: (counts[shingle], shingle))
+        for shingle in ordered[: len(ordered) - math.ceil(0.8 * len(ordered)) + 1]:
+            pairs |= {
+                (other, number) for other in index[shingle] if 0.8 <= len(sets[other]) / len(shingles) <= 1.25
+            }
+            index[shingle].append(number)
+    alike = [(a, b) for a, b in pairs if len(sets[a] & sets[b]) >= 0.8 * len(sets[a] | sets[b])]
+    groups = duplicates.groups(kept, 0.8)
+    ids = list(texts.values())
+    assert len(alike) > 200 and all(groups[ids[a]] == groups[ids[b]] for a, b in alike)
 
 
 def test_no_training_row_is_without_a_label_and_the_long_ones_are_named(corrected):
