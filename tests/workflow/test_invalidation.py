@@ -280,7 +280,7 @@ GIVEN_FILES = {
 # Files below `data` that were given.
 GIVEN_DATA = {
     "island_en/test/*.csv": READ | {"mix"} | VALIDATE,
-    "corpus.jsonl": MIX | VALIDATE,
+    "talk.jsonl": MIX | VALIDATE,
     "tokenizer.model": GIVEN_TOKENIZER,
     "network/model.safetensors": GIVEN_BASE - CONFIGS - RECKON,
     "squad/dev-v1.1.json": EVALUATE | MIX | VALIDATE,  # no text of the reading test is mixed in
@@ -381,6 +381,7 @@ def given(tiny) -> Path:
     data = tiny / "given"
     shutil.copytree(tiny / "results/tiny/data", data)
     shutil.copy(tiny / "x.model", data / "tokenizer.model")
+    (data / "talk.jsonl").write_text('{"text": "Any."}\n')
     shutil.copytree(tiny / "results/tiny/export/merged", data / "network")
     for k in range(1, 6):
         for name in (
@@ -519,7 +520,7 @@ def test_the_short_form_in_the_readme_is_this_table():
         Path(name).name: found for name, found in FILES.items()
     }
     known |= {
-        "CSV file": GIVEN_DATA["island_en/test/*.csv"] - VALIDATE,
+        "CSV file": GIVEN_DATA["island_en/test/*.csv"] - VALIDATE - {"mix"},
         "touched or reformatted file": NOTHING,
     }
     assert len(rows) > 8
