@@ -120,6 +120,11 @@ def test_an_unknown_key_names_the_nearest_known_one(changes, message):
         ({"holdout": {"near_duplicate_threshold": 1.5}}, "holdout.near_duplicate_threshold: 1.5 should be"),
         ({"holdout": {"near_duplicate_threshold": 0}}, "holdout.near_duplicate_threshold: 0 should be gr"),
         ({"base": {"sha256": {"a": "0"}}}, "base.sha256.a: does not match"),
+        (
+            {"train": {"mix": [{"shre": 0.1}]}},
+            "unknown key train.mix.0.shre; did you mean train.mix.0.share?",
+        ),
+        ({"train": {"mix": [{"path": "x"}]}}, "train.mix.0: has no share; add it"),
         ({"benchmarks": [{"nam": "x"}]}, "unknown key benchmarks.0.nam; did you mean benchmarks.0.name?"),
         ({"shuffle": {"option_references": {"en": {"odd": []}}}}, "unknown key shuffle.option_references.en"),
     ],

@@ -44,6 +44,26 @@ def test_the_default_passes():
             r"^train.target_modules: '\(\.\*wq' is no regular expression \(missing \)",
         ),
         (
+            settings(train__mix=[{"path": "a", "share": 0.5}, {"path": "b", "share": 0.5}]),
+            r"^train.mix: the shares are 1 together, which leaves nothing for questions; lower them$",
+        ),
+        (
+            settings(train__mix=[{"path": "a", "share": 0.1}, {"path": "a", "share": 0.2}]),
+            r"^train.mix: a stands there twice; remove one$",
+        ),
+        (
+            settings(train__mix=[{"path": "https://h/a?token=1", "share": 0.1, "sha256": "a" * 64}] * 2),
+            r"^train.mix: https://h/a stands there twice; remove one$",
+        ),
+        (
+            settings(train__mix=[{"path": "a", "share": 0.1, "sha256": "a" * 64}]),
+            r"^train.mix.sha256: train.mix is no address whose file could be compared; remove it$",
+        ),
+        (
+            settings(train__mix=[{"path": "https://[x/a.json", "share": 0.1}]),
+            r"^train.mix: no address can be read in it",
+        ),
+        (
             settings(train__workers=4, train__nodes=3),
             r"^train.workers: 4 cannot be spread evenly over train.nodes 3; make it a multiple$",
         ),

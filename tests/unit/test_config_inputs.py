@@ -52,6 +52,26 @@ def test_a_given_base_stands_below_the_working_directory_where_the_benchmark_is_
         inputs.base_files(made, "downloads")
 
 
+def test_what_is_mixed_in_by_address_is_downloaded():
+    entries = [
+        {"path": "alpaca.json", "share": 0.1},
+        {"path": "https://h/talk.jsonl?t=1", "share": 0.1, "sha256": "a" * 64},
+        {"path": "s3://bucket/plain.txt", "share": 0.1},
+    ]
+    made = inputs.downloads(given(train__mix=entries, s3__region="north"))
+    assert made.keys() == {"mix-2", "mix-3"}
+    assert made["mix-2"] == {"address": "https://h/talk.jsonl?t=1", "s3": None, "sha256": "a" * 64}
+    assert made["mix-3"]["s3"]["region"] == "north"
+
+
+def test_a_missing_file_is_named_with_its_key(tmp_path):
+    made = given(data=str(tmp_path))
+    with pytest.raises(
+        UserError, match=r"a\.json: no such file, but train\.mix names it; paths in the config are"
+    ):
+        inputs.data_file(made, "a.json", "train.mix")
+
+
 def test_nothing_is_watched_for_the_generated_benchmark():
     assert inputs.benchmark_files(settings()) == []
     with pytest.raises(UserError, match="there is no folder"):

@@ -57,7 +57,7 @@ def card():
     near = [("near_duplicate", {"groups": 6, "questions": 13})]
     exact = [(name, {"groups": n, "questions": 2 * n}) for n, name in enumerate(duplicates.EXACT, 3)]
 
-    def make(leaked=False, threshold=0.8, licences=("MIT", None), asked=1):
+    def make(leaked=False, threshold=0.8, licences=("MIT", None), asked=1, **mixed):
         split = splits.Split([q.id for q in kept[3:]], [kept[1].id], [kept[0].id], [])
         dropped = [{"id": kept[2].id, "reason": "its group stands in test", "test": kept[0].id}]
         found = {
@@ -89,6 +89,7 @@ def card():
             seen,
             [dict.fromkeys("ABCD", 3), {"A": 0, "B": 0, "C": 0, "D": 12}],
             dict(zip(("ferns", "mosses"), licences, strict=True)),
+            **mixed,
         )
 
     return make
@@ -125,6 +126,24 @@ def test_the_card_names_the_categories_that_fell_short(card):
     assert "Fewer than asked, valid 1 and test 2; a duplicate group is held out whole" in card(asked=2)
     assert "| ferns/lore | 1 | 1 | 10 | 1 | 0 |" in card(asked=2).splitlines()
     assert "| mosses/lore | 0 | 0 | 2 | 1 | 0 |" in card().splitlines()
+
+
+def test_what_is_mixed_in_has_its_shares_and_what_was_looked_for(card):
+    part = {"file": "talk.json", "read": 5_000, "dropped": {"duplicate": 3, "held_out_question": 1_200}}
+    other = {"file": "b*.txt", "read": 9, "dropped": {}}
+    numbers = {"drawn": 1_000, "asked": 0.1, "share": 0.0999}
+    mix = {
+        "looked_for": {"questions": 60, "reading_passages": 2_067, "reading_questions": 10_570},
+        "sources": [part | numbers, other | numbers],
+    }
+    lines = card(mix=mix, mix_licences=["CC BY 4.0", None]).splitlines()
+    dropped = "duplicate 3, held_out_question 1,200"
+    assert f"| talk.json | 5,000 | {dropped} | 1,000 | 10.00 % | 9.99 % | CC BY 4.0 |" in lines
+    assert "| b&#42;.txt | 9 | nothing | 1,000 | 10.00 % | 9.99 % | not given |" in lines
+    assert lines[-1].startswith(
+        "In every row were looked for 60 validation and test questions, and 2,067 pass"
+    )
+    assert "Mixed in" not in card()
 
 
 def test_the_card_of_a_leaking_run_says_so_first(card):

@@ -188,6 +188,20 @@ def test_the_report_says_how_it_was_made(whole):
     assert all(f"]({path})" in found for path in FIGURES.values())
 
 
+def test_what_is_mixed_in_has_a_row_for_each_file():
+    one = {"file": "talk.json", "documents": 1_000, "share": 0.1, "ids": 9, "share_of_ids": 0.25, "long": 3}
+    values = few(mix=[one, one | {"file": "b.txt", "long": 0}])
+    values["hashes"] = {"packing.json": "c" * 64}
+    built = build(values)
+    assert built["mix"] == values["mix"] and build(few())["mix"] == []
+    found = page.markdown(built, {})
+    shares = "10.0 % of all training records, 25.0 % of their ids"
+    assert f"| mixed in[^mix] | 1,000 records of talk.json, 3 of them longer than a row: {shares} |" in found
+    assert f"| mixed in[^mix] | 1,000 records of b.txt: {shares} |" in found
+    assert f"[^mix]: Made from (SHA-256) packing.json `{'c' * 12}`." in found
+    assert "mixed in" not in text() and "[^mix]" not in text()
+
+
 def test_the_best_and_the_last_checkpoint_are_named():
     values = earlier_best(few(squad={}))
     found = page.markdown(build(values), {})

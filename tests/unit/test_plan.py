@@ -197,6 +197,27 @@ def test_notices():
     assert reckon("internlm-7b-4npu", train=part(1_025, "packed", documents=138_000))["notices"] == []
 
 
+MIXED = {"file": "squad/train.json", "documents": 13_802, "share": 0.1, "ids": 9, "share_of_ids": 0.25}
+
+
+def test_what_is_mixed_in_is_told_by_file():
+    made = reckon(
+        "internlm-7b-4npu", train=part(1_025, "packed", dropped=20) | {"mix": [MIXED | {"long": 7}]}
+    )
+    assert made["mix"] == [MIXED | {"long": 7}]
+    told = "13,802 records, 10.0% of all and 25.0% of their ids, from squad/train.json"
+    assert f"mixed in         {told}" in plan.table({"run": "r", "recipe": "corrected"} | made)
+    assert made["notices"] == [
+        "20 train records are longer than a row and left out (encode.on_long)",
+        "7 records of squad/train.json are among the 20 left out",
+    ]
+    two = reckon(train=REFERENCE_ROWS | {"mix": [MIXED | {"long": 0}, MIXED | {"file": "b", "long": 0}]})
+    assert f"{told}; {told.removesuffix('squad/train.json')}b\n" in plan.table(
+        {"run": "r", "recipe": "corrected"} | two
+    )
+    assert "mix" not in reckon() and "mixed" not in plan.table({"run": "r", "recipe": "corrected"} | reckon())
+
+
 def test_the_devices_are_the_profiles_where_none_are_described():
     made = reckon(plan__devices=None)
     assert made["refusals"] == ["train.workers is 4, but there are 2 devices; lower it"]

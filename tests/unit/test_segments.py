@@ -233,7 +233,7 @@ def written(tmp_path, records, size, workers=1):
     """The documents of `records` and the names of the long ones, by way of the files."""
     source, ids, shapes = tmp_path / "records.json", tmp_path / "ids.int32", tmp_path / "shapes.npy"
     files.write_json_array(source, records)
-    lengths, long = write_documents(source, Spelling(), TEMPLATE, size, ids, shapes, workers)
+    lengths, long = write_documents([source], Spelling(), TEMPLATE, size, ids, shapes, workers)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ids.int32", "records.json", "shapes.npy"]
     documents = listed(read_documents(ids, shapes))
     assert [len(document.ids) for document in documents] == lengths.tolist()
@@ -268,7 +268,7 @@ def test_an_encoder_goes_to_a_worker(tmp_path):
     files.write_json_array(source, RECORDS)
     encoder = segments.SegmentEncoder(bpe())
     for workers in (1, 2):
-        write_documents(source, encoder, TEMPLATE, 9, tmp_path / "i", tmp_path / "s", workers)
+        write_documents([source], encoder, TEMPLATE, 9, tmp_path / "i", tmp_path / "s", workers)
         documents = listed(read_documents(tmp_path / "i", tmp_path / "s"))
         for document, record in zip(documents, RECORDS, strict=True):
             assert document.ids.tobytes() == row_encoder(encoder.int32, TEMPLATE)(record)[0]
@@ -280,7 +280,7 @@ def test_a_broken_record_is_named_and_nothing_is_left(tmp_path, workers):
     files.write_json_array(source, RECORDS)
     source.write_bytes(source.read_bytes().replace(b'"xxx"', b'"xxx'))
     with pytest.raises(UserError, match=r"records.json:4: not valid JSON"):
-        write_documents(source, Spelling(), TEMPLATE, 9, tmp_path / "i", tmp_path / "s", workers)
+        write_documents([source], Spelling(), TEMPLATE, 9, tmp_path / "i", tmp_path / "s", workers)
     assert list(tmp_path.iterdir()) == [source]
 
 

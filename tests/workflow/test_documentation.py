@@ -165,7 +165,7 @@ STAGES = {  # of README's picture: the rules that each stands for, in this order
     "read": {"demo", "read"},
     "json": {"alpaca"},
     "shuffle": {"shuffle"},
-    "split": {"groups", "split", "data_card"},
+    "split": {"groups", "split", "mix", "data_card"},
     "tokenizer": {"tokenizer"},
     "encode": {"encode", "shard"},
     "base": {"base"},

@@ -42,6 +42,7 @@ TEMPLATE = ENCODE | EVALUATE | CONFIGS | {"exported_base"}
 ROWS = ENCODE | NETWORK
 TOKENIZER = {"tokenizer"} | ROWS
 SPLIT = {"split", "data_card"} | ENCODE | EVALUATE
+MIX = {"mix", "data_card"} | ENCODE  # where something is mixed in
 SHUFFLE = {"shuffle"} | SPLIT
 READ = {"read", "alpaca", "groups"} | SHUFFLE
 EVERYTHING = {"demo"} | READ | TOKENIZER
@@ -56,7 +57,13 @@ def island(**changes: str) -> tuple[str]:
     return (f"benchmarks={json.dumps(entries)}",)
 
 
+def mixed(path: str, **changes: object) -> tuple[str]:
+    """The setting of `train.mix` with one entry."""
+    return ("train=" + json.dumps({"mix": [{"path": path, "share": 0.1} | changes]}),)
+
+
 HASH = "a" * 64
+TALK = "https://data.invalid/talk.json"
 
 # key: (another value, what it re-runs). A tuple has all settings that belong together; None stands where only
 # `ADDRESSED_KEYS` can have another value.
@@ -121,6 +128,10 @@ KEYS: dict[str, tuple[str | tuple[str, ...] | None, set[str]]] = {
     "base.batch_size": ("4", BASE),
     "base.learning_rate": ("0.002", BASE),
     "base.seed": ("1", BASE),
+    "train.mix.path": (mixed("corpus.jsonl"), MIX),
+    "train.mix.share": (None, NOTHING),
+    "train.mix.sha256": (None, NOTHING),
+    "train.mix.licence": (None, NOTHING),
     "train.rows": ("176", TRAIN_PLAN),
     "train.workers": ("1", TRAIN_PLAN),
     "train.nodes": ("2", RECKON),
@@ -194,6 +205,7 @@ SCRIPTS = {
     "fetch_run": NOTHING,
     "given_tokenizer": NOTHING,  # see GIVEN_FILES
     "groups": {"groups"} | SPLIT,
+    "mix": NOTHING,  # see GIVEN_FILES
     "peft": {"peft"},
     "plan": NOTHING,  # runs whenever it is asked for, and makes nothing
     "publish": NOTHING,  # see ADDRESSED_FILES
@@ -258,6 +270,7 @@ GIVEN_KEYS = {
 GIVEN_FILES = {
     "workflow/scripts/convert.py": GIVEN_BASE - CONFIGS - RECKON,
     "workflow/scripts/base.py": NOTHING,
+    "workflow/scripts/mix.py": MIX | VALIDATE,
     "workflow/scripts/tokenizer.py": NOTHING,
     "workflow/scripts/given_tokenizer.py": GIVEN_TOKENIZER,
     "workflow/scripts/evaluate.py": EVALUATE | VALIDATE | {"merged"} | REPORT,
@@ -266,24 +279,29 @@ GIVEN_FILES = {
 }
 # Files below `data` that were given.
 GIVEN_DATA = {
-    "island_en/test/*.csv": READ | VALIDATE,
+    "island_en/test/*.csv": READ | {"mix"} | VALIDATE,
+    "talk.jsonl": MIX | VALIDATE,
     "tokenizer.model": GIVEN_TOKENIZER,
     "network/model.safetensors": GIVEN_BASE - CONFIGS - RECKON,
-    "squad/dev-v1.1.json": EVALUATE | REPORT,
+    "squad/dev-v1.1.json": EVALUATE | MIX | VALIDATE,  # no text of the reading test is mixed in
 }
 # On `addressed`, where publish and fetch_run were asked for as well.
 PUBLISH, FETCH = {"publish"}, {"fetch"}
-BY_ADDRESS = FETCH | {"fetch_base"} | READ | (TOKENIZER - OURS) | PUBLISH
+BY_ADDRESS = FETCH | {"fetch_base", "mix"} | READ | (TOKENIZER - OURS) | PUBLISH
 ADDRESSED_KEYS = {
     "tokenizer.sha256": (HASH, FETCH | (TOKENIZER - OURS) | PUBLISH),
     "base.sha256": (
         "{config.json: " + HASH + "}",
         FETCH | {"fetch_base"} | (NETWORK - OURS) - CONFIGS | PUBLISH,
     ),
-    "evaluate.squad_sha256": (HASH, FETCH | EVALUATE | REPORT | PUBLISH),
-    "s3.endpoint": ("https://s3.invalid", FETCH | READ | PUBLISH | {"fetch_run"}),
-    "s3.region": ("north", FETCH | READ | PUBLISH | {"fetch_run"}),
-    "s3.addressing": ("path", FETCH | READ | PUBLISH | {"fetch_run"}),
+    "train.mix.path": (mixed("https://data.invalid/other.json"), FETCH | MIX | PUBLISH),
+    "train.mix.share": (mixed(TALK, share=0.2), MIX | PUBLISH),
+    "train.mix.sha256": (mixed(TALK, sha256=HASH), FETCH | MIX | PUBLISH),
+    "train.mix.licence": (mixed(TALK, licence="MIT"), {"data_card"} | PUBLISH),
+    "evaluate.squad_sha256": (HASH, FETCH | EVALUATE | MIX | PUBLISH),
+    "s3.endpoint": ("https://s3.invalid", FETCH | READ | {"mix"} | PUBLISH | {"fetch_run"}),
+    "s3.region": ("north", FETCH | READ | {"mix"} | PUBLISH | {"fetch_run"}),
+    "s3.addressing": ("path", FETCH | READ | {"mix"} | PUBLISH | {"fetch_run"}),
     "publish.to": ("s3://runs/others", PUBLISH),
     "publish.parts": ("[reports]", PUBLISH),
     "fetch_run.manifest": ("https://data.invalid/other.json", {"fetch_run"}),
@@ -363,6 +381,7 @@ def given(tiny) -> Path:
     data = tiny / "given"
     shutil.copytree(tiny / "results/tiny/data", data)
     shutil.copy(tiny / "x.model", data / "tokenizer.model")
+    (data / "talk.jsonl").write_text('{"text": "Any."}\n')
     shutil.copytree(tiny / "results/tiny/export/merged", data / "network")
     for k in range(1, 6):
         for name in (
@@ -371,6 +390,7 @@ def given(tiny) -> Path:
         ):
             (tiny / name).parent.mkdir(parents=True, exist_ok=True)
             (tiny / name).write_text("{}")
+    mix_files(tiny, "given")
     return taken_for(tiny, GIVEN, *TARGETS)
 
 
@@ -379,15 +399,23 @@ def addressed(given) -> Path:
     """`given`, its files once more as a result of addressed.yaml."""
     downloads, times = given / "results/addressed/downloads", given / "benchmarks/addressed"
     shutil.copytree(given / "given/network", downloads / "base")
-    for name in ("island_zh.zip", "tokenizer.model", "reading.json", "base-config/config.json"):
+    for name in ("island_zh.zip", "tokenizer.model", "reading.json", "base-config/config.json", "mix-1"):
         for path in (downloads / name, times / "fetch" / f"{name}.tsv"):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("{}")
     for name in ("fetch_base", "publish", "fetch_run"):
         (times / f"{name}.tsv").write_text("")
+    mix_files(given, "addressed")
     (given / "results/addressed/published.json").write_text("{}")
     (given / "results/addressed/fetched").mkdir()
     return taken_for(given, ADDRESSED, *ADDRESSED_TARGETS)
+
+
+def mix_files(folder: Path, run: str) -> None:
+    """What only a run has that mixes something in."""
+    for name in (f"results/{run}/mix.json", f"results/{run}/mix_ledger.json", f"benchmarks/{run}/mix.tsv"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
 
 
 def taken_for(folder: Path, configfile: Path, *targets: str) -> Path:
@@ -463,6 +491,7 @@ STAGES = {
     "reading": {"read", "alpaca", "groups"},
     "shuffle": {"shuffle"},
     "split": {"split", "data_card"},
+    "mixing": {"mix"},
     "data card": {"data_card"},
     "tokenizer": {"tokenizer"},
     "encoding": {"encode", "shard"},
@@ -491,7 +520,7 @@ def test_the_short_form_in_the_readme_is_this_table():
         Path(name).name: found for name, found in FILES.items()
     }
     known |= {
-        "CSV file": GIVEN_DATA["island_en/test/*.csv"] - VALIDATE,
+        "CSV file": GIVEN_DATA["island_en/test/*.csv"] - VALIDATE - {"mix"},
         "touched or reformatted file": NOTHING,
     }
     assert len(rows) > 8

@@ -76,26 +76,34 @@ def shard_files(part, kind="mindrecord"):
     return [f"{RESULTS}/mindrecord/{part}/shard-{i}-of-{SHARDS[part]}.{kind}" for i in range(SHARDS[part])]
 
 
-def given_file(path, download):
+def given_file(key, path, download):
     """A file that the config names, as an input: itself, or the download of that name."""
     if addresses.is_address(path):
         return f"{FETCHED}/{download}"
     try:
-        return inputs.data_file(settings, path)
+        return inputs.data_file(settings, path, key)
     except UserError as error:
         sys.exit(f"mcqlora: {error}")
 
 
-def under_data(path, download):
+def under_data(key, path, download):
     """A file of the data folder as an input: itself, its download, or the generated folder that holds it."""
-    return ROOT if GENERATED and not addresses.is_address(path) else given_file(path, download)
+    inside = GENERATED and not addresses.is_address(path) and not os.path.isabs(path)
+    return ROOT if inside else given_file(key, path, download)
 
 
+READING = under_data("evaluate.squad", config.evaluate.squad, inputs.READING)
+MIXED = [  # files, one of each entry
+    under_data("train.mix", one.path, inputs.mixed(number)) for number, one in enumerate(config.train.mix, 1)
+]
+GIVEN_TOKENIZER = (
+    [given_file("tokenizer.path", config.tokenizer.path, inputs.TOKENIZER)] if config.tokenizer.path else []
+)
 GIVEN = [
     *BENCHMARK_FILES,
     *BASE_FILES,
-    *([given_file(config.tokenizer.path, inputs.TOKENIZER)] if config.tokenizer.path else []),
-    *([] if GENERATED else [given_file(config.evaluate.squad, inputs.READING)]),
+    *GIVEN_TOKENIZER,
+    *(path for path in (READING, *MIXED) if path != ROOT),
 ]
 
 
@@ -120,6 +128,7 @@ TIME_FILES = [
             "shuffle",
             "groups",
             "split",
+            *(["mix"] if MIXED else []),
         )
     ),
     *(f"{TIMES}/fetch/{download}.tsv" for download in DOWNLOADS),

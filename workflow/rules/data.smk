@@ -158,6 +158,41 @@ rule split:
         "../scripts/split.py"
 
 
+if MIXED:
+
+    rule mix:
+        """Other instruction data, cleared of what is held out and drawn at a share of the training records."""
+        input:
+            files=MIXED,
+            questions=rules.read.output.questions,
+            held_out=[rules.split.output.valid, rules.split.output.test],
+            leakage=rules.split.output.leakage,
+            squad=READING,
+        output:
+            records=f"{RESULTS}/mix.json",
+            ledger=f"{RESULTS}/mix_ledger.json",
+        log:
+            f"{LOGS}/mix.log",
+        benchmark:
+            f"{TIMES}/mix.tsv"
+        conda:
+            ENVIRONMENT
+        params:
+            chosen=dict(
+                paths=[one.path for one in config.train.mix],
+                shares=[one.share for one in config.train.mix],
+                seed=config.shuffle.seed,
+                on_bad_row=config.read.on_bad_row,
+                squad=config.evaluate.squad,
+            ),
+            code=code("mix.py"),
+        script:
+            "../scripts/mix.py"
+
+
+MIX = rules.mix.output if MIXED else {"records": [], "ledger": []}
+
+
 rule data_card:
     """What the questions are: counts, duplicates, lengths, letters, licences."""
     input:
@@ -165,6 +200,7 @@ rule data_card:
         ledger=rules.read.output.ledger,
         epochs=rules.shuffle.output,
         leakage=rules.split.output.leakage,
+        mix=MIX["ledger"],
     output:
         report(f"{RESULTS}/data_card.md", caption="../report/data_card.rst", category="Data"),
     log:
@@ -181,6 +217,7 @@ rule data_card:
             seed=config.shuffle.seed,
             copies=config.shuffle.copies,
             licences={benchmark.name: benchmark.licence for benchmark in config.benchmarks},
+            mix_licences=[one.licence for one in config.train.mix],
             option_references=config.shuffle.option_references,
         ),
         code=code("data_card.py"),

@@ -18,7 +18,7 @@ rule evaluate:
         last_copy=rules.shuffle.output[-1],
         questions=rules.read.output.questions,
         groups=rules.groups.output[0],
-        squad=under_data(config.evaluate.squad, inputs.READING),
+        squad=READING,
         devices=only_if(checks.check_npus, "evaluate", NPUS),
     output:
         mcq=f"{RESULTS}/evaluation/{{model}}/mcq.json",

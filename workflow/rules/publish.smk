@@ -11,6 +11,7 @@ PUBLISHED = {
         rules.alpaca.output,
         rules.shuffle.output,
         rules.split.output,
+        rules.mix.output if MIXED else [],
         rules.tokenizer.output,
         rules.encode.output.report,
         *(shard_files(part, kind) for part in SHARDS for kind in ("mindrecord", "mindrecord.db", "json")),

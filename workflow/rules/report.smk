@@ -6,6 +6,7 @@ rule report:
         leakage=rules.split.output.leakage,
         groups=rules.groups.output[0],
         facts=rules.train.output.facts,
+        packing=rules.encode.output.report if MIXED else [],
         mcq=expand(rules.evaluate.output.mcq, model=MODELS),
         squad=expand(rules.evaluate.output.squad, model=MODELS),
         valid=VALIDATED,

@@ -5,7 +5,7 @@ TOKENIZER_SCRIPT = "given_tokenizer.py" if config.tokenizer.path else "tokenizer
 rule tokenizer:
     """The SentencePiece model: the given one, or one trained on the embedded corpus."""
     input:
-        given_file(config.tokenizer.path, inputs.TOKENIZER) if config.tokenizer.path else ROOT,
+        GIVEN_TOKENIZER or ROOT,
     output:
         f"{RESULTS}/tokenizer.model",
     log:
@@ -30,6 +30,8 @@ rule encode:
     """Records as documents of token ids, and which of them share a row; packing.json compares both layouts."""
     input:
         records=expand(f"{RESULTS}/splits/{{part}}.json", part=SHARDS),
+        mix=MIX["records"],
+        mix_ledger=MIX["ledger"],
         tokenizer=rules.tokenizer.output[0],
     output:
         ids=temp(expand(f"{RESULTS}/encoded/{{part}}/ids.int32", part=SHARDS)),

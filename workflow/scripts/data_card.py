@@ -26,5 +26,7 @@ with job(snakemake):
         files.read_json(source.leakage),
         [data_card.letters(files.read_json_array(path)) for path in source.epochs],
         params.licences,
+        files.read_json(source.mix) if source.mix else None,
+        params.mix_licences,
     )
     files.write_text(snakemake.output[0], card)

@@ -11,11 +11,16 @@ with job(snakemake):
     processor = tokenizer.load(snakemake.input.tokenizer)
     encoder = segments.SegmentEncoder(processor)
     template = prompt.template(processor, params.unused_marks)
+    records = {part: [path] for part, path in zip(params.parts, snakemake.input.records, strict=True)}
+    mixed = {}  # records by file
+    if snakemake.input.mix:
+        records["train"].append(snakemake.input.mix)
+        mixed = {one["file"]: one["drawn"] for one in files.read_json(snakemake.input.mix_ledger)["sources"]}
     report = {}
     for index, part in enumerate(params.parts):
         size, layout = params.sizes[index], params.layouts[index]
         lengths, long = encoding.write_documents(
-            snakemake.input.records[index],
+            records[part],
             encoder,
             template,
             size,
@@ -27,4 +32,6 @@ with job(snakemake):
         files.write_array(made.plans[index], plans[layout])
         files.write_json(made.facts[index], {"pad": template.pad, "long": long})
         report[part] = {"layout": layout} | packing.summary(lengths, plans, size)
+        if mixed and part == "train":
+            report[part]["mix"] = packing.mixed(lengths, plans[layout], size, mixed)
     files.write_json(made.report, report, indent=True)

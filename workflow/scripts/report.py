@@ -20,13 +20,18 @@ with job(snakemake):
     )
     ledger, leakage, facts = (files.read_json(path) for path in (source.ledger, source.leakage, source.facts))
     others = (source.ledger, source.leakage, source.groups, source.facts)
-    read = (*source.mcq, *source.squad, *source.valid, *others)
+    read = [*source.mcq, *source.squad, *source.valid, *others]
+    mixed = []
+    if source.packing:
+        read.append(source.packing)
+        mixed = files.read_json(source.packing)["train"]["mix"]
     run = summary.Run(
         name=params.run,
         recipe=params.recipe,
         leaked=leakage["test"]["leaked"],
         questions=ledger,
         splits=leakage["records"],
+        mix=mixed,
         parameters=facts["parameters"],
         training=facts["training"],
         seconds=summary.seconds_by_stage(source.benchmarks, os.path.commonpath(source.benchmarks)),

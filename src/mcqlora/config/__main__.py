@@ -39,7 +39,7 @@ def config_yaml() -> str:
             lines += [_line(key, getattr(value, key), own) for key, own in type(value).model_fields.items()]
         elif name == "benchmarks":
             lines += ["", f"{name}: # {field.description}"]
-            lines += [f"  - {_flow(one.model_dump(exclude_none=True))}" for one in value]
+            lines += [f"  - {_flow(one)}" for one in value]
         else:
             lines.append(_line(name, value, field).strip())
     return CONFIG_HEAD + "\n".join(lines) + "\n"
@@ -51,6 +51,10 @@ def _line(key: str, value: Any, field: FieldInfo) -> str:
 
 def _flow(value: Any) -> str:
     """A value on one line."""
+    if isinstance(value, Section):
+        value = value.model_dump(exclude_none=True)
+    if isinstance(value, list):
+        value = [one.model_dump(exclude_none=True) if isinstance(one, Section) else one for one in value]
     text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True, sort_keys=False)
     return text.removesuffix("\n").removesuffix("\n...")
 

@@ -52,6 +52,7 @@ def _addresses(settings: Settings) -> Iterator[str]:
         ("tokenizer.path", tokenizer.path or "", "tokenizer.sha256", tokenizer.sha256),
         ("base.path", base.path or "", "base.sha256", base.sha256),
         ("evaluate.squad", part.squad, "evaluate.squad_sha256", part.squad_sha256),
+        *(("train.mix", one.path, "train.mix.sha256", one.sha256) for one in settings.train.mix),
     ):
         given.append((key, path))
         if sha256 and not addresses.is_address(path):
@@ -85,6 +86,12 @@ def _evaluation(settings: Settings) -> Iterator[str]:
 
 def _training(settings: Settings) -> Iterator[str]:
     model, train = settings.model, settings.train
+    if (shares := sum(one.share for one in train.mix)) >= 1:
+        yield f"train.mix: the shares are {shares:g} together, which leaves nothing for questions; lower them"
+    paths = [addresses.shown(one.path) for one in train.mix]
+    for path in paths:
+        if paths.count(path) > 1:
+            yield f"train.mix: {path} stands there twice; remove one"
     if settings.encode.layout == "packed" and settings.encode.on_long == "truncate":
         yield (
             "encode.on_long: truncate leaves rows without a label, and packed rows have no room for them; "

@@ -47,15 +47,17 @@ def data_root(settings: Settings) -> Path:
     return Path() if settings.data == GENERATED else Path(settings.data)
 
 
-def data_file(settings: Settings, path: str) -> str:
-    """A file named in the config, relative to `data_root`.
+def data_file(settings: Settings, path: str, key: str = "") -> str:
+    """A file named in the config, by `key`, relative to `data_root`.
 
     Raises:
         UserError: it is not there, or its name has braces or is no line of text.
     """
     file = data_root(settings) / path
     if not file.is_file():
-        raise UserError(f"{file}: no such file; paths in the config are relative to data ({settings.data})")
+        named = f", but {key} names it" if key else ""
+        where = f"paths in the config are relative to data ({settings.data})"
+        raise UserError(f"{file}: no such file{named}; {where}")
     return _plain(str(file))
 
 
@@ -121,10 +123,16 @@ def downloads(settings: Settings) -> dict[str, Json]:
     """{file name: its download} of every single file that comes by address."""
     base, tokenizer, part = settings.base, settings.tokenizer, settings.evaluate
     files = [(TOKENIZER, tokenizer.path, tokenizer.sha256), (READING, part.squad, part.squad_sha256)]
+    files += [(mixed(number), one.path, one.sha256) for number, one in enumerate(settings.train.mix, 1)]
     if base.path and addresses.is_address(base.path):  # alone, so that the plan needs no weights
         address = addresses.join(base.path, "config.json")
         files.append((BASE_CONFIG, address, base.sha256.get("config.json")))
     return archives(settings) | _downloads(settings, files)
+
+
+def mixed(number: int) -> str:
+    """The name of the download of an entry of train.mix, counted from 1."""
+    return f"mix-{number}"
 
 
 def base_download(settings: Settings) -> Json | None:

@@ -13,9 +13,10 @@ import yaml
 from pydantic import ValidationError
 
 from mcqlora.config import inputs, recipe
-from mcqlora.config.sections import Benchmark, Settings
+from mcqlora.config.sections import Benchmark, Mix, Section, Settings
 from mcqlora.errors import UserError
 
+LISTED: Mapping[str, type[Section]] = {"benchmarks": Benchmark, "train.mix": Mix}  # lists of sections
 Config = Mapping[str, Any]  # keys and values as a file or the command line has them
 
 
@@ -127,7 +128,8 @@ def _unknown(keys: list[str]) -> str:
     for section, value in Settings().model_dump().items():
         everywhere += [f"{section}.{key}" for key in value] if isinstance(value, dict) else [section]
     prefix = name.removesuffix(keys[-1])
-    known = [f"{prefix}{key}" for key in Benchmark.model_fields] if keys[0] == "benchmarks" else everywhere
+    kind = LISTED.get(".".join(keys[:-2]))
+    known = [f"{prefix}{key}" for key in kind.model_fields] if kind else everywhere
     beside = sorted({key.removeprefix(prefix).split(".")[0] for key in known if key.startswith(prefix)})
     near = [prefix + key for key in difflib.get_close_matches(keys[-1], beside, 1, 0.5)]
     near = near or difflib.get_close_matches(name, everywhere, 1, 0.6)

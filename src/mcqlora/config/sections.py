@@ -202,7 +202,18 @@ class Base(Section):
     seed: Seed = key(0, "of weights and row order")
 
 
+class Mix(Section):
+    """A file of other instruction data: Alpaca JSON or JSONL, SQuAD v1.1, or plain texts."""
+
+    path: Filled = Field(description="File below data, or its address (https://, s3://).")
+    share: Number = Field(gt=0, lt=1, description="Of all training records, those from this file.")
+    sha256: Sha256 | None = key(None, "that the file of an address must have, in hex; null takes any")
+    licence: Text | None = key(None, "terms of use of its text, for the data card; null: none was given")
+
+
 class Train(Section):
+    mix: list[Mix] = []
+    """other instruction data among the training records, e.g. [{path: alpaca.json, share: 0.1}]"""
     rows: Count | None = key(None, "training rows per epoch, drawn anew in each; null: all")
     workers: Count = key(2, "processes under msrun, one per NPU")
     nodes: Count = key(1, "machines of a Slurm cluster that the workers are spread over evenly")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mcqlora.data import duplicates
 from mcqlora.data.questions import Question
@@ -13,6 +13,16 @@ from mcqlora.files import Json
 
 if TYPE_CHECKING:
     from mcqlora.data.alpaca import Record
+
+
+class Asked(Protocol):
+    """A question of any kind."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def question(self) -> str: ...
+
 
 # How a held-out question is found in training, in a reader's words; a group holds near duplicates, too.
 LOOKED_FOR = {name: duplicates.DEFINITIONS[name] for name in duplicates.EXACT} | {
@@ -101,7 +111,7 @@ def gate(found: Json, allowed: bool = False, part: str = "test") -> None:
     )
 
 
-def in_texts(held_out: Iterable[Question], texts: Iterable[str]) -> list[tuple[str, int]]:
+def in_texts(held_out: Iterable[Asked], texts: Iterable[str]) -> list[tuple[str, int]]:
     """Held-out questions whose text stands in other training texts: (id, index of the text), in their order.
 
     Texts are compared as `duplicates.fold` leaves them. A question of `TELLING` bytes or more is found

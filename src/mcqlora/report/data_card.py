@@ -71,12 +71,16 @@ def markdown(
     leakage: Json,
     copies: Sequence[Mapping[str, int]],
     licences: Mapping[str, str | None],
+    mix: Json | None = None,
+    mix_licences: Sequence[str | None] = (),
 ) -> str:
     """data_card.md.
 
     Args:
         copies: the counts of `letters` for each copy of all questions, in order.
         licences: {benchmark: licence}, None where none was given.
+        mix: mix_ledger.json, if anything is mixed in.
+        mix_licences: the licence of each of its files.
     """
     leaked = leakage["test"]["leaked"] or leakage["valid"]["leaked"]
     stamp = ["> **LEAKED** - held-out questions stand in training.", ""] if leaked else []
@@ -94,6 +98,8 @@ def markdown(
         "Length": _lengths(described.lengths),
         "Categories": _categories(described.files, categories),
     }
+    if mix:
+        sections["Mixed in"] = _mixed(mix, mix_licences)
     made = f"Recipe {run.recipe}, split {run.split}, seed {run.seed}, {run.copies} copies a question."
     lines = [f"# Data of {run.run}", "", *stamp, made]
     for title, body in sections.items():
@@ -124,6 +130,32 @@ def _dropped(ledger: Json, leakage: Json) -> list[str]:
     rows += [[reason, count, "split"] for reason, count in sorted(reasons.items())]
     where = "Each by its id in `ledger.json` (read) and `leakage.json` (split)."
     return [*table(["reason", "questions", "stage"], rows), "", where] if rows else ["Nothing."]
+
+
+def _mixed(mix: Json, licences: Sequence[str | None]) -> list[str]:
+    """What else is trained on, and what was not, since it holds what is held out."""
+    rows: list[Row] = []
+    for part, licence in zip(mix["sources"], licences, strict=True):
+        dropped = ", ".join(f"{reason} {count:,}" for reason, count in part["dropped"].items())
+        shares = [f"{100 * part[key]:.2f} %" for key in ("asked", "share")]
+        counts = [part["read"], dropped or "nothing", part["drawn"]]
+        rows.append([plain(part["file"]), *counts, *shares, licence or "not given"])
+    heads = [
+        "file",
+        "read",
+        "dropped",
+        "mixed in",
+        "share asked for",
+        "share of training records",
+        "licence",
+    ]
+    sought = mix["looked_for"]
+    said = (
+        f"In every row were looked for {sought['questions']:,} validation and test questions, and "
+        f"{sought['reading_passages']:,} passages and {sought['reading_questions']:,} questions of the "
+        "reading test. Rows that hold one were dropped, by their numbers in `mix_ledger.json`."
+    )
+    return [*table(heads, rows), "", said]
 
 
 def _duplicates(ledger: Json, leakage: Json) -> list[str]:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from mcqlora.evaluate.protocols import label as protocol_label
 from mcqlora.files import Json
 from mcqlora.report import words
-from mcqlora.report.markdown import Row, table
+from mcqlora.report.markdown import Row, plain, table
 from mcqlora.report.reading import KEPT
 from mcqlora.report.robustness import BINS
 from mcqlora.report.schema import BASE, METRICS, SCORERS, SIDES, TUNED, calibrated, measured, score
@@ -275,10 +275,19 @@ def _made(summary: Json) -> list[Row]:
         ["recipe", summary["recipe"]],
         ["questions[^data]", f"{read} ({reasons})" if reasons else read],
         ["records[^data]", ", ".join(f"{name} {n:,}" for name, n in summary["splits"].items())],
+        *(["mixed in[^mix]", _mixed(one)] for one in summary["mix"]),
         ["trainable parameters[^train]", trainable],
         ["training[^train]", f"{steps}, {useful}"],
         ["seconds", seconds or "not recorded"],
     ]
+
+
+def _mixed(one: Json) -> str:
+    """A file that is mixed in, see `packing.mixed`."""
+    shares = [f"{100 * one[key]:.1f} %" for key in ("share", "share_of_ids")]
+    long = f", {one['long']:,} of them longer than a row" if one["long"] else ""
+    records = f"{one['documents']:,} records of {plain(one['file'])}{long}"
+    return f"{records}: {shares[0]} of all training records, {shares[1]} of their ids"
 
 
 def _footnotes(summary: Json) -> Iterator[list[str]]:
@@ -294,7 +303,7 @@ def _footnotes(summary: Json) -> Iterator[list[str]]:
         "contest": [f"evaluation/{summary['tuned']}/mcq.json", "groups.json", "training/training.json"],
         "train": ["training/training.json"],
         "data": ["ledger.json", "leakage.json"],
-    }
+    } | ({"mix": ["packing.json"]} if summary["mix"] else {})
     for mark, names in groups.items():
         known = [f"{name} `{inputs[name][: words.HASH]}`" for name in names if name in inputs]
         made = ", ".join(known) or "files whose hashes were not given"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -45,6 +45,7 @@ class Run:
     leaked: bool  # the test questions were trained on
     questions: Json  # ledger.json
     splits: Json  # "records" of leakage.json
+    mix: Sequence[Json] = ()  # "mix" of packing.json, one of each file that is mixed in
     parameters: Json  # "parameters" of training.json
     training: Json  # "training" of training.json; one or more checkpoints
     seconds: Mapping[str, float]  # see `seconds_by_stage`
@@ -55,7 +56,8 @@ def build(run: Run, evaluations: Evaluations, protocol: str, best: str) -> Json:
     """Summary of a run; `schema` says what its parts share.
 
     - run, recipe, leaked; tuned, best, last: checkpoints; best_by: the rule that chose, and what each would
-    - questions, splits: counts; parameters, training: of training.json, valid_loss as (step, loss)
+    - questions, splits: counts; mix: of each file that is mixed in, see `packing.mixed`
+    - parameters, training: of training.json, valid_loss as (step, loss)
     - checkpoints: {"name", "step", "valid_loss", "valid_accuracy", "valid", "mcq"}, the last two rates
     - mcq, comparisons: base against tuned, and all pairs, see `comparison`
     - robustness (by side and protocol), circular: see `robustness`
@@ -94,6 +96,7 @@ def build(run: Run, evaluations: Evaluations, protocol: str, best: str) -> Json:
         "last": last,
         "questions": {key: run.questions[key] for key in ("read", "kept", "dropped")},
         "splits": {key: run.splits[key] for key in ("train", "valid", "test")},
+        "mix": list(run.mix),
         "parameters": {key: run.parameters[key] for key in ("trainable", "total", "ratio")},
         "training": training | {"valid_loss": losses(run.training["history"])},
         "checkpoints": checkpoints,

@@ -6,9 +6,9 @@ import shutil
 import sys
 import tempfile
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from zlib import crc32
 
 import numpy as np
@@ -21,17 +21,27 @@ from mcqlora.tokens.prompt import Part, Template
 from mcqlora.tokens.segments import Int32, SegmentEncoder
 
 if TYPE_CHECKING:
-    from mcqlora.data.alpaca import AlpacaRecord, Record
+    from mcqlora.data.alpaca import AlpacaRecord
+    from mcqlora.data.mix import MixedRecord, PlainRecord
 
 Encoded = tuple[np.ndarray, list[dict[str, Any]]]  # of documents: numbers, and the long ones
 
 
-def row_encoder(int32: Int32, template: Template) -> Callable[[AlpacaRecord], tuple[bytes, int]]:
-    """A function of a record: its ids, as the bytes of int32[n], and how many of them are its prompt."""
+def row_encoder(
+    int32: Int32, template: Template
+) -> Callable[[AlpacaRecord | PlainRecord], tuple[bytes, int]]:
+    """A function of a record: its ids, as the bytes of int32[n], and how many of them are its prompt.
+
+    A record with a `prompt` is plain text, all others are dialogues.
+    """
     fixed: dict[Part, bytes] = {number: number.to_bytes(4, sys.byteorder) for number in template}
     fixed[BOT] = int32(BOT)
 
-    def encoded(record: AlpacaRecord) -> tuple[bytes, int]:
+    def encoded(record: AlpacaRecord | PlainRecord) -> tuple[bytes, int]:
+        if "prompt" in record:
+            text = cast("PlainRecord", record)
+            start, answer = prompt.continued(int32, text["prompt"], text["completion"])
+            return fixed[template.bos] + start + answer + fixed[template.eos], 1 + len(start) // 4
         start, answer = (
             b"".join([fixed.get(part) or int32(str(part)) for part in parts])
             for parts in prompt.row_parts(template, record["instruction"], record["input"], record["output"])
@@ -42,7 +52,7 @@ def row_encoder(int32: Int32, template: Template) -> Callable[[AlpacaRecord], tu
 
 
 def write_documents(
-    records: files.PathLike,
+    records: Sequence[files.PathLike],
     encoder: SegmentEncoder,
     template: Template,
     size: int,
@@ -50,7 +60,8 @@ def write_documents(
     shapes: files.PathLike,
     workers: int = 1,
 ) -> Encoded:
-    """Encode the records of a JSON array into the two files of `documents.read_documents`, streaming.
+    """Encode the records of JSON arrays, one after the other, into the two files of
+    `packing.read_documents`, streaming.
 
     Every worker is a process and takes the records of its own questions, so that none encodes what is in
     another one's cache.
@@ -69,11 +80,11 @@ def write_documents(
             """Write a worker's documents: int64[n, 3] of (index, length, prompt), and the long ones."""
             found, long = array("q"), []
             with open(Path(folder, str(worker)), "wb", files.BUFFER) as file:
-                for index, line in enumerate(files.json_array_lines(records)):
+                for index, (path, place, line) in enumerate(_lines(records)):
                     # A record starts with its question's id. Any choice gives the same files; this is fast.
                     if crc32(line.partition(b",")[0]) % workers != worker:
                         continue
-                    record: Record = files.json_array_element(records, index, line)
+                    record: MixedRecord = files.json_array_element(path, place, line)
                     row, n_prompt = encoded(record)
                     file.write(row)
                     length = len(row) // 4
@@ -93,3 +104,9 @@ def write_documents(
     files.write_array(shapes, in_order)
     long = [document for _, documents in shares for document in documents]
     return in_order[:, 0], sorted(long, key=lambda document: document["index"])
+
+
+def _lines(paths: Sequence[files.PathLike]) -> Iterator[tuple[files.PathLike, int, bytes]]:
+    for path in paths:
+        for place, line in enumerate(files.json_array_lines(path)):
+            yield path, place, line

@@ -211,6 +211,32 @@ def summary(lengths: np.ndarray, plans: Mapping[Layout, np.ndarray], size: int) 
     }
 
 
+def mixed(lengths: np.ndarray, plan: np.ndarray, size: int, counts: Mapping[str, int]) -> list[files.Json]:
+    """Of each file that is mixed in, for packing.json; its documents are the last ones, file after file.
+
+    `file`, `documents` and their `share` of all documents; `ids` in rows and their share of all such,
+    `share_of_ids`; `long` counts documents longer than a row. `counts` has each file's documents.
+    """
+    used = np.bincount(plan[:, 1], np.minimum(lengths[plan[:, 1]], size), len(lengths)).astype(np.int64)
+    found: list[files.Json] = []
+    first = len(lengths) - sum(counts.values())
+    for file, count in counts.items():
+        own = slice(first, first + count)
+        ids = int(used[own].sum())
+        found.append(
+            {
+                "file": file,
+                "documents": count,
+                "share": count / len(lengths),
+                "ids": ids,
+                "share_of_ids": ids / max(1, int(used.sum())),
+                "long": int((lengths[own] > size).sum()),
+            }
+        )
+        first += count
+    return found
+
+
 def shard_summary(
     lengths: np.ndarray,
     plan: np.ndarray,

@@ -5,13 +5,15 @@ A row is
     <s> enc("<|User|>:{instruction}\\n{input}") <eoh> newline enc("<|Bot|>:") enc(output) <eoa> newline </s>
 
 with every `enc` on its own and without special tokens. Inference feeds the part before enc(output).
+
+A plain text, which is no dialogue, is `<s> enc(prompt + completion) </s>`. Inference feeds `<s> enc(prompt)`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sentencepiece import SentencePieceProcessor
 
@@ -21,6 +23,7 @@ from mcqlora.tokens.marks import BOT, EOA, EOH, USER
 Encode = Callable[[str], list[int]]
 Part = int | str  # of a row: an id, or a text that is encoded on its own
 Parts = tuple[Part, ...]
+_Ids = TypeVar("_Ids", list[int], bytes)
 
 
 class Template(NamedTuple):
@@ -87,6 +90,22 @@ def row_ids(
     """The ids of `row_parts`, and how many of them belong to the prompt."""
     prompt, answer = (_ids(encode, parts) for parts in row_parts(template, instruction, input, output))
     return prompt + answer, len(prompt)
+
+
+def continued(encode: Callable[[str], _Ids], prompt: str, completion: str) -> tuple[_Ids, _Ids]:
+    """The ids of a prompt, as inference feeds them, and of the completion that goes on with the text.
+
+    They are those of the whole text, of which the prompt's are the start. Where the tokenizer merges across
+    the seam they are not, and the completion is encoded on its own.
+    """
+    start, whole = encode(prompt), encode(prompt + completion)
+    return start, whole[len(start) :] if whole[: len(start)] == start else encode(completion)
+
+
+def plain_ids(encode: Encode, template: Template, prompt: str, completion: str) -> tuple[list[int], int]:
+    """The ids of a plain text's row, and how many of them belong to the prompt."""
+    start, answer = continued(encode, prompt, completion)
+    return [template.bos, *start, *answer, template.eos], 1 + len(start)
 
 
 def _ids(encode: Encode, parts: Parts) -> list[int]:

@@ -51,12 +51,14 @@ class Rows(NamedTuple):
     test: int  # rows
     layout: str  # of the training rows
     shards: int  # of the training part; validation has one
+    mix: list[Json]  # of each file that is mixed in, see `packing.mixed`
 
     @classmethod
     def of(cls, packing: Json, test: int, shards: int) -> Rows:
         """From packing.json, see `packing.summary`."""
         train, valid = (Part.of(packing[part]) for part in ("train", "valid"))
-        return cls(train, valid, test, packing["train"]["layout"], shards)
+        whole = packing["train"]
+        return cls(train, valid, test, whole["layout"], shards, whole.get("mix", []))
 
 
 class Machine(NamedTuple):
@@ -120,6 +122,7 @@ def reckon(
         "row_length": {"train": train.size, "valid": valid.size},
         "dropped": {"train": train.dropped, "valid": valid.dropped},
         "longest": {"train": train.longest, "valid": valid.longest},
+        **({"mix": rows.mix} if rows.mix else {}),
         "epochs": size.epochs,
         "steps_per_epoch": schedule.steps_per_epoch,
         "steps": schedule.steps,
@@ -251,6 +254,11 @@ def notices(plan: Json, packable: int | None) -> list[str]:
     for part, dropped in plan["dropped"].items():
         if dropped:
             found.append(f"{dropped} {part} records are longer than a row and left out (encode.on_long)")
+    found += [
+        f"{one['long']} records of {one['file']} are among the {plan['dropped']['train']} left out"
+        for one in plan.get("mix", [])
+        if one["long"] and plan["dropped"]["train"]
+    ]
     shorter = plan["steps_per_epoch"] / max(1, packable // plan["global_batch"]) if packable else 1
     if shorter >= 2:
         padding = f"{1 - plan['tokens']['useful_fraction']:.1%} of the compute is padding"
@@ -280,6 +288,7 @@ def table(plan: Json) -> str:
     lines = {
         "run": f"{plan['run']} ({plan['recipe']}) on {plan['workers']} x {plan['device']}",
         "rows": ", ".join(parts) + f"; {plan['layout']}",
+        **({"mixed in": "; ".join(map(mixed, plan["mix"]))} if "mix" in plan else {}),
         "row length": f"{size['train']:,} train, {size['valid']:,} valid",
         "steps per epoch": f"{plan['steps_per_epoch']:,} of {plan['global_batch']} rows",
         "steps": f"{plan['steps']:,} in {plan['epochs']} epochs, {plan['warmup_steps']:,} of them warm-up",
@@ -302,6 +311,12 @@ def table(plan: Json) -> str:
     text = [f"{name:<{width}}{value}" for name, value in lines.items()]
     text += [f"note: {line}" for line in plan["notices"]] + [f"REFUSED: {line}" for line in plan["refusals"]]
     return "\n".join(text) + "\n"
+
+
+def mixed(one: Json) -> str:
+    """What a file that is mixed in makes of the training, see `packing.mixed`."""
+    share = f"{one['documents']:,} records, {one['share']:.1%} of all"
+    return f"{share} and {one['share_of_ids']:.1%} of their ids, from {one['file']}"
 
 
 def _parts(sizes: Mapping[str, int]) -> str:
