@@ -118,6 +118,13 @@ def linked_zip():
     return zipped({info: b"/etc/hostname"})
 
 
+def digits():
+    """A tar with an extended header of digits alone, where tarfile looks for a number before a word."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, 4096
+    return info.tobuf() + b"1" * 4096 + tarred(FILES)
+
+
 def huge_tar():
     info = tarfile.TarInfo("dev/ferns_dev.csv")
     info.size = 1 << 40
@@ -136,6 +143,8 @@ def long_header(kind):
     [
         ("a.tar", long_header(tarfile.XHDTYPE), "a header of 68719476736 bytes"),
         ("a.tar.gz", gzip.compress(long_header(tarfile.GNUTYPE_LONGNAME)), "a header of 68719476736 bytes"),
+        ("a.tar", digits(), "a number too long"),
+        ("a.tar.gz", gzip.compress(digits()), "a number too long"),
         ("a.zip", zipped(FILES | {f"dev/{'x' * 248}_dev.csv": b"x"}), "a name too long"),
         ("a.tar", tarred(FILES | {f"{'x' * 256}/dev/y_dev.csv": b"x"}), "a name too long"),
         ("a.zip", zipped(FILES | {"../out.csv": b"x"}), "leaves the archive"),

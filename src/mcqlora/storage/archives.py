@@ -183,13 +183,16 @@ class _Pieces(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         if self.content:
             self.content -= size
-        elif not 0 <= size <= HEADER_BYTES:
+            return self._file.read(size)
+        if not 0 <= size <= HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {size} bytes")
-        elif size > self._left:
+        if size > self._left:
             raise _too_many(self._archive)
-        else:
-            self._left -= size
-        return self._file.read(size)
+        self._left -= size
+        found = self._file.read(size)
+        if any(len(run) > NAME_BYTES for run in re.findall(rb"\d+", found)):
+            raise tarfile.ReadError("a number too long")  # in square time up to Python 3.11.9 (CVE-2024-6232)
+        return found
 
 
 def _zipped(opened: zipfile.ZipFile) -> Iterator[Member]:
