@@ -208,7 +208,7 @@ def sparse(blocks):
     head = bytearray(info.tobuf(tarfile.GNU_FORMAT))
     head[482] = 1
     head[148:156] = b"%06o\0 " % tarfile.calc_chksums(head)[0]
-    return bytes(head) + (b"0" * 504 + b"\1" + bytes(7)) * blocks
+    return bytes(head) + (b"00000000000\0" * 42 + b"\1" + bytes(7)) * blocks
 
 
 def long_names(count):
