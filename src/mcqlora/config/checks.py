@@ -48,6 +48,7 @@ def _addresses(settings: Settings) -> Iterator[str]:
     """Addresses are well-formed, and hashes stand beside them: a file of this machine is watched itself."""
     base, tokenizer, part = settings.base, settings.tokenizer, settings.evaluate
     given = [("benchmarks", benchmark.path) for benchmark in settings.benchmarks]
+    given.append(("fetch_run.manifest", settings.fetch_run.manifest or ""))
     for key, path, hash_key, sha256 in (
         ("tokenizer.path", tokenizer.path or "", "tokenizer.sha256", tokenizer.sha256),
         ("base.path", base.path or "", "base.sha256", base.sha256),
@@ -63,6 +64,12 @@ def _addresses(settings: Settings) -> Iterator[str]:
             urlsplit(path)
         except ValueError as error:
             yield f"{key}: no address can be read in it ({error}); mend it"
+            continue
+        if found := addresses.plain_secret(path):
+            yield (
+                f"{key}: {addresses.without_secrets(path)} has {found} in it, which Snakemake would write into "
+                ".snakemake; write ${NAME} in its place and set NAME in the environment, or use ~/.netrc"
+            )
 
 
 def _data(settings: Settings) -> Iterator[str]:
