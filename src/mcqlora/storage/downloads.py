@@ -54,11 +54,13 @@ def _download(source: Source, shown: str, file: IO[bytes], limit: int | None) ->
     size, headers = 0, {"Accept-Encoding": "identity"}
     try:
         address = addresses.filled(source.address)
-        with requests.get(address, stream=True, timeout=_TIMEOUT, headers=headers) as response:
+        own = requests.utils.get_auth_from_url(address)  # else those of ~/.netrc would win
+        auth = own if any(own) else None
+        with requests.get(address, auth=auth, stream=True, timeout=_TIMEOUT, headers=headers) as response:
             if (code := response.status_code) != 200:
                 kind = s3.NoSuchObject if code in (404, 410) else UserError
-                told = f"give user and password in {_NETRC}" if code in (401, 403) else "mend the URL"
-                raise kind(f"{shown}: the server answers {code}; {told}")
+                remedy = f"give user and password in {_NETRC}" if code in (401, 403) else "mend the URL"
+                raise kind(f"{shown}: the server answers {code}; {remedy}")
             told = response.headers.get("Content-Length")
             if not (told or response.raw.chunked or source.sha256):
                 raise UserError(f"{shown}: the server tells no length; give the sha256 of the file")
