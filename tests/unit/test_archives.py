@@ -118,6 +118,13 @@ def linked_zip():
     return zipped({info: b"/etc/hostname"})
 
 
+def digits():
+    """A tar with an extended header of digits alone, where tarfile looks for a number before a word."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, 4096
+    return info.tobuf() + b"1" * 4096 + tarred(FILES)
+
+
 def huge_tar():
     info = tarfile.TarInfo("dev/ferns_dev.csv")
     info.size = 1 << 40
@@ -136,6 +143,8 @@ def long_header(kind):
     [
         ("a.tar", long_header(tarfile.XHDTYPE), "a header of 68719476736 bytes"),
         ("a.tar.gz", gzip.compress(long_header(tarfile.GNUTYPE_LONGNAME)), "a header of 68719476736 bytes"),
+        ("a.tar", digits(), "a number too long"),
+        ("a.tar.gz", gzip.compress(digits()), "a number too long"),
         ("a.zip", zipped(FILES | {f"dev/{'x' * 248}_dev.csv": b"x"}), "a name too long"),
         ("a.tar", tarred(FILES | {f"{'x' * 256}/dev/y_dev.csv": b"x"}), "a name too long"),
         ("a.zip", zipped(FILES | {"../out.csv": b"x"}), "leaves the archive"),
@@ -183,6 +192,103 @@ def test_all_members_together_have_a_limit(tmp_path, monkeypatch):
     (tmp_path / "a.zip").write_bytes(PACKED["b.zip"])
     with pytest.raises(UserError, match="bytes in all, more than 100"):
         read(tmp_path, "a.zip")
+
+
+def empty_members(count, kind=tarfile.REGTYPE):
+    """A tar of many members without content: 300,000 are 150 MB, and a few hundred KB compressed."""
+    info = tarfile.TarInfo("data/more")
+    info.type = kind
+    return info.tobuf() * count + bytes(1024)
+
+
+def sparse(blocks):
+    """A tar of one file whose table of holes has many blocks, each of which says that one more follows."""
+    info = tarfile.TarInfo("dev/ferns_dev.csv")
+    info.type = tarfile.GNUTYPE_SPARSE
+    head = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    head[482] = 1
+    head[148:156] = b"%06o\0 " % tarfile.calc_chksums(head)[0]
+    return bytes(head) + (b"00000000000\0" * 42 + b"\1" + bytes(7)) * blocks
+
+
+def long_names(count):
+    """A tar of one file with that many long names, of which the last counts."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, archives.HEADER_BYTES
+    return (info.tobuf(tarfile.GNU_FORMAT) + b"y" * info.size) * count
+
+
+def named(count, name="data/{}"):
+    return zipped({name.format(number): b"" for number in range(count)}, zipfile.ZIP_STORED)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.tar.gz", gzip.compress(empty_members(300_000), 1)),
+        ("a.tgz", gzip.compress(empty_members(archives.MEMBERS + 1), 1)),
+        ("a.tar", empty_members(archives.MEMBERS + 1, tarfile.DIRTYPE)),
+        ("a.zip", named(archives.MEMBERS + 1)),
+        ("a.zip", named(archives.MEMBERS + 1, "data/{}/")),
+    ],
+    ids=["tar.gz", "tgz", "folders", "zip", "zip of folders"],
+)
+def test_an_archive_of_too_many_members_is_refused_at_the_first_too_many(
+    tmp_path, monkeypatch, name, content
+):
+    met = []
+    for kind in (tarfile.TarInfo, zipfile.ZipInfo):
+
+        def made(self, *arguments, start=kind.__init__):
+            met.append(self)
+            start(self, *arguments)
+
+        monkeypatch.setattr(kind, "__init__", made)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(
+        UserError, match=r"more than 10000 members, or .* names and times; pack the benchmark's"
+    ):
+        read(tmp_path, name)
+    assert len(met) == archives.MEMBERS + 1
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.zip", named(1000, "data/" + "x" * 30_000 + "{}")),
+        ("a.tar.gz", gzip.compress(sparse(300_000), 1)),
+        ("a.tar", sparse(50_000)),
+    ],
+    ids=["names of a zip", "sparse tar.gz", "sparse tar"],
+)
+def test_names_and_tables_of_an_archive_have_a_limit(tmp_path, monkeypatch, name, content):
+    taken = []
+    read_all = archives._Pieces.read
+    monkeypatch.setattr(
+        archives._Pieces, "read", lambda self, size=-1: taken.append(size) or read_all(self, size)
+    )
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(
+        UserError, match="more than 10000 members, or 20480000 bytes of their names and times"
+    ):
+        read(tmp_path, name)
+    assert sum(taken) <= archives.TABLE_BYTES + archives.HEADER_BYTES
+    assert archives.opens(str(tmp_path / name), addresses.suffix(name))
+
+
+def test_a_name_given_again_and_again_is_no_archive(tmp_path):
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(long_names(3_000), 1))
+    with pytest.raises(UserError, match=r"damaged or no archive|more than 10000 members"):
+        read(tmp_path, "a.tar.gz")
+
+
+def test_an_archive_of_as_many_members_as_may_be(tmp_path, unpacked):
+    more = {f"other/{number}.txt": b"" for number in range(archives.MEMBERS - len(FILES))}
+    (tmp_path / "a.zip").write_bytes(zipped(FILES | more, zipfile.ZIP_STORED))
+    assert read(tmp_path, "a.zip")[0] == unpacked[0]
+    (tmp_path / "a.tar").write_bytes(tarred(FILES | more))
+    assert read(tmp_path, "a.tar")[0] == unpacked[0]
 
 
 @given(name=st.sampled_from(sorted(PACKED)), data=st.data())

@@ -185,22 +185,23 @@ def test_texts_of_the_command_line_become_values():
 WRITTEN = """\
 run: {run}
 benchmarks:
-  - {{name: 1_0, layout: mmlu, path: 2024-05-06, language: {language}}}
+  - {{name: 1_0, layout: mmlu, path: 2024-05-06, language: no, licence: {licence}}}
 train: {{lora_rank: 1_6}}
 """
 
 
 @pytest.mark.parametrize(
-    ("run", "language"),
+    ("run", "licence"),
     [("2023_01", "no"), ("20250601", "off"), ("0x10", "1.10"), ("1e5", "012"), ('"1_0"', "'1_0'")],
 )
-def test_a_text_of_a_file_is_what_is_written(tmp_path, run, language):
+def test_a_text_of_a_file_is_what_is_written(tmp_path, run, licence):
     path = tmp_path / "overlay.yaml"
-    path.write_text(WRITTEN.format(run=run, language=language))
+    path.write_text(WRITTEN.format(run=run, licence=licence))
     read = yaml.safe_load(path.read_text())  # as Snakemake does
     made = loading.load(read, files=[path])
     (benchmark,) = made.benchmarks
-    assert made.run == run.strip('"') and benchmark.language == language.strip("'")
+    assert made.run == run.strip('"') and benchmark.licence == licence.strip("'")
+    assert benchmark.language == "no"
     assert (benchmark.name, benchmark.path, made.train.lora_rank) == ("1_0", "2024-05-06", 16)
 
 
@@ -366,3 +367,33 @@ def test_a_configuration_may_be_json_and_must_be_there(tmp_path):
     assert loading.load({"run": "x"}, files=[tmp_path / "tabs.json"]).run == "x"
     with pytest.raises(UserError, match=r"none.yaml: cannot read \(No such file"):
         loading.read_yaml(tmp_path / "none.yaml")
+
+
+def language(tag):
+    entry = {"name": "x", "layout": "mmlu", "path": "x", "language": tag}
+    return loading.load({"benchmarks": [entry]}).benchmarks[0].language
+
+
+@pytest.mark.parametrize(
+    ("tag", "code"),
+    [
+        *(("zh-CN", "zh"), ("ZH_CN", "zh"), ("zh-Hans-CN", "zh"), ("zh", "zh"), ("cmn", "zh"), ("zho", "zh")),
+        *(("en-US", "en"), ("EN", "en"), ("eng", "en"), ("fr_CA", "fr"), ("tlh", "tlh"), ("NO", "no")),
+    ],
+)
+def test_a_tag_counts_by_its_language(tag, code):
+    assert language(tag) == code
+
+
+@pytest.mark.parametrize("tag", ["Chinese", "中文", "zh-", "z", "en US", "zh_CN.UTF-8", ""])
+def test_a_name_is_no_tag(tag):
+    with pytest.raises(UserError, match=r"^config: benchmarks\.0\.language: .* is no language tag; write"):
+        language(tag)
+
+
+@pytest.mark.parametrize(("tag", "code"), [("zh-CN", "zh"), ("EN", "en"), ("fr_CA", "fr")])
+def test_expressions_stand_under_a_language(tag, code):
+    kept = loading.load({"shuffle": {"option_references": {code: {"rest": ["x"]}}}})
+    assert list(kept.shuffle.option_references) == [code]
+    with pytest.raises(UserError, match=rf"option_references\.{tag}: .* its language; write {code}$"):
+        loading.load({"shuffle": {"option_references": {tag: {"rest": ["x"]}}}})

@@ -143,3 +143,55 @@ def test_rows_are_one_longer_in_training():
 )
 def test_what_slurm_is_asked_for(device, gres, npu, asked):
     assert settings(device=device, gres=gres).devices_of_slurm(npu) == asked
+
+
+PASSWORD = "s3same"
+
+
+@pytest.mark.parametrize(
+    ("address", "what"),
+    [
+        (f"https://me:{PASSWORD}@host/a.zip", "a password"),
+        (f"https://{PASSWORD}@host/a.zip", "a password"),
+        (f"HTTP://${{ME}}:{PASSWORD}@host/a.zip", "a password"),
+        (f"https://host/a.zip?X-Amz-Date=1&X-Amz-Signature={PASSWORD}", "a secret, X-Amz-Signature"),
+        (f"https://host/a.zip?sv=1&sig={PASSWORD}", "a secret, sig"),
+        (f"https://host/a.zip?access_token={PASSWORD}&x=${{Y}}", "a secret, access_token"),
+        (f"https://host/a.zip?apiKey={PASSWORD}", "a secret, apiKey"),
+    ],
+)
+def test_a_secret_in_an_address_is_refused_without_it(address, what):
+    for key, changes in {
+        "benchmarks": {"benchmarks": [{"name": "x", "layout": "mmlu", "language": "en", "path": address}]},
+        "tokenizer.path": {"tokenizer__path": address},
+        "base.path": {"base__path": address, "tokenizer__path": None},
+        "evaluate.squad": {"evaluate__squad": address},
+        "fetch_run.manifest": {"fetch_run__manifest": address},
+    }.items():
+        with pytest.raises(UserError) as error:
+            checks.check(given(**changes))
+        said = str(error.value)
+        assert said.startswith(f"{key}: ") and f"//host/a.zip has {what} in it" in said
+        assert PASSWORD not in said
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://me:${PASSWORD}@host/a.zip",
+        "https://${TOKEN}@host/a.zip",
+        "https://host/a.zip?sig=${SIG}&sv=2020",
+        "https://host/a.zip?${QUERY}",
+        "https://host/a.zip?download=true&author=me&keyword=x",
+        "s3://bucket/a.zip",
+    ],
+)
+def test_a_variable_in_its_place_is_taken(address):
+    checks.check(given(evaluate__squad=address))
+
+
+@pytest.mark.parametrize("address", [f"https://me:{PASSWORD}/x@host/a", f"https://me:{PASSWORD}\uff20host/a"])
+def test_an_address_that_cannot_be_read_is_not_repeated(address):
+    with pytest.raises(UserError, match=r"^evaluate.squad: no address can be read in it") as error:
+        checks.check(given(evaluate__squad=address))
+    assert PASSWORD not in str(error.value)

@@ -153,3 +153,17 @@ def test_the_card_of_a_leaking_run_says_so_first(card):
 
 def test_near_duplicates_that_were_not_looked_for_are_not_counted(card):
     assert "Jaccard" not in card(threshold=None)
+
+
+def test_what_a_language_has_no_expressions_for_is_not_counted_as_none():
+    asked = [replace(question(n), language="fr", benchmark="fougères") for n in range(2)]
+    table = option_references.table({"fr": {"place": ["one"]}})
+    never = "not looked for"
+    for patterns, row in (
+        (option_references.DEFAULT, f"| fougères | {never} | {never} | {never} | 2 | 0 |"),
+        (table, f"| fougères | {never} | 2 | {never} | 0 | 2 |"),
+    ):
+        other = question(0, ("all of the above", "two", "three", "four"))
+        described = data_card.describe([question(1), *asked, other], patterns)
+        assert row in data_card._references(described)
+        assert "| ferns | 0 | 1 | 0 | 1 | 1 |" in data_card._references(described)

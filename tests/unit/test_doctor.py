@@ -126,6 +126,12 @@ def test_what_cann_belongs_to_this_mindspore_is_what_its_wheel_was_built_with():
     assert built.startswith(f"custom_opp_compiler_version={doctor.CANN}.")
 
 
+@pytest.mark.integration
+def test_mindspore_needs_no_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/dev/null")
+    assert doctor.mindspore("CPU").state == OK
+
+
 def test_a_probe_that_fails_says_its_last_error(monkeypatch):
     monkeypatch.setattr(doctor, "PROBE", "raise ImportError('libc is too old')")
     check = doctor.mindspore("CPU")

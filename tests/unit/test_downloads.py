@@ -1,5 +1,6 @@
 """Downloads from servers of our own: plain HTTP, good and bad, and S3."""
 
+import base64
 import hashlib
 import http.server
 import json
@@ -56,6 +57,55 @@ def server():
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{running.server_port}"
         running.shutdown()
+
+
+class Guarded(Server):
+    """Gives nothing without the right user and password, or the right token."""
+
+    def do_GET(self):
+        right = "Basic " + base64.b64encode(b"me:open/sesame").decode()
+        if self.headers.get("Authorization") == right or self.path.endswith("?token=a%2Fb"):
+            return super().do_GET()
+        return self.send_error(401)
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{running.server_port}/whole/b.zip"
+        running.shutdown()
+
+
+@pytest.mark.parametrize("form", ["http://me:${WORD}@{}", "http://${BOTH}@{}", "http://{}?token=${TOKEN}"])
+def test_a_secret_comes_from_the_environment(tmp_path, monkeypatch, guarded, form):
+    variables = {"WORD": "open%2Fsesame", "BOTH": "me:open%2Fsesame", "TOKEN": "a%2Fb\n"}
+    address = form.replace("{}", guarded)
+    for name in variables:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=rf"^http://{guarded}: \w+ is not set in the environment; export it$"):
+        fetch(Source(address), tmp_path / "b.zip")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    fetch(Source(address), tmp_path / "b.zip")
+    assert (tmp_path / "b.zip").read_bytes() == PACKED["b.zip"]
+    for name in variables:
+        monkeypatch.setenv(name, "wrong")
+    with pytest.raises(UserError, match=rf"^http://{guarded}: the server answers 401; .* ~/\.netrc") as error:
+        fetch(Source(address), tmp_path / "b.zip")
+    assert "wrong" not in str(error.value)
+
+
+def test_a_secret_comes_from_netrc(tmp_path, monkeypatch, guarded):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("NETRC", raising=False)
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password open/sesame\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    fetch(Source(f"http://{guarded}"), tmp_path / "b.zip")
+    assert (tmp_path / "b.zip").read_bytes() == PACKED["b.zip"]
+    monkeypatch.setenv("WRONG", "wrong")
+    with pytest.raises(UserError, match="the server answers 401"):  # the address' own win
+        fetch(Source(f"http://me:${{WRONG}}@{guarded}"), tmp_path / "b.zip")
 
 
 @pytest.fixture(autouse=True)

@@ -116,3 +116,23 @@ def test_a_job_of_another_size(request, monkeypatch, place, nodes, has):
         "run with --workflow-profile profiles/slurm, or set train.nodes: 1"
     )
     assert not (place / "logs").exists()
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "/proc/nonexistent", "/proc", "", "relative", None])
+def test_workers_get_a_home_where_there_is_none(place, monkeypatch, home):
+    monkeypatch.chdir(place)
+    if home is None:
+        monkeypatch.delenv("HOME")
+    else:
+        monkeypatch.setenv("HOME", home)
+    (place / "worker.py").write_text("import os; open(os.path.expanduser('~/kept'), 'w')")
+    run(place, 1, 1)
+    assert (place / "logs" / "home" / "kept").is_file()
+    assert not (place / ".cache").exists() and not (place / "relative").exists()
+
+
+def test_a_home_of_somebody_elses_is_none(place, monkeypatch):
+    monkeypatch.setenv("HOME", str(place))
+    assert msrun.home(place / "other") == str(place)
+    monkeypatch.setattr(os, "geteuid", lambda: place.stat().st_uid + 1)
+    assert msrun.home(place / "other") == str(place / "other")

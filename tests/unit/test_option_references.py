@@ -1,3 +1,8 @@
+import os
+import random
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +13,7 @@ from mcqlora.data import option_orders, option_references, readers
 from mcqlora.data.questions import Question
 from mcqlora.errors import UserError
 
+SOURCE = Path(__file__).parents[2] / "src"
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
@@ -136,3 +142,128 @@ def test_real_counts():
         counts[name] = [sum(kind in kinds for kinds in found) for kind in option_references.KINDS]
     # Read one by one when the expressions were made; a change here needs another reading.
     assert counts == {"mmlu": [121, 454, 239], "cmmlu": [25, 134, 32]}
+
+
+# Every word and mark of the expressions, and of options that nearly fit one.
+ALPHABET = [
+    *"abcdABCDx ,&/.!()+、;'\n$\\{}3",
+    *("and ", "or ", "nor ", "through ", "to ", "only ", "just ", "both ", "either ", "neither ", "option "),
+    *(
+        "options ",
+        "answers ",
+        "all ",
+        "none ",
+        "any ",
+        "each ",
+        "combination ",
+        "more than one ",
+        "of ",
+        "(a)",
+    ),
+    *(
+        "the ",
+        "above",
+        "below",
+        "these ",
+        "other ",
+        "given ",
+        "are true",
+        "is false",
+        "not ",
+        "but ",
+        "except ",
+    ),
+    *(
+        "选项",
+        "以上",
+        "前",
+        "其他",
+        "没有",
+        "正确",
+        "答案",
+        "都",
+        "全",
+        "对",
+        "不",
+        "是",
+        "两",
+        "者",
+        "和",
+        "除",
+    ),
+    *("A和B", "\\text{", "\\mathrm{"),
+]
+COMMAS = "a" + " , " * 16 + "!"
+
+
+def options(count, length):
+    draw = random.Random(11)
+    for _ in range(count):
+        yield "".join(draw.choices(ALPHABET, k=length))[:length]
+
+
+def search_all(count, length, repeated):
+    """What the process below does: random options, and long ones that repeat a piece."""
+    asked = [COMMAS, *options(count, length)]
+    for start in ("", "a", "both ", "all ", "(a)", "A和", "选项A", "以上"):
+        for piece in (*ALPHABET, " , ", ", and ", "A和", "a b", "(a) ", "\\text{a", ",and(a)"):
+            asked += [start + piece * (repeated // len(piece)) + end for end in ("x", "!")]
+    for option in asked:
+        for language in option_references.PATTERNS:
+            option_references.reference_kind(option, language)
+    print(len(asked))
+
+
+@pytest.mark.parametrize(
+    ("count", "repeated"), [(2_000, 1_000), pytest.param(100_000, 30_000, marks=pytest.mark.slow)]
+)
+def test_any_option_takes_linear_time(count, repeated):
+    """In a process that the kernel ends when it has used up its processor time."""
+    call = f"search_all({count}, 200, {repeated})"
+    code = f"from tests.unit.test_option_references import search_all; {call}"
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_CPU, (300, 300))  # what ends takes a minute
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=SOURCE.parent,
+        env=os.environ | {"PYTHONPATH": f"{SOURCE}:{SOURCE.parent}"},
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > count
+
+
+@pytest.mark.parametrize(
+    ("option", "kind"),
+    [
+        ("a , , , and b", "letters"),
+        ("(a) , and (b)", "letters"),
+        ("a, b are true\n...", "letters"),
+        ("a, b are true\nbut not this one", None),
+        ("all   other   options", "rest"),
+        ("\\text{A} and \\text{B} and \\text{C", None),
+        ("$A$ and $B$", "letters"),
+        (COMMAS, None),
+    ],
+)
+def test_white_space_and_marks_between_words(option, kind):
+    assert option_references.reference_kind(option, "en") == kind
+
+
+def test_an_expression_of_a_users_that_comes_to_no_end_is_named(monkeypatch):
+    monkeypatch.setattr(option_references, "SECONDS", 0.1)
+    table = option_references.table({"en": {"rest": ["^(x+)+$", "^odd$"]}})
+    with pytest.raises(UserError, match=r"^shuffle\.option_.*: '\^\(x\+\)\+\$' comes to no end in 'xxx"):
+        option_references.reference_kind("x" * 200 + "!", "en", table)
+    assert option_references.reference_kind("ODD", "en", table) == "rest"
+
+
+def test_kinds_without_an_expression_are_known():
+    table = option_references.table({"fr": {"place": ["ci-dessus"]}})
+    assert option_references.not_looked_for("fr", table) == ["letters", "rest"]
+    assert option_references.not_looked_for("fr") == ["letters", "place", "rest"]
+    assert option_references.not_looked_for("en") == option_references.not_looked_for("zh", table) == []

@@ -157,8 +157,20 @@ def test_padded_rows_at_the_edges():
     assert short["labels"].tolist() == [*[IGNORE] * 4, *documents[0].ids[4:], IGNORE]
     assert same["input_ids"].tolist() == documents[1].ids.tolist()
     assert same["labels"].tolist() == [*[IGNORE] * 4, *documents[1].ids[4:]]
-    assert long["input_ids"].tolist() == documents[2].ids[:10].tolist()
+    assert long["input_ids"].tolist() == [*documents[2].ids[:9], documents[2].ids[-1]]
     assert long["labels"].tolist() == [IGNORE] * 10
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=300), st.integers(2, 30))
+def test_every_padded_document_keeps_its_last_id(lengths, size):
+    """The ids of a cut one are its first and its last, whatever stands in the rows beside it."""
+    documents = documents_of(lengths)
+    held, form = Documents.of(documents), RowFormat(size, 0, "padded")
+    plan = packing.plan(held.lengths, size, "padded", "truncate")
+    for row, document in zip(rows_of(packing.batches(held, plan, form)), documents, strict=True):
+        kept = min(len(document.ids), size)
+        assert row["input_ids"][:kept].tolist() == [*document.ids[: kept - 1], document.ids[-1]]
+        assert (row["labels"] == IGNORE).all() or len(document.ids) <= size
 
 
 def test_the_reference_edge_masks_a_full_row_alone():

@@ -6,7 +6,7 @@ import pytest
 
 from mcqlora import hashing
 from tests.helpers.data_folder import write_data
-from tests.helpers.runs import TINY, jobs, only_line, setting, snakemake
+from tests.helpers.runs import ROOT, TINY, jobs, only_line, setting, snakemake
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +81,20 @@ def test_a_bad_row_names_file_and_row_and_earlier_results_stay(made, data, cells
         path.write_bytes(good)
     assert "clan_trees_dev.csv" in line and all(word in line for word in said)
     assert hashing.sha256(alpaca) == before
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "/proc/nonexistent", ""])
+def test_a_home_that_cannot_be_written_is_no_matter(tmp_path, monkeypatch, home):
+    """Nobody can write there, not even root; `train` is in test_msrun.py."""
+    monkeypatch.setenv("HOME", home)
+    monkeypatch.setenv("XDG_CACHE_HOME", home)
+    monkeypatch.setenv("TMPDIR", "/nonexistent")
+    result = snakemake(tmp_path, "--cores", "1", "results/tiny/questions.jsonl")
+    assert result.returncode == 0 and "Traceback" not in result.stderr, result.stderr
+    assert (tmp_path / "results/tiny/questions.jsonl").is_file()
+
+
+def test_nor_is_it_on_ascend(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/dev/null")
+    profile = str(ROOT / "profiles" / "ascend")
+    assert "train" in jobs(snakemake(tmp_path, "-n", "--workflow-profile", profile))

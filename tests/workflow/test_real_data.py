@@ -15,6 +15,7 @@ from mcqlora import files
 from mcqlora.data import duplicates, option_orders, option_references, readers, shuffle, splits
 from mcqlora.data.questions import read_questions
 from mcqlora.report import data_card
+from mcqlora.tokens import tokenizer
 from tests.helpers.runs import ROOT, snakemake
 from tests.helpers.shards import read_rows
 
@@ -45,12 +46,13 @@ def run(folder, overlay, *targets, **config):
     return folder / "results" / "real"
 
 
-SHARDS = ("mindrecord/train/shard-0-of-4.mindrecord", "mindrecord/valid/shard-0-of-1.mindrecord")
+TRAIN = [f"mindrecord/train/shard-{i}-of-4.mindrecord" for i in range(4)]
+SHARDS = (TRAIN[0], "mindrecord/valid/shard-0-of-1.mindrecord")
 
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("reference"), REFERENCE, "data_card.md", *SHARDS)
+    return run(tmp_path_factory.mktemp("reference"), REFERENCE, "data_card.md", *TRAIN, SHARDS[1])
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,17 @@ def test_the_references_rows(reference):
         assert {103_166, 103_167} <= set(first["input_ids"].tolist())
     masked = files.read_json(reference / SHARDS[0].replace(".mindrecord", ".json"))["masked"]
     assert {row["id"] for row in masked if row["length"] > 1_025} == TOO_LONG
+
+
+def test_the_references_cut_rows_end_with_their_end_mark(reference):
+    """All 25 of the four shards. The other rows without a label are those that fit exactly."""
+    shards = [reference / name for name in TRAIN]
+    masked = [row for path in shards for row in files.read_json(path.with_suffix(".json"))["masked"]]
+    assert sum(row["length"] > 1_025 for row in masked) == 25
+    silent = [row["input_ids"] for row in read_rows(shards) if (row["labels"] == -100).all()]
+    eos = tokenizer.load(reference / "tokenizer.model").eos_id()
+    assert len(silent) == len(masked) and {int(ids[-1]) for ids in silent} == {eos}
+    assert all(eos in row["input_ids"] for row in read_rows([reference / SHARDS[1]]))
 
 
 def test_each_switch_of_the_reference_shows_what_it_breaks(questions):

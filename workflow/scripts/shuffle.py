@@ -8,7 +8,7 @@ from mcqlora.data.questions import read_questions
 from mcqlora.files import json_array
 from mcqlora.job import job
 
-with job(snakemake), contextlib.ExitStack() as stack:
+with job(snakemake) as terminal, contextlib.ExitStack() as stack:
     params = SimpleNamespace(**snakemake.params.chosen)
     patterns = option_references.table(params.option_references)
     settings = shuffle.Shuffle(
@@ -18,7 +18,16 @@ with job(snakemake), contextlib.ExitStack() as stack:
         reparse_options=params.reparse_options,
     )
     files = [stack.enter_context(json_array(path)) for path in snakemake.output]
+    languages = set()
     for question in read_questions(snakemake.input[0]):
+        languages.add(question.language)
         records = shuffle.copies(question, settings, len(files), patterns)
         for write, record in zip(files, records, strict=True):
             write(record)
+    for language in sorted(languages):
+        missing = option_references.not_looked_for(language, patterns)
+        if params.pin_references and missing:
+            terminal.error.write(
+                f"mcqlora: language {language}: options that refer to others ({', '.join(missing)}) are not "
+                "looked for and move as all others do; add expressions to shuffle.option_references\n"
+            )

@@ -48,9 +48,10 @@ def _addresses(settings: Settings) -> Iterator[str]:
     """Addresses are well-formed, and hashes stand beside them: a file of this machine is watched itself."""
     base, tokenizer, part = settings.base, settings.tokenizer, settings.evaluate
     given = [("benchmarks", benchmark.path) for benchmark in settings.benchmarks]
+    given.append(("fetch_run.manifest", settings.fetch_run.manifest or ""))
     for key, path, hash_key, sha256 in (
+        ("base.path", base.path or "", "base.sha256", base.sha256),  # first: it may bring the tokenizer
         ("tokenizer.path", tokenizer.path or "", "tokenizer.sha256", tokenizer.sha256),
-        ("base.path", base.path or "", "base.sha256", base.sha256),
         ("evaluate.squad", part.squad, "evaluate.squad_sha256", part.squad_sha256),
         *(("train.mix", one.path, "train.mix.sha256", one.sha256) for one in settings.train.mix),
     ):
@@ -61,9 +62,16 @@ def _addresses(settings: Settings) -> Iterator[str]:
         if path.lower().startswith("s3:"):
             addresses.place(path)
         try:
-            urlsplit(path)
-        except ValueError as error:
-            yield f"{key}: no address can be read in it ({error}); mend it"
+            if addresses.is_address(path):
+                _ = urlsplit(path).port
+        except ValueError:  # its text repeats what may be a password
+            yield f"{key}: no address can be read in it; mend it, for instance write / in a password as %2F"
+            continue
+        if found := addresses.plain_secret(path):
+            yield (
+                f"{key}: {addresses.without_secrets(path)} has {found} in it, which Snakemake would keep in "
+                ".snakemake; write ${NAME} in its place and set NAME in the environment, or use ~/.netrc"
+            )
 
 
 def _data(settings: Settings) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -109,15 +110,16 @@ def _explained(error: ValidationError) -> str:
     first = min(where, key=lambda one: (one[0][:-1], one[1]["type"] != "extra_forbidden", one[0]))[1]
     keys = list(map(str, first["loc"]))
     place, said = ".".join(key for key in keys if key != "[key]"), first["msg"]
+    shown = re.sub(r"(?<=://)[^\s'\"]+", "...", repr(first["input"]))  # an address may have a password in it
     for start in ("Input", "String", "List"):
-        said = said.replace(f"{start} should", f"{first['input']!r} should", 1)
+        said = said.replace(f"{start} should", f"{shown} should", 1)
     match first["type"]:
         case "extra_forbidden":
             return _unknown(keys)
         case "missing":
             return f"{'.'.join(keys[:-1])}: has no {keys[-1]}; add it"
         case "model_type":
-            return f"{place}: {first['input']!r} should be a section of keys"
+            return f"{place}: {shown} should be a section of keys"
         case "string_pattern_mismatch":  # without the value, which may have a password in it
             return f"{place}: does not match {first['ctx']['pattern']}"
     return f"{place}: {said.replace(' after validation', '')}"

@@ -5,6 +5,7 @@ config.yaml and the JSON schema are made from these sections by `python -m mcqlo
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin
 
 import pydantic
@@ -45,6 +46,25 @@ def _distinct(values: list[object]) -> list[object]:
     return values
 
 
+def _language(tag: str) -> str:
+    """The language of a tag (BCP 47), with the shortest code of the two that have patterns."""
+    if not re.fullmatch(LANGUAGE, tag):
+        said = "{value} is no language tag; write a code with two or three letters (BCP 47): en, zh, fr"
+        raise PydanticCustomError("language", said, {"value": tag})
+    code = re.split("[-_]", tag)[0].lower()
+    return {"eng": "en", "zho": "zh", "chi": "zh", "cmn": "zh"}.get(code, code)
+
+
+def _language_key(tag: str) -> str:
+    if (code := _language(tag)) != tag:
+        raise PydanticCustomError("language", "a tag counts by its language; write {code}", {"code": code})
+    return tag
+
+
+LANGUAGE = "^[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*$"
+_PATTERN = Field(json_schema_extra={"pattern": LANGUAGE})
+Language = Annotated[str, _PATTERN, TEXT, pydantic.AfterValidator(_language)]
+LanguageKey = Annotated[str, _PATTERN, TEXT, pydantic.AfterValidator(_language_key)]
 _T = TypeVar("_T")
 _UNIQUE = Field(min_length=1, json_schema_extra={"uniqueItems": True})
 Distinct = Annotated[list[_T], _UNIQUE, pydantic.AfterValidator(_distinct)]
@@ -91,8 +111,8 @@ class Benchmark(Section):
     """mmlu (no header, {split}/{subject}_{split}.csv) or cmmlu (header, {split}/{subject}.csv)."""
     path: Text
     """Folder or archive (.zip, .tar, .tar.gz, .tgz) below data, or an archive's address (https://, s3://)."""
-    language: Text
-    """Language tag; en and zh have patterns for options that refer to others."""
+    language: Language
+    """Language tag; en and zh (also zh-CN) have patterns for options that refer to others."""
     licence: Text | None = key(None, "terms of use of its text, for the data card; null: none was given")
     sha256: Sha256 | None = key(None, "that the archive must have, in hex; null takes any")
 
@@ -130,7 +150,7 @@ class Shuffle(Section):
     """the right option visits every letter; false draws orders uniformly, as the reference"""
     reparse_options: Flag = False
     """defect of the reference: options are cut out of the text, and passages with them"""
-    option_references: dict[Tag, OptionReferences] = {}
+    option_references: dict[LanguageKey, OptionReferences] = {}
     """patterns to add, e.g. {en: {place: ["^the lot$"]}}; kinds letters, place, rest"""
 
 

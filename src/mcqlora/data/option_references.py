@@ -13,23 +13,30 @@ rewriting those would make the option false. A question kept in order without ne
 from __future__ import annotations
 
 import re
+import signal
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from mcqlora.data.questions import LETTERS, Question
 from mcqlora.errors import UserError
 
 KINDS = ("letters", "place", "rest")
 
-Table = Mapping[str, Mapping[str, tuple[re.Pattern[str], ...]]]
+Search = Callable[[str], object]  # true of a text in which an expression is found
+Table = Mapping[str, Mapping[str, tuple[Search, ...]]]  # by language and kind
+SECONDS = 10.0  # of a processor, for one search by an expression that we have not written
 
 # Expressions are searched for in NFKC text (full-width letters and punctuation become ASCII), without LaTeX
 # markup and outer white space, case ignored. The first kind that matches wins. They rather find too much than
 # too little: a question pinned without need loses variety, but one that is missed is trained or scored with a
 # false option.
+#
+# An option may be damaged or hostile, so any takes linear time: what repeats never stands beside its like
+# (`\s*\s*`, `(?:\s*,\s*)+`), nor `.*` before `\W*`. Else a text that fits nowhere is read in too many ways.
 _LETTER = r"\(?[a-d]\)?\.?(?![\w'+#])"
-_JOIN = r"\s*(?:,|&|/|\band|\bor|\bnor|\bthrough|\bto)\.?\s*"
-_LETTERS = rf"{_LETTER}(?:{_JOIN})+{_LETTER}(?:[\s,]*(?:and|or|nor|&)?\s*{_LETTER})*"
+_JOINS = r"\s*(?:(?:,|&|/|\band|\bor|\bnor|\bthrough|\bto)\.?\s*+)+"
+_LETTERS = rf"{_LETTER}{_JOINS}{_LETTER}(?:[\s,]*+(?:(?:and|or|nor|&)\s*+)?{_LETTER})*"
 _SINGLE = r"(?-i:\(?[A-D]\)?)"
 _NAMES = r"(?:options?|answers?|choices?|alternatives?|responses?)"
 _TRUE = r"(?:true|false|correct|incorrect|right|wrong)"
@@ -42,8 +49,8 @@ PATTERNS: dict[str, dict[str, Sequence[str]]] = {
         "letters": [
             rf"^\W*(?:(?:only|just|{_NAMES})\s+)*(?:both|{_NEITHER}|either|{_NAMES}|only)\s+{_LETTERS}",
             rf"^\W*(?:all|any|none) of\s+{_LETTERS}",
-            rf"^{_LETTERS}\W*(?:only|above|(?:are|is)(?: both| all)? {_TRUE}\b.*)?\W*$",
-            r"^\([a-d]\)(?:\s*(?:,|&|and|or|nor)*\s*\([a-d]\))+",
+            rf"^{_LETTERS}\W*+(?:(?:(?:only|above)\W*+|(?:are|is)(?: both| all)? {_TRUE}\b.*+(?:\n\W*+)?))?$",
+            r"^\([a-d]\)\s*+(?:(?:,|&|and|or|nor)+\s*+)?\([a-d]\)",
             r"^\W*[a-d] [a-d],? (?:and|or) [a-d]\W*$",
             rf"^\W*(?:only|just|all (?:but|except)|same as)\s+{_SINGLE}\W*$",
             rf"^\W*{_SINGLE}\s+only\W*$",
@@ -59,7 +66,7 @@ PATTERNS: dict[str, dict[str, Sequence[str]]] = {
         "rest": [
             rf"^\W*{_MANY}\s+of\s+(?:these|those|them)\b",
             rf"\b(?:{_ALL}|each|combination)\s+of\s+these\b",
-            rf"^\W*{_ALL}\s+(?:of\s+)?(?:the\s+)?(?:other|given|listed|remaining)?\s*{_NAMES}\b",
+            rf"^\W*{_ALL}\s++(?:of\s++)?(?:the\s++)?(?:(?:other|given|listed|remaining)\s*+)?{_NAMES}\b",
             r"^\W*(?:none|all|both|either|neither)\W*$",
             r"^\W*no (?:correct|right) (?:answer|option|choice)",
         ],
@@ -93,7 +100,7 @@ def table(extra: Mapping[str, Mapping[str, Sequence[str]]] | None = None) -> Tab
         UserError: a kind that does not exist, or an expression that does not compile.
     """
     extra = extra or {}
-    made: dict[str, dict[str, tuple[re.Pattern[str], ...]]] = {}
+    made: dict[str, dict[str, tuple[Search, ...]]] = {}
     for language in (*PATTERNS, *extra):
         own, given = PATTERNS.get(language, {}), extra.get(language, {})
         for kind in given:
@@ -105,9 +112,11 @@ def table(extra: Mapping[str, Mapping[str, Sequence[str]]] | None = None) -> Tab
         try:
             for kind in KINDS:
                 # Ours in one, which is faster. A user's stay apart, with their own groups and flags.
-                ours = "|".join(f"(?:{one})" for one in own.get(kind, ["(?!)"]))
-                expressions = (ours, *given.get(kind, ()))
-                made[language][kind] = tuple(re.compile(one, re.IGNORECASE) for one in expressions)
+                ours = "|".join(f"(?:{one})" for one in own.get(kind, ()))
+                made[language][kind] = (
+                    *([re.compile(ours, re.IGNORECASE).search] if ours else []),
+                    *(partial(_bounded, re.compile(one, re.IGNORECASE)) for one in given.get(kind, ())),
+                )
         except re.error as error:
             raise UserError(
                 f"shuffle.option_references: {language}: {error.pattern!r}: {error}; mend the expression"
@@ -115,18 +124,46 @@ def table(extra: Mapping[str, Mapping[str, Sequence[str]]] | None = None) -> Tab
     return made
 
 
+def _bounded(expression: re.Pattern[str], text: str) -> object:
+    """`expression.search(text)`, given up after `SECONDS`: some expressions would take years."""
+
+    def give_up(*_: object) -> None:
+        raise UserError(
+            f"shuffle.option_references: {expression.pattern!r} comes to no end in {text[:60]!r}; "
+            "write it without a repetition inside a repetition"
+        )
+
+    before = signal.signal(signal.SIGVTALRM, give_up)  # `re` lets signals in while it searches
+    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+    try:
+        return expression.search(text)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
 DEFAULT = table()
 _LATEX = re.compile(r"\\(?:mathrm|text|mathbf)\{([^}]*)\}|\$")
 
 
+def not_looked_for(language: str, patterns: Table = DEFAULT) -> list[str]:
+    """Those of `KINDS` for which a language has no expression, so that they are never found."""
+    return [kind for kind in KINDS if not patterns.get(language, {}).get(kind)]
+
+
 def reference_kind(option: str, language: str, patterns: Table = DEFAULT) -> str | None:
-    """One of `KINDS`, or None for an option that refers to no other; an unknown language has no kinds."""
+    """One of `KINDS`, or None for an option that refers to no other; see `not_looked_for`.
+
+    Raises:
+        UserError: a user's expression comes to no end.
+    """
     text = unicodedata.normalize("NFKC", option)
     if "$" in text or "\\" in text:
-        text = _LATEX.sub(r"\1", text)
+        last = text.rfind("}") + 1  # behind it no brace is closed, so none is looked for
+        text = _LATEX.sub(r"\1", text[:last]) + text[last:].replace("$", "")
     text = text.strip()
     for kind, expressions in patterns.get(language, {}).items():
-        if any(expression.search(text) for expression in expressions):
+        if any(found(text) for found in expressions):
             return kind
     return None
 

@@ -39,6 +39,21 @@ def _before_msrun() -> None:
         group.write("19")
 
 
+def home(instead: Path) -> str:
+    """This user's HOME, or the folder `instead` where nothing can be written there, or somebody else owns it.
+
+    MindFormers' LoRA is MindPet's, which keeps a log in HOME and stops without one.
+    """
+    own = Path(os.environ.get("HOME", ""))
+    with contextlib.suppress(OSError):
+        if own.is_absolute() and own.stat().st_uid == os.geteuid():
+            (own / ".cache").mkdir(exist_ok=True)
+            if os.access(own / ".cache", os.W_OK | os.X_OK):
+                return str(own)
+    instead.mkdir(parents=True, exist_ok=True)
+    return str(instead)
+
+
 def next_attempt(directory: Path) -> Path:
     """The folder for the logs of another launch there; those of earlier ones are kept."""
     return directory / f"attempt-{1 + sum(1 for _ in directory.glob('attempt-*'))}"
@@ -125,6 +140,7 @@ class Workers:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(Path(__file__).parents[2]),
             "LOG_MF_PATH": str(self.logs.resolve()),
+            "HOME": home(self.logs.resolve() / "home"),
         }
         try:
             with open(self.logs / ("msrun.log" if several else "worker_0.log"), "wb") as log:

@@ -37,6 +37,7 @@ class Described:
     files: dict[str, Counter[str]]  # by category and by dev, val, test
     instructions: int  # distinct ones
     references: dict[str, Counter[str]]  # by benchmark and kind of option, see `option_references.KINDS`
+    unknown: dict[str, list[str]]  # by benchmark, the kinds that its language has no expressions for
     orders: dict[str, Counter[int]]  # by benchmark and number of permitted orders
     lengths: dict[str, Counter[int | None]]  # by benchmark and end of `LENGTHS`; None is the open one
 
@@ -50,6 +51,7 @@ def letters(records: Iterable[alpaca.AlpacaRecord]) -> dict[str, int]:
 def describe(questions: Iterable[Question], patterns: option_references.Table) -> Described:
     files: dict[str, Counter[str]] = defaultdict(Counter)
     references: dict[str, Counter[str]] = defaultdict(Counter)
+    unknown: dict[str, list[str]] = {}
     orders: dict[str, Counter[int]] = defaultdict(Counter)
     lengths: dict[str, Counter[int | None]] = defaultdict(Counter)
     instructions: set[str] = set()
@@ -58,10 +60,12 @@ def describe(questions: Iterable[Question], patterns: option_references.Table) -
         instructions.add(alpaca.instruction(question.subject))
         files[question.category][question.split] += 1
         references[name].update(filter(None, set(option_references.kinds(question, patterns))))
+        if name not in unknown:
+            unknown[name] = option_references.not_looked_for(question.language, patterns)
         orders[name][len(option_orders.permitted(option_references.pins(question, patterns)))] += 1
         length = len(question.question) + sum(map(len, question.options))
         lengths[name][next((end for end in LENGTHS if length <= end), None)] += 1
-    return Described(files, len(instructions), references, orders, lengths)
+    return Described(files, len(instructions), references, unknown, orders, lengths)
 
 
 def markdown(
@@ -215,7 +219,8 @@ def _references(described: Described) -> list[str]:
     sizes = sorted({size for counts in described.orders.values() for size in counts}, reverse=True)
     rows: list[Row] = []
     for name, found in described.references.items():
-        kinds = (found[kind] for kind in option_references.KINDS)
+        unknown = described.unknown[name]
+        kinds = ("not looked for" if kind in unknown else found[kind] for kind in option_references.KINDS)
         rows.append([name, *kinds, *(described.orders[name][size] for size in sizes)])
     orders = (f"{size} {'orders' if size > 1 else 'order'}" for size in sizes)
     note = "Questions with such an option, and questions by the number of orders that keep every option true."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,6 +12,11 @@ from mcqlora.errors import UserError
 
 ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.IGNORECASE | re.DOTALL)
 SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SECRET = re.compile(  # names of a query's parts, such as X-Amz-Signature, access_token, sig, apiKey
+    "(?:signature|token|secret|password|passwd|api[-_]?key)$|(?:^|[-_.])(?:sig|key|auth|pwd|pass|jwt)$",
+    re.IGNORECASE,
+)
 
 
 def join(folder: str, name: str) -> str:
@@ -27,6 +33,38 @@ def beside(address: str, name: str) -> str:
         return join(address.rpartition("/")[0], name)
     parts = urlsplit(address)
     return join(urlunsplit(parts._replace(path=parts.path.rpartition("/")[0])), name)
+
+
+def filled(address: str) -> str:
+    """The address with the environment's variables in place of each `${NAME}`; for whoever opens it, alone.
+
+    Raises:
+        UserError: a variable is not set.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        if not (said := os.environ.get(found[1], "").strip()):
+            raise UserError(
+                f"{without_secrets(address)}: {found[1]} is not set in the environment; export it"
+            )
+        return said
+
+    return _VARIABLE.sub(value, address)
+
+
+def plain_secret(address: str) -> str:
+    """What of an http address is a secret that stands there as it is, not as `${NAME}`; "" if nothing."""
+    if not is_address(address) or ADDRESS.match(address):
+        return ""
+    parts = urlsplit(address)
+    user, at, _ = parts.netloc.rpartition("@")
+    if at and not _VARIABLE.fullmatch(user.rpartition(":")[2]):  # alone it may be a token
+        return "a password"
+    for pair in re.split("[&;]", parts.query):
+        name, _, value = pair.partition("=")
+        if value and _SECRET.search(name) and not _VARIABLE.fullmatch(value):
+            return f"a secret, {name}"
+    return ""
 
 
 def without_secrets(address: str) -> str:

@@ -32,6 +32,9 @@ from mcqlora.storage.addresses import suffix
 MEMBER_BYTES = 1 << 30  # of the largest member; that of MMLU has 2 MB
 TOTAL_BYTES = 1 << 32  # of all members together, and of a download
 NAME_BYTES = 255  # longest name of a file that Linux' file systems take
+MEMBERS = 10_000  # files and folders; MMLU has 178
+HEADER_BYTES = 1 << 13  # of one header in a tar; a name has up to 4096
+TABLE_BYTES = MEMBERS << 11  # of all headers of a tar, or of a zip's table; 2 KiB a member
 _PIECE = 1 << 20
 
 _DAMAGED = (
@@ -46,9 +49,10 @@ _DAMAGED = (
 
 
 class Member(NamedTuple):
-    """A file of an archive: `size` in bytes, `plain` unless it is a link or a device."""
+    """A member of an archive: `size` in bytes, `plain` unless it is a link or a device."""
 
     name: str
+    folder: bool
     size: int
     plain: bool
     open: Callable[[], IO[bytes]]
@@ -86,7 +90,11 @@ def _unpack(archive: Path, target: Path, parts: Collection[str]) -> None:
         (target / part).mkdir()
     total, places, taken = 0, set[PurePosixPath](), set[PurePosixPath]()
     with _members(archive) as members:
-        for member in members:
+        for number, member in enumerate(members, 1):
+            if number > MEMBERS:
+                raise _too_many(archive)
+            if member.folder:
+                continue
             total += member.size
             _refuse_unsafe(archive, member, total)
             path = PurePosixPath(member.name)
@@ -102,6 +110,11 @@ def _unpack(archive: Path, target: Path, parts: Collection[str]) -> None:
             taken.add(path)
             with member.open() as source, open(target / path.parent.name / path.name, "wb") as file:
                 shutil.copyfileobj(source, file, _PIECE)
+
+
+def _too_many(archive: Path) -> UserError:
+    said = f"more than {MEMBERS} members, or {TABLE_BYTES} bytes of their names and times"
+    return UserError(f"{archive}: {said}; pack the benchmark's CSV files alone")
 
 
 def _refuse_unsafe(archive: Path, member: Member, total: int) -> None:
@@ -120,18 +133,10 @@ def _refuse_unsafe(archive: Path, member: Member, total: int) -> None:
 
 @contextlib.contextmanager
 def _members(archive: Path) -> Iterator[Iterator[Member]]:
-    """Yield the files of an archive in its own order, each to be opened before the next is asked for."""
+    """`_opened`; what is damaged is a UserError."""
     try:
-        if suffix(archive.name) == ".zip":
-            with zipfile.ZipFile(archive) as opened:
-                yield _zipped(opened)
-        else:
-            with (
-                open(archive, "rb") as plain,
-                gzip.GzipFile(fileobj=plain) if plain.peek(2)[:2] == b"\x1f\x8b" else plain as stream,
-                tarfile.TarFile(fileobj=_Pieces(stream)) as opened,
-            ):
-                yield _tarred(opened)
+        with _opened(archive, suffix(archive.name)) as members:
+            yield members
     except (*_DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # of the disk; a wrong offset in a zip is an invalid argument of seek
@@ -139,11 +144,35 @@ def _members(archive: Path) -> Iterator[Iterator[Member]]:
         raise UserError(f"{archive}: damaged or no archive ({reason}); copy it again") from error
 
 
-class _Pieces(io.RawIOBase):
-    """A file that gives only small pieces: tarfile reads a header at once, however long it says it is."""
+@contextlib.contextmanager
+def _opened(archive: Path, ending: str) -> Iterator[Iterator[Member]]:
+    """Yield the members of an archive in its own order, each to be opened before the next is asked for."""
+    if ending == ".zip":
+        with open(archive, "rb") as file:  # the table is read at once, by its length in the end record
+            end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+        if end and end[zipfile._ECD_SIZE] > TABLE_BYTES:  # type: ignore[attr-defined]
+            raise _too_many(archive)
+        with zipfile.ZipFile(archive) as opened:
+            yield _zipped(opened)
+        return
+    with (
+        open(archive, "rb") as plain,
+        gzip.GzipFile(fileobj=plain) if plain.peek(2)[:2] == b"\x1f\x8b" else plain as stream,
+        tarfile.TarFile(fileobj=(pieces := _Pieces(archive, stream))) as tar,
+    ):
+        yield _tarred(tar, pieces)
 
-    def __init__(self, file: io.BufferedIOBase) -> None:
-        self._file = file
+
+class _Pieces(io.RawIOBase):
+    """A tar of which only so much is read as one has: tarfile reads any headers, however long and many.
+
+    `content` is set before a member's content is read, to its bytes, and else 0.
+    """
+
+    content = 0
+
+    def __init__(self, archive: Path, file: io.BufferedIOBase) -> None:
+        self._archive, self._file, self._left = archive, file, TABLE_BYTES
 
     def tell(self) -> int:
         return self._file.tell()
@@ -152,36 +181,49 @@ class _Pieces(io.RawIOBase):
         return self._file.seek(offset, whence)
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _PIECE:
+        if self.content:
+            self.content -= size
+            return self._file.read(size)
+        if not 0 <= size <= HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {size} bytes")
-        return self._file.read(size)
+        if size > self._left:
+            raise _too_many(self._archive)
+        self._left -= size
+        found = self._file.read(size)
+        if any(len(run) > NAME_BYTES for run in re.findall(rb"\d+", found)):
+            raise tarfile.ReadError("a number too long")  # in square time up to Python 3.11.9 (CVE-2024-6232)
+        return found
 
 
 def _zipped(opened: zipfile.ZipFile) -> Iterator[Member]:
     for info in opened.infolist():
-        if not info.is_dir():
-            plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
-            yield Member(info.filename, info.file_size, plain, partial(opened.open, info))
+        plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
+        yield Member(info.filename, info.is_dir(), info.file_size, plain, partial(opened.open, info))
 
 
-def _tarred(opened: tarfile.TarFile) -> Iterator[Member]:
+def _tarred(opened: tarfile.TarFile, pieces: _Pieces) -> Iterator[Member]:
     def content(info: tarfile.TarInfo) -> IO[bytes]:
         found = opened.extractfile(info)
         if found is None:
             raise tarfile.ReadError(f"{info.name} is not a file")
+        pieces.content = info.size
         return found
 
     for info in opened:
-        if not info.isdir():
-            yield Member(info.name, info.size, info.isreg(), partial(content, info))
+        yield Member(info.name, info.isdir(), info.size, info.isreg(), partial(content, info))
+        pieces.content = 0
     opened.fileobj.seek(opened.offset)
     if opened.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
         raise EOFError("no end mark")  # tarfile takes a cut between two members for the end
 
 
 def opens(path: str, ending: str) -> bool:
-    """Is the file `path` an archive of the kind that `ending` says?"""
+    """Is the file `path` an archive of the kind that `ending` says? Its first member is read."""
     try:
-        return zipfile.is_zipfile(path) if ending == ".zip" else tarfile.is_tarfile(path)
-    except _DAMAGED:  # is_tarfile lets through what a decompressor raises
+        with _opened(Path(path), ending) as members:
+            next(members, None)
+    except _DAMAGED:
         return False
+    except UserError:  # too much of one: `folder` says so
+        return True
+    return True

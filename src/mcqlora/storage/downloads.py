@@ -9,6 +9,7 @@ from mcqlora import files
 from mcqlora.errors import UserError
 from mcqlora.storage import addresses, archives, s3
 
+_NETRC = "~/.netrc, or as ${NAME} in the address with NAME in the environment"
 _TIMEOUT = (10, 60)  # seconds to connect, and between two pieces
 
 
@@ -52,10 +53,14 @@ def _download(source: Source, shown: str, file: IO[bytes], limit: int | None) ->
 
     size, headers = 0, {"Accept-Encoding": "identity"}
     try:
-        with requests.get(source.address, stream=True, timeout=_TIMEOUT, headers=headers) as response:
+        address = addresses.filled(source.address)
+        own = requests.utils.get_auth_from_url(address)  # else those of ~/.netrc would win
+        auth = own if any(own) else None
+        with requests.get(address, auth=auth, stream=True, timeout=_TIMEOUT, headers=headers) as response:
             if (code := response.status_code) != 200:
                 kind = s3.NoSuchObject if code in (404, 410) else UserError
-                raise kind(f"{shown}: the server answers {code}; mend the URL")
+                remedy = f"give user and password in {_NETRC}" if code in (401, 403) else "mend the URL"
+                raise kind(f"{shown}: the server answers {code}; {remedy}")
             told = response.headers.get("Content-Length")
             if not (told or response.raw.chunked or source.sha256):
                 raise UserError(f"{shown}: the server tells no length; give the sha256 of the file")

@@ -117,8 +117,8 @@ def batches(documents: Documents, plan: np.ndarray, form: RowFormat) -> Iterator
     predicted from the document before. document_ids (packed rows): 1, 2, ... and 0 for padding; attention
     has to stay within equal ids.
 
-    A padded row holds one document of n ids. With n < size it is padded; with n > size it is cut, and no
-    label is left. With n = size, `RowFormat.edge` decides.
+    A padded row holds one document of n ids. With n < size it is padded; with n > size it is cut before its
+    last id, </s>, and no label is left. With n = size, `RowFormat.edge` decides.
 
     Raises:
         ValueError: the documents of a packed row are longer than `size` together.
@@ -144,6 +144,7 @@ def batches(documents: Documents, plan: np.ndarray, form: RowFormat) -> Iterator
         at = np.arange(end[-1]) - (end - kept)[of]
         to = (row * size + place)[of] + at
         ids = documents.ids[source[of] + at]
+        ids[end - 1] = documents.ids[source + length - 1]  # a cut row ends with </s>, as the reference's
         labelled = at >= unlabelled[of]
         made = {
             name: np.full((row[-1] + 1, size), fill, np.int32)
