@@ -1,14 +1,19 @@
 import logging
 import os
 import re
+import shlex
 import sys
 
 SOURCE = PROJECT / "src"
 SCRIPTS = PROJECT / "workflow" / "scripts"
 sys.path.insert(0, str(SOURCE))
+if os.path.exists(sys.executable):  # Snakemake puts it into shell commands as it stands, spaces and all
+    sys.executable = shlex.quote(sys.executable)
 if workflow.remote_exec:  # on a cluster's node: the submitting host's process number means nothing here
     os.environ.pop("MCQLORA_MASTER", None)
 os.environ.setdefault("MCQLORA_MASTER", str(os.getpid()))  # whose end ends the jobs, see mcqlora.job
+
+from snakemake.path_modifier import PathModifier
 
 from mcqlora.config import checks, inputs, loading, sections
 from mcqlora.errors import UserError
@@ -29,24 +34,24 @@ try:
     # Snakemake compares the values of params as a set, without their names. It would not notice two keys that are
     # swapped, or a second `true`.
     config = loading.namespace(settings)
-    FETCHED = f"results/{config.run}/downloads"
+    # In a module with `prefix:` it stands before these here and nowhere else, since scripts get paths as params,
+    # which Snakemake leaves as they are. Files that the config names are where it says.
+    RESULTS, LOGS, TIMES = (
+        workflow.modifier.path_modifier.replace_prefix(f"{folder}/{config.run}")
+        for folder in ("results", "logs", "benchmarks")
+    )
+    workflow.modifier.path_modifier = PathModifier(None, None, workflow)
+    FETCHED = f"{RESULTS}/downloads"
     BENCHMARK_FILES = inputs.benchmark_files(settings)
     checks.check(settings)
     BASE_FILES = inputs.base_files(settings, FETCHED)  # of a given base
 except UserError as error:
     sys.exit(f"mcqlora: {error}")
 
-if workflow.modifier.path_modifier.replace_prefix("results") != "results":
-    sys.exit(
-        "mcqlora: as a module it takes no prefix: scripts get paths as params, which Snakemake leaves as they are; "
-        "remove it: everything lands in results/<run>/ already, so give it a run of its own"
-    )
-
 NPUS = workflow.global_resources.get("npu")  # of the profile; None if it sets none
 NPUS = getattr(NPUS, "value", NPUS)
 RUN = config.run
 ENVIRONMENT = PROJECT / "envs" / f"{config.device.lower()}.yaml"  # for --sdm conda
-RESULTS, LOGS, TIMES = f"results/{RUN}", f"logs/{RUN}", f"benchmarks/{RUN}"
 GENERATED = config.data == sections.GENERATED
 ROOT = f"{RESULTS}/data" if GENERATED else config.data
 DOWNLOADS = inputs.downloads(settings)
