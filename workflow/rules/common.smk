@@ -13,13 +13,26 @@ if workflow.remote_exec:  # on a cluster's node: the submitting host's process n
     os.environ.pop("MCQLORA_MASTER", None)
 os.environ.setdefault("MCQLORA_MASTER", str(os.getpid()))  # whose end ends the jobs, see mcqlora.job
 
-from snakemake.path_modifier import PathModifier
+from snakemake.io import flag
+from snakemake.path_modifier import PATH_MODIFIER_FLAG, PathModifier
 
 from mcqlora.config import checks, inputs, loading, sections
 from mcqlora.errors import UserError
 from mcqlora.machine import preflight
 from mcqlora.provenance.fingerprint import fingerprint
 from mcqlora.storage import addresses
+
+
+class Prefixed(PathModifier):
+    """For a module with `prefix:`, which stands before RESULTS, LOGS and TIMES: nothing adds it again.
+
+    Snakemake itself leaves params as they are, which name some paths to scripts, and would look for files that
+    the config names below the prefix.
+    """
+
+    def modify(self, path, property=None):
+        return flag(super().modify(path, property), PATH_MODIFIER_FLAG)
+
 
 logging.raiseExceptions = False  # a full disk must not print a traceback for every line of Snakemake's log
 
@@ -34,13 +47,10 @@ try:
     # Snakemake compares the values of params as a set, without their names. It would not notice two keys that are
     # swapped, or a second `true`.
     config = loading.namespace(settings)
-    # In a module with `prefix:` it stands before these here and nowhere else, since scripts get paths as params,
-    # which Snakemake leaves as they are. Files that the config names are where it says.
-    RESULTS, LOGS, TIMES = (
-        workflow.modifier.path_modifier.replace_prefix(f"{folder}/{config.run}")
-        for folder in ("results", "logs", "benchmarks")
-    )
-    workflow.modifier.path_modifier = PathModifier(None, None, workflow)
+    PLACES = [f"{folder}/{config.run}" for folder in ("results", "logs", "benchmarks")]
+    RESULTS, LOGS, TIMES = map(workflow.modifier.path_modifier.replace_prefix, PLACES)
+    if RESULTS != PLACES[0]:
+        workflow.modifier.path_modifier = Prefixed(None, None, workflow)
     FETCHED = f"{RESULTS}/downloads"
     BENCHMARK_FILES = inputs.benchmark_files(settings)
     checks.check(settings)

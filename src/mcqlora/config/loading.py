@@ -69,13 +69,21 @@ def as_written(config: Config, files: Iterable[Path], arguments: Iterable[str]) 
     """`config` as Snakemake read it, its numbers, dates and truth values as the texts that they were.
 
     A text such as `2023_01` or `no` is lost where a value is read without knowing that a text is wanted.
-    It was read from `files` and from `KEY=VALUE` of the command line, the `arguments`.
+    It was read from `files`, or from one section of theirs, and from `KEY=VALUE` of the command line, the
+    `arguments`.
     """
     made: Any = _texts(config, dict(argument.split("=", 1) for argument in arguments if "=" in argument))
     for path in files:
         with contextlib.suppress(yaml.YAMLError, ValueError):  # JSON with tabs keeps its values
-            made = _texts(made, yaml.load(Path(path).read_text(encoding="utf-8"), _TextLoader))
+            for text in _mappings(yaml.load(Path(path).read_text(encoding="utf-8"), _TextLoader)):
+                made = _texts(made, text)
     return made
+
+
+def _mappings(text: Any) -> list[Any]:
+    """A file's sections, and the file last: a module's `config:` may be any of them."""
+    found = [one for value in text.values() for one in _mappings(value)] if isinstance(text, Mapping) else []
+    return [*found, text]
 
 
 class _TextLoader(yaml.SafeLoader):
@@ -106,7 +114,7 @@ def _explained(error: ValidationError) -> str:
         (tuple(map(str, one["loc"])), one) for one in error.errors()
     ]  # an unknown key before what it lacks
     first = min(where, key=lambda one: (one[0][:-1], one[1]["type"] != "extra_forbidden", one[0]))[1]
-    keys = list(map(str, first["loc"]))
+    keys = [key if key.isprintable() else ascii(key) for key in map(str, first["loc"])]
     place, said = ".".join(key for key in keys if key != "[key]"), first["msg"]
     for start in ("Input", "String", "List"):
         said = said.replace(f"{start} should", f"{first['input']!r} should", 1)
