@@ -1,4 +1,4 @@
-"""The workflow as a module of another: the same settings and artefacts as a checkout's, wherever they land."""
+"""The workflow as a module of another: the settings and artefacts of a checkout, wherever they land."""
 
 import json
 import shutil
@@ -144,7 +144,7 @@ def hosted(tmp_path_factory):
 
 
 def test_a_deployment_of_the_catalogue_makes_what_a_checkout_makes(tmp_path, hosted):
-    """As `snakedeploy deploy-workflow` leaves it: the folder config/, and a Snakefile that names the repository."""
+    """As `snakedeploy deploy-workflow` leaves it: config/, and a Snakefile that names the repository."""
     repository, variables = hosted
     shutil.copytree(repository / "config", tmp_path / "config")
     with (tmp_path / "config" / "config.yaml").open("a") as file:

@@ -16,7 +16,6 @@ import yaml
 from pydantic import BeforeValidator, WrapValidator
 from pydantic_core import PydanticCustomError
 
-
 # Line ends, other control characters, and bytes that are no UTF-8.
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
