@@ -207,6 +207,13 @@ def test_a_text_of_a_file_is_what_is_written(tmp_path, run, language):
     assert (benchmark.name, benchmark.path, made.train.lora_rank) == ("1_0", "2024-05-06", 16)
 
 
+def test_a_language_in_place_of_a_key_is_what_is_written(tmp_path):
+    path = tmp_path / "overlay.yaml"
+    path.write_text("shuffle: {option_references: {no: {place: [alle]}, 012: {rest: [no]}}}\n")
+    patterns = loading.load(yaml.safe_load(path.read_text()), files=[path]).shuffle.option_references
+    assert list(patterns) == ["no", "012"] and patterns["012"].rest == ["no"]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -1,4 +1,4 @@
-"""Folders with spaces, brackets and other letters in their names: of a checkout, of data and of a configuration."""
+"""Spaces, brackets and other letters in the path of a checkout, of data and of a configuration."""
 
 import os
 import shutil

@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from mcqlora.config import inputs, recipe
+from mcqlora.config.scalars import parsed
 from mcqlora.config.sections import Benchmark, Settings
 from mcqlora.errors import UserError
 
@@ -77,13 +78,20 @@ def as_written(config: Config, files: Iterable[Path], arguments: Iterable[str]) 
         with contextlib.suppress(yaml.YAMLError, ValueError):  # JSON with tabs keeps its values
             for text in _mappings(yaml.load(Path(path).read_text(encoding="utf-8"), _TextLoader)):
                 made = _texts(made, text)
-    return made
+    return _named(made)
 
 
 def _mappings(text: Any) -> list[Any]:
-    """A file's sections, and the file last: a module's `config:` may be any of them."""
-    found = [one for value in text.values() for one in _mappings(value)] if isinstance(text, Mapping) else []
-    return [*found, text]
+    """A file, which counts first, and its sections: a module's `config:` may be any of them."""
+    parts = text.values() if isinstance(text, Mapping) else ()
+    return [text, *(one for value in parts for one in _mappings(value))]
+
+
+def _named(value: Any) -> Any:
+    """Without keys that are no texts, such as numbers."""
+    if isinstance(value, list):
+        return [_named(item) for item in value]
+    return {str(key): _named(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
 class _TextLoader(yaml.SafeLoader):
@@ -95,7 +103,9 @@ class _TextLoader(yaml.SafeLoader):
 def _texts(value: Any, text: Any) -> Any:
     if isinstance(value, Mapping):
         known = text if isinstance(text, Mapping) else {}
-        return {str(key): _texts(item, known.get(str(key))) for key, item in value.items()}
+        written = {repr(parsed(key)): key for key in known}  # False is a language's tag, `no:`
+        names = [key if isinstance(key, str) else written.get(repr(key), key) for key in value]
+        return {name: _texts(item, known.get(name)) for name, item in zip(names, value.values(), strict=True)}
     if isinstance(value, list | tuple):
         alike = isinstance(text, list) and len(text) == len(value)
         return [_texts(item, text[i] if alike else None) for i, item in enumerate(value)]
