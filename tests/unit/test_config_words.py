@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from mcqlora.config.sections import Benchmark, Section, Settings
-from mcqlora.data import option_references
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = {

@@ -17,8 +17,8 @@ library_name: peft
 
 A LoRA adapter of rank {rank} for {name}.
 
-`AutoPeftModelForCausalLM` looks for the base at `{base}`, relative to the working directory. From anywhere else name
-both folders:
+`AutoPeftModelForCausalLM` looks for the base at `{base}`, relative to the working directory.
+From anywhere else name both folders:
 
 ```python
 from peft import PeftModel
