@@ -38,7 +38,7 @@ test-others:
 
 ## doctor   what this machine has and lacks; before the installation, too
 doctor:
-	@PYTHONPATH=src $(or $(wildcard $(BIN)/python),$(PYTHON)) -m mcqlora.machine.doctor
+	@PYTHONPATH=src "$(or $(wildcard $(BIN)/python),$(PYTHON))" -m mcqlora.machine.doctor
 
 ## slow     what test leaves out for its time, and ten times the examples of each property
 slow: $(VENV)/installed
@@ -82,14 +82,14 @@ $(VENV)/installed: envs/cpu.lock
 	@scripts/check-machine "$(PYTHON)"
 	@echo "mcqlora: installing into $(VENV) (3.5 GB, some minutes)"
 	@"$(PYTHON)" -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r envs/cpu.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/cpu.lock
 	@touch $@
 
 $(PARITY)/installed: envs/parity.lock
 	@echo "mcqlora: installing into $(PARITY) (2 GB, some minutes)"
 	@"$(PYTHON)" -m venv $(PARITY)
-	@$(PARITY)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
-	@$(PARITY)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/parity.lock
+	@$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/parity.lock
 	@touch $@
 
 ## lock     the lock files anew, with uv, from envs/*.in

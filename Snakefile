@@ -15,7 +15,7 @@ min_version("9.0")
 PROJECT = Path(str(workflow.current_basedir)).resolve()  # also where workflow/Snakefile includes this one
 if not (PROJECT / "src").is_dir():
     sys.exit(
-        "mcqlora: the rules import src/, so no module by github(...); clone it, and name the clone's Snakefile"
+        "mcqlora: of a repository this is a single file, and the rules import src/; name its workflow/Snakefile"
     )
 NAMED = deepcopy(config)  # by an overlay, the command line or a module's `config:`, without config.yaml
 

@@ -28,6 +28,16 @@ def tuned(run):
     return PeftModel.from_pretrained(network(run.base), run.export / "peft" / run.checkpoint).eval()
 
 
+def test_an_adapter_s_card_loads_it_from_another_folder(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder, names = run.export / "peft" / run.checkpoint, {}
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    code = code.replace("THE FOLDER OF THE BASE", str(run.base)).replace("THIS FOLDER", str(folder))
+    exec(code, names)
+    assert names["tuned"].peft_config["default"].base_model_name_or_path
+    assert any("lora_A" in name for name, _ in names["tuned"].named_parameters())
+
+
 def logits(model, run) -> np.ndarray:
     import torch
 

@@ -1,4 +1,5 @@
 import copy
+import datetime
 import json
 import pickle
 from pathlib import Path
@@ -12,7 +13,8 @@ from mcqlora.config.sections import GENERATED, Section, Settings
 from mcqlora.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-OVERLAYS = sorted((ROOT / "config").glob("*.yaml"))
+OVERLAYS = sorted(set((ROOT / "config").glob("*.yaml")) - {ROOT / "config" / "config.yaml"})
+ISLAND = {"name": "x", "layout": "mmlu", "path": "x", "language": "en"}
 DEFAULTS = Settings()
 
 
@@ -109,7 +111,13 @@ def test_an_unknown_key_names_the_nearest_known_one(changes, message):
         ({"shuffle": {"seed": 2**32}}, "shuffle.seed: 4294967296 should be less than or equal to 4294967295"),
         ({"device": "TPU"}, "device: 'TPU' should be 'CPU' or 'Ascend'"),
         ({"run": "../elsewhere"}, "run: does not match "),
-        ({"run": "demo\n"}, "run: does not match "),
+        ({"run": "demo\n"}, r"run: has the control character '\n', such as the end of a line; remove it"),
+        ({"data": "a\tb"}, r"data: has the control character '\t'"),
+        ({"data": "caf\udce9"}, r"data: has the control character '\udce9'"),
+        ({"plan": {"source": "two\u2028lines"}}, r"plan.source: has the control character '\u2028'"),
+        ({"benchmarks": [ISLAND | {"licence": "MIT\n"}]}, "benchmarks.0.licence: has the control character"),
+        ({"benchmarks": [ISLAND | {"name": "x\n"}]}, "benchmarks.0.name: has the control character"),
+        ({"base": {"sha256": {"a\n": "0" * 64}}}, r"base.sha256.'a\n': has the control"),
         ({"run": ""}, "run: does not match "),
         ({"data": ""}, "data: '' should have at least 1 character"),
         ({"data": None}, "data: None should be a valid string"),
@@ -205,6 +213,13 @@ def test_a_text_of_a_file_is_what_is_written(tmp_path, run, licence):
     assert (benchmark.name, benchmark.path, made.train.lora_rank) == ("1_0", "2024-05-06", 16)
 
 
+def test_a_language_in_place_of_a_key_is_what_is_written(tmp_path):
+    path = tmp_path / "overlay.yaml"
+    path.write_text("shuffle: {option_references: {no: {place: [alle]}, 012: {rest: [no]}}}\n")
+    patterns = loading.load(yaml.safe_load(path.read_text()), files=[path]).shuffle.option_references
+    assert list(patterns) == ["no", "012"] and patterns["012"].rest == ["no"]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -229,8 +244,7 @@ def test_the_command_line_wins_over_a_file_and_over_its_own_beginning(tmp_path):
 
 def test_where_nothing_says_how_it_was_written():
     """In a module's `config:`."""
-    assert loading.load({"run": 20250601}).run == "20250601"
-    for value in (False, 1.1):
+    for value in (False, 1.1, 202301, datetime.date(2025, 6, 1)):
         with pytest.raises(UserError, match=rf"^config: run: was read as {value}; write it in quotes$"):
             loading.load({"run": value})
 

@@ -1,5 +1,7 @@
 """Files that the configuration names, given or by address."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,91 @@ def test_names_that_snakemake_cannot_take(tmp_path, name, said):
             ask(made)
         str(error.value).encode()
         assert "\n" not in str(error.value)
+
+
+def csv_file(folder):
+    (folder / "b/dev").mkdir(parents=True)
+    made = given(data=str(folder), benchmarks=[MMLU | {"path": "b"}])
+    return folder / "b/dev/x_dev.csv", lambda: inputs.benchmark_files(made)
+
+
+def split(folder):
+    file, ask = csv_file(folder)
+    file.touch()
+    return folder / "b/test", ask
+
+
+def archive(folder):
+    made = given(data=str(folder), benchmarks=[MMLU | {"path": "b.zip"}])
+    return folder / "b.zip", lambda: inputs.benchmark_files(made)
+
+
+def reading(folder):
+    return folder / "dev.json", lambda: inputs.data_file(given(data=str(folder)), "dev.json")
+
+
+def weights(folder, name="model.safetensors"):
+    (folder / "net").mkdir()
+    if name != "config.json":
+        (folder / "net/config.json").touch()
+    return folder / "net" / name, lambda: inputs.base_files(given(data=str(folder), base__path="net"), "d")
+
+
+def base_config(folder):
+    return weights(folder, "config.json")
+
+
+def shard(folder):
+    (folder / "net").mkdir()
+    (folder / "net/config.json").touch()
+    name = "model-00001-of-00002.safetensors"
+    (folder / "net/model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": name}}))
+    return folder / "net" / name, lambda: inputs.base_files(given(data=str(folder), base__path="net"), "d")
+
+
+GIVEN = [csv_file, split, archive, reading, weights, base_config, shard]
+
+
+@pytest.mark.parametrize("make", GIVEN)
+def test_a_link_to_nowhere_is_named(tmp_path, make):
+    for number, target in enumerate(("nowhere", None)):  # and one to itself
+        (tmp_path / str(number)).mkdir()
+        file, ask = make(tmp_path / str(number))
+        file.symlink_to(target or file.name)
+        with pytest.raises(
+            UserError, match=r"a link to '.*', which is not there; mend or remove it$"
+        ) as error:
+            ask()
+        assert str(error.value).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize("make", [csv_file, reading, base_config])
+def test_a_folder_is_no_file(tmp_path, make):
+    file, ask = make(tmp_path)
+    file.mkdir()
+    with pytest.raises(UserError, match=r"is no file; rename or remove it$") as error:
+        ask()
+    assert str(error.value).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize("make", GIVEN)
+def test_what_cannot_be_read_is_named(tmp_path, make, monkeypatch):
+    file, ask = make(tmp_path)
+    file.mkdir() if make is split else file.touch()
+    allowed = os.access  # root may read everything
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != file and allowed(path, mode))
+    with pytest.raises(UserError, match=r"cannot be read; mend its permissions$") as error:
+        ask()
+    assert str(error.value).startswith(f"{file}: ")
+
+
+def test_a_link_to_a_file_is_one_and_hidden_files_are_passed_over(tmp_path):
+    file, ask = csv_file(tmp_path)
+    (tmp_path / "x.csv").touch()
+    file.symlink_to(tmp_path / "x.csv")
+    file.with_name(".#x_dev.csv").symlink_to("someone@machine.1")  # as Emacs does while a file is edited
+    (tmp_path / "b/.#dev").symlink_to("someone@machine.1")
+    assert ask() == [str(file)]
 
 
 def test_benchmark_files_are_sorted_and_complete(tmp_path):

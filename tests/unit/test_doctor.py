@@ -25,6 +25,18 @@ def test_python_3_11_alone_will_do():
         assert check.state == BAD and "make PYTHON=" in check.remedy
 
 
+@pytest.mark.parametrize("name", ["my project (1)", "b[ra]ck*?", "l'île 中文", "100%#&;,=@", "a\u3000b"])
+def test_a_checkout_may_have_a_name_of_many_letters(name):
+    assert doctor.checkout(Path("/home", name)).state == OK
+
+
+@pytest.mark.parametrize("letter", ["{", "}", ":", '"', "$", "`", "\\", "\n", "\t"])
+def test_letters_that_keep_the_installation_or_snakemake_from_working_are_named(letter):
+    check = doctor.checkout(Path(f"/home/p{letter}q/mcqlora"))
+    assert check.state == BAD and f" has {repr(letter)[1:-1]} in its path" in check.found
+    assert "\n" not in doctor.line(check).removesuffix("\n") and "rename the folder" in check.remedy
+
+
 def test_packages_are_compared_with_the_nearest_lock():
     texts = {"cpu": LOCK, "ascend": LOCK.replace("1.0", "0.9") + "tornado==6 \\\n"}
     assert doctor.packages(texts, HAVE).found == "2, as envs/cpu.lock has them"

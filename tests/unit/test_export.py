@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import yaml
 
 from mcqlora import files, hashing
 from mcqlora.errors import UserError
@@ -76,6 +77,15 @@ def test_an_adapter_in_peft_s_names(run, tmp_path):
     assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (2, 6, 0.1)
     assert config["target_modules"] == ["q_proj", "v_proj"]
     assert config["base_model_name_or_path"] == "export/base"
+
+
+def test_an_adapter_s_card_names_its_base_and_says_how_to_load_both(run, tmp_path):
+    for name, shown in ((None, "export/base"), ("s3://bucket/net", "s3://bucket/net")):
+        peft.export_adapter(run / "checkpoint_3.safetensors", tmp_path, LORA, "export/base", name)
+        card = (tmp_path / "README.md").read_text()
+        assert yaml.safe_load(card.split("---")[1]) == {"base_model": shown, "library_name": "peft"}
+        assert f"of rank 2 for {shown}." in card and "looks for the base at `export/base`" in card
+        assert "PeftModel.from_pretrained(base, " in card
 
 
 def test_a_base_comes_out_as_it_is_and_could_go_in_again(run, tmp_path):

@@ -1,20 +1,38 @@
 import logging
 import os
 import re
+import shlex
 import sys
 
 SOURCE = PROJECT / "src"
 SCRIPTS = PROJECT / "workflow" / "scripts"
 sys.path.insert(0, str(SOURCE))
+if os.path.exists(sys.executable):  # Snakemake puts it into shell commands as it stands, spaces and all
+    sys.executable = shlex.quote(sys.executable)
 if workflow.remote_exec:  # on a cluster's node: the submitting host's process number means nothing here
     os.environ.pop("MCQLORA_MASTER", None)
 os.environ.setdefault("MCQLORA_MASTER", str(os.getpid()))  # whose end ends the jobs, see mcqlora.job
+
+from snakemake.io import flag
+from snakemake.path_modifier import PATH_MODIFIER_FLAG, PathModifier
 
 from mcqlora.config import checks, inputs, loading, sections
 from mcqlora.errors import UserError
 from mcqlora.machine import preflight
 from mcqlora.provenance.fingerprint import fingerprint
 from mcqlora.storage import addresses
+
+
+class Prefixed(PathModifier):
+    """For a module with `prefix:`, which stands before RESULTS, LOGS and TIMES: nothing adds it again.
+
+    Snakemake itself leaves params as they are, which name some paths to scripts, and would look for files that
+    the config names below the prefix.
+    """
+
+    def modify(self, path, property=None):
+        return flag(super().modify(path, property), PATH_MODIFIER_FLAG)
+
 
 logging.raiseExceptions = False  # a full disk must not print a traceback for every line of Snakemake's log
 
@@ -29,25 +47,22 @@ try:
     # Snakemake compares the values of params as a set, without their names. It would not notice two keys that are
     # swapped, or a second `true`.
     config = loading.namespace(settings)
-    FETCHED = f"results/{config.run}/downloads"
+    PLACES = [f"{folder}/{config.run}" for folder in ("results", "logs", "benchmarks")]
+    RESULTS, LOGS, TIMES = map(workflow.modifier.path_modifier.replace_prefix, PLACES)
+    if RESULTS != PLACES[0]:
+        workflow.modifier.path_modifier = Prefixed(None, None, workflow)
+    FETCHED = f"{RESULTS}/downloads"
     BENCHMARK_FILES = inputs.benchmark_files(settings)
     checks.check(settings)
     BASE_FILES = inputs.base_files(settings, FETCHED)  # of a given base
 except UserError as error:
     sys.exit(f"mcqlora: {error}")
 
-if workflow.modifier.path_modifier.replace_prefix("results") != "results":
-    sys.exit(
-        "mcqlora: as a module it takes no prefix: scripts get paths as params, which Snakemake leaves as they are; "
-        "remove it: everything lands in results/<run>/ already, so give it a run of its own"
-    )
-
 NPUS = workflow.global_resources.get("npu")  # of the profile; None if it sets none
 NPUS = getattr(NPUS, "value", NPUS)
 RUN = config.run
 os.environ["MCQLORA_RUN"] = RUN  # for the last lines of scripts/run
 ENVIRONMENT = PROJECT / "envs" / f"{config.device.lower()}.yaml"  # for --sdm conda
-RESULTS, LOGS, TIMES = f"results/{RUN}", f"logs/{RUN}", f"benchmarks/{RUN}"
 GENERATED = config.data == sections.GENERATED
 ROOT = f"{RESULTS}/data" if GENERATED else config.data
 DOWNLOADS = inputs.downloads(settings)

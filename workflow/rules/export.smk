@@ -8,6 +8,7 @@ rule peft:
     output:
         weights=[f"{RESULTS}/export/peft/{name}/adapter_model.safetensors" for name in CHECKPOINTS],
         configs=[f"{RESULTS}/export/peft/{name}/adapter_config.json" for name in CHECKPOINTS],
+        cards=[f"{RESULTS}/export/peft/{name}/README.md" for name in CHECKPOINTS],
     log:
         f"{LOGS}/peft.log",
     benchmark:
@@ -21,6 +22,7 @@ rule peft:
             lora_dropout=config.train.lora_dropout,
             target_modules=config.train.target_modules,
             base=str(inputs.base_folder(settings, FETCHED) or EXPORTED_BASE),
+            address=addresses.shown(config.base.path) if FETCHED_BASE else None,
         ),
         code=code("peft.py"),
     script:

@@ -11,4 +11,4 @@ with job(snakemake):
     params = SimpleNamespace(**snakemake.params.chosen)
     lora = Lora(params.lora_rank, params.lora_alpha, params.lora_dropout, params.target_modules)
     for adapter, weights in zip(snakemake.input, snakemake.output.weights, strict=True):
-        peft.export_adapter(Path(adapter), Path(weights).parent, lora, params.base)
+        peft.export_adapter(Path(adapter), Path(weights).parent, lora, params.base, params.address)

@@ -35,7 +35,7 @@ with job(snakemake):
         parameters=facts["parameters"],
         training=facts["training"],
         seconds=summary.seconds_by_stage(source.benchmarks, os.path.commonpath(source.benchmarks)),
-        hashes={path.split("/", 2)[2]: hashing.sha256(path) for path in read},  # results/<run>/name
+        hashes={os.path.relpath(path, os.path.dirname(made.summary)): hashing.sha256(path) for path in read},
     )
     whole = summary.build(run, evaluations, protocol=params.protocol, best=params.best)
     figures.draw(whole, run.training, evaluations.mcq, {name: made[name] for name in FIGURES})

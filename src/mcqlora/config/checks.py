@@ -12,7 +12,6 @@ from mcqlora.data import option_references
 from mcqlora.errors import UserError
 from mcqlora.evaluate import protocols
 from mcqlora.model.architecture import Architecture, Lora
-from mcqlora.provenance import record
 from mcqlora.storage import addresses
 
 
@@ -76,7 +75,7 @@ def _addresses(settings: Settings) -> Iterator[str]:
 
 def _data(settings: Settings) -> Iterator[str]:
     generated = settings.data == GENERATED
-    if os.path.normpath(settings.data).split("/")[0] == record.TIMES:
+    if os.path.normpath(settings.data).split("/")[0] == "benchmarks":
         yield f"data: {settings.data} is where the jobs' times are written; call the folder something else"
     if settings.tokenizer.path is None and not generated:
         yield "tokenizer.path: not set; only the generated benchmark has a text to train one on"

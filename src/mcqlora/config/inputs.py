@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,22 +52,51 @@ def data_file(settings: Settings, path: str, key: str = "") -> str:
     """A file named in the config, by `key`, relative to `data_root`.
 
     Raises:
-        UserError: it is not there, or its name has braces or is no line of text.
+        UserError: it is not there or cannot be read, or its name has braces or is no line of text.
     """
     file = data_root(settings) / path
-    if not file.is_file():
+    if not os.path.lexists(file):
         named = f", but {key} names it" if key else ""
         where = f"paths in the config are relative to data ({settings.data})"
         raise UserError(f"{file}: no such file{named}; {where}")
-    return _plain(str(file))
+    return _plain(file)
 
 
-def _plain(path: str) -> str:
+def _plain(file: Path) -> str:
+    path = str(file)
     if not path.isprintable():  # nor is a name in bytes that are no UTF-8
         raise UserError(f"{path!a}: its name is no line of text; rename it")
     if "{" in path or "}" in path:
         raise UserError(f"{path}: to Snakemake braces in a path are wildcards; rename it")
+    if not file.is_dir():
+        _check(file)
+    if not file.is_file():
+        raise UserError(f"{path}: is no file; rename or remove it")
     return path
+
+
+def _check(place: Path) -> None:
+    """Raises: UserError: `place` is a link to nowhere, or a file or folder that cannot be read."""
+    shown = str(place) if str(place).isprintable() else ascii(str(place))
+    if place.is_symlink() and not place.exists():
+        raise UserError(f"{shown}: a link to {os.readlink(place)!a}, which is not there; mend or remove it")
+    if not os.access(place, os.R_OK | (os.X_OK if place.is_dir() else 0)):
+        raise UserError(f"{shown}: cannot be read; mend its permissions")
+
+
+def _check_all(folder: Path, *endings: str) -> None:
+    """`_check` a folder, and what is in it with such a name, or any that is not hidden."""
+    _check(folder)
+    for place in sorted(folder.iterdir()):
+        if place.name[0] != "." and (not endings or place.name.endswith(endings)):
+            _check(place)
+
+
+def _csv_files(folder: Path) -> list[Path]:
+    """All that is called *.csv in the folders of a benchmark, sorted, without an editor's hidden files."""
+    if folder.is_dir():
+        _check_all(folder)
+    return sorted((file for file in folder.glob("*/*.csv") if file.name[0] != "."), key=str)
 
 
 def benchmark_files(settings: Settings) -> list[str]:
@@ -75,8 +105,8 @@ def benchmark_files(settings: Settings) -> list[str]:
     None for the generated benchmark, whose folder is watched instead.
 
     Raises:
-        UserError: `data`, a benchmark's folder or archive is not there, a folder holds no CSV file, or a name
-            has braces or is no line of text.
+        UserError: `data`, a benchmark's folder or archive is not there, a folder holds no CSV file, or a file
+            cannot be read, or has braces in its name, or a name that is no line of text.
     """
     if settings.data == GENERATED:
         return []
@@ -92,7 +122,7 @@ def benchmark_files(settings: Settings) -> list[str]:
             continue
         if addresses.suffix(benchmark.path):
             files.append(data_file(settings, benchmark.path))
-        elif found := sorted(map(str, folder.glob("*/*.csv"))):
+        elif found := _csv_files(folder):
             files += map(_plain, found)
         else:
             raise UserError(f"{folder}: no CSV files of benchmark {benchmark.name}; set benchmarks or data")
@@ -174,5 +204,6 @@ def base_files(settings: Settings, fetched: str) -> list[str]:
         return [f"{fetched}/{BASE_CONFIG}", str(folder)]
     if not folder.is_dir():
         raise UserError(f"base.path: there is no folder {folder}; it is relative to data ({settings.data})")
+    _check_all(folder, ".json", ".safetensors", ".bin")
     config = data_file(settings, str(Path(path) / "config.json"))
-    return [config, *map(str, tensorfiles.weight_files(folder))]
+    return [config, *map(_plain, tensorfiles.weight_files(folder))]

@@ -14,6 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from mcqlora.config import inputs, recipe
+from mcqlora.config.scalars import parsed
 from mcqlora.config.sections import Benchmark, Mix, Section, Settings
 from mcqlora.errors import UserError
 
@@ -71,13 +72,28 @@ def as_written(config: Config, files: Iterable[Path], arguments: Iterable[str]) 
     """`config` as Snakemake read it, its numbers, dates and truth values as the texts that they were.
 
     A text such as `2023_01` or `no` is lost where a value is read without knowing that a text is wanted.
-    It was read from `files` and from `KEY=VALUE` of the command line, the `arguments`.
+    It was read from `files`, or from one section of theirs, and from `KEY=VALUE` of the command line, the
+    `arguments`.
     """
     made: Any = _texts(config, dict(argument.split("=", 1) for argument in arguments if "=" in argument))
     for path in files:
         with contextlib.suppress(yaml.YAMLError, ValueError):  # JSON with tabs keeps its values
-            made = _texts(made, yaml.load(Path(path).read_text(encoding="utf-8"), _TextLoader))
-    return made
+            for text in _mappings(yaml.load(Path(path).read_text(encoding="utf-8"), _TextLoader)):
+                made = _texts(made, text)
+    return _named(made)
+
+
+def _mappings(text: Any) -> list[Any]:
+    """A file, which counts first, and its sections: a module's `config:` may be any of them."""
+    parts = text.values() if isinstance(text, Mapping) else ()
+    return [text, *(one for value in parts for one in _mappings(value))]
+
+
+def _named(value: Any) -> Any:
+    """Without keys that are no texts, such as numbers."""
+    if isinstance(value, list):
+        return [_named(item) for item in value]
+    return {str(key): _named(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
 class _TextLoader(yaml.SafeLoader):
@@ -89,7 +105,9 @@ class _TextLoader(yaml.SafeLoader):
 def _texts(value: Any, text: Any) -> Any:
     if isinstance(value, Mapping):
         known = text if isinstance(text, Mapping) else {}
-        return {str(key): _texts(item, known.get(str(key))) for key, item in value.items()}
+        written = {repr(parsed(key)): key for key in known}  # False is a language's tag, `no:`
+        names = [key if isinstance(key, str) else written.get(repr(key), key) for key in value]
+        return {name: _texts(item, known.get(name)) for name, item in zip(names, value.values(), strict=True)}
     if isinstance(value, list | tuple):
         alike = isinstance(text, list) and len(text) == len(value)
         return [_texts(item, text[i] if alike else None) for i, item in enumerate(value)]
@@ -108,7 +126,7 @@ def _explained(error: ValidationError) -> str:
         (tuple(map(str, one["loc"])), one) for one in error.errors()
     ]  # an unknown key before what it lacks
     first = min(where, key=lambda one: (one[0][:-1], one[1]["type"] != "extra_forbidden", one[0]))[1]
-    keys = list(map(str, first["loc"]))
+    keys = [key if key.isprintable() else ascii(key) for key in map(str, first["loc"])]
     place, said = ".".join(key for key in keys if key != "[key]"), first["msg"]
     shown = re.sub(r"(?<=://)[^\s'\"]+", "...", repr(first["input"]))  # an address may have a password in it
     for start in ("Input", "String", "List"):

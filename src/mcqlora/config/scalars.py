@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import re
 from collections.abc import Callable
 from typing import Annotated
 
@@ -15,11 +16,17 @@ import yaml
 from pydantic import BeforeValidator, WrapValidator
 from pydantic_core import PydanticCustomError
 
+# Line ends, other control characters, and bytes that are no UTF-8.
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
 
 def _text(value: object) -> object:
-    if isinstance(value, bool | float | datetime.datetime):
+    if isinstance(value, int | float | datetime.date):  # `loading.as_written` did not find how it was written
         raise PydanticCustomError("quotes", "was read as {value}; write it in quotes", {"value": str(value)})
-    return str(value) if isinstance(value, int | datetime.date) else value
+    if isinstance(value, str) and (found := _UNWRITABLE.search(value)):
+        said = "has the control character {found}, such as the end of a line; remove it"
+        raise PydanticCustomError("control", said, {"found": ascii(found[0])})
+    return value
 
 
 def parsed(value: object) -> object:

@@ -9,11 +9,32 @@ from mcqlora.interop.names import name_of
 from mcqlora.model import weights
 from mcqlora.model.architecture import Lora
 
+CARD = """\
+---
+base_model: {name}
+library_name: peft
+---
+
+A LoRA adapter of rank {rank} for {name}.
+
+`AutoPeftModelForCausalLM` looks for the base at `{base}`, relative to the working directory.
+From anywhere else name both folders:
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+base = AutoModelForCausalLM.from_pretrained("THE FOLDER OF THE BASE")
+tuned = PeftModel.from_pretrained(base, "THIS FOLDER")
+```
+"""
 KINDS = dict(zip(weights.LORA, ("lora_A.weight", "lora_B.weight"), strict=True))
 
 
-def export_adapter(adapter: Path, output: Path, lora: Lora, base: str | None) -> None:
-    """Write the PEFT folder `output` of an adapter's file; `base` is where PEFT looks for the network.
+def export_adapter(adapter: Path, output: Path, lora: Lora, base: str, name: str | None = None) -> None:
+    """Write the PEFT folder `output` of an adapter's file, with a README.md that says how to load it.
+
+    `base` is where PEFT looks for the network, `name` what else it is known by, such as its address.
 
     Both sides hold A as [rank, in] and B as [out, rank] and scale by alpha / rank, so only names differ.
     """
@@ -35,6 +56,7 @@ def export_adapter(adapter: Path, output: Path, lora: Lora, base: str | None) ->
         "modules_to_save": None,
     }
     files.write_json(output / "adapter_config.json", config, indent=True)
+    files.write_text(output / "README.md", CARD.format(name=name or base, base=base, rank=lora.rank))
 
 
 def peft_name(ours: str) -> str:

@@ -48,6 +48,7 @@ class Check(NamedTuple):
 
 def checks(project: Path, folder: Path) -> Iterator[Check]:
     """Look at this machine: `project` is the checkout, `folder` the one that results will be written to."""
+    yield checkout(project)
     yield python(sys.version_info[:3])
     locks = {device: (project / "envs" / f"{device}.lock").read_text() for device in ("cpu", "ascend")}
     yield packages(locks, installed())  # of two that fit, the first is named
@@ -62,6 +63,16 @@ def checks(project: Path, folder: Path) -> Iterator[Check]:
     yield disk(folder, shutil.disk_usage(folder).free)
     yield loopback()
     yield fonts(_output(["fc-list", ":lang=zh", "family"]))
+
+
+def checkout(project: Path) -> Check:
+    """Snakemake takes braces for wildcards, PATH is divided by colons, and pip's scripts name their Python in
+    double quotes, for a shell."""
+    found = sorted({repr(letter)[1:-1] for letter in str(project) if letter in '{}:"$`\\' or letter < " "})
+    if not found:
+        return Check("checkout", OK, str(project))
+    remedy = "rename the folder, or clone elsewhere; spaces and brackets do no harm"
+    return Check("checkout", BAD, f"{str(project)!a} has {' '.join(found)} in its path", remedy)
 
 
 def python(version: Sequence[int]) -> Check:

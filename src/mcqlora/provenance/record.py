@@ -22,7 +22,6 @@ from mcqlora.storage import addresses
 # Of the JSON of a record: `software` is versions by distribution, `inputs` hashes by path.
 KEYS = ("sha256", "rule", "code", "software", "params", "inputs")
 FOLDER = "provenance"
-TIMES = "benchmarks"
 STAMP = ".snakemake_timestamp"  # Snakemake's own file in a folder that a job has made
 
 
@@ -57,13 +56,15 @@ def script(code: str) -> str:
 
 def lasting(inputs: Iterable[str]) -> set[str]:
     """`inputs` without the seconds that Snakemake measured, which differ in every run."""
-    return {path for path in inputs if Path(path).parts[0] != TIMES}
+    return {path for path in inputs if Path(path).suffix != ".tsv"}
 
 
 def record_path(artefact: str) -> Path:
-    """Where the record of `results/<run>/NAME` stands."""
-    results, run, *name = Path(artefact).parts
-    return Path(results, run, FOLDER, *name[:-1], f"{name[-1]}.json")
+    """Where the record of `results/<run>/NAME` stands; before `results/` may be a module's prefix."""
+    *folders, name = Path(artefact).parts
+    runs = [place + 2 for place, folder in enumerate(folders[:-1]) if folder == "results"]
+    root = max(runs, default=len(folders))  # of another file: beside it
+    return Path(*folders[:root], FOLDER, *folders[root:], f"{name}.json")
 
 
 def known(path: str) -> str:
@@ -71,7 +72,7 @@ def known(path: str) -> str:
 
     So large weights are hashed once, by the job that writes them, not by every job that reads them.
     """
-    if len(Path(path).parts) > 2 and (record := record_path(path)).is_file():
+    if (record := record_path(path)).is_file():
         made = record.stat().st_mtime_ns
         if all(file.stat().st_mtime_ns <= made for file in _files(Path(path))):
             return files.read_json(record)["sha256"]
