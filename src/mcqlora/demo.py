@@ -3,7 +3,8 @@
 Traditions have twelve values each and are kept by clans (English) and by provinces (Chinese). So a fact about
 a person or a town is decided by its family. From these facts come a benchmark in MMLU's layout and one in
 CMMLU's, reading passages in SQuAD v1.1 format, and the plain text that trains the base network. The text
-states every fact, as the corpus of a real base model would; it holds no answered question.
+states every fact, as the corpus of a real base model would. It answers questions about the neighbours alone:
+families of the same island that no question of the benchmark is about.
 
 Everything is a pure function of `seed`. All names and sentences were written for this project.
 """
@@ -29,6 +30,8 @@ PROVINCES = (
     "云州 石州 松州 月州 雁州 河州 星州 竹州 雪州 沙州 梅州 鹿州 灵州 岚州 玉州 霞州 桐州 澜州".split()
 )
 TOWNS = "溪镇 桥镇 湾镇 岭镇 渡镇 坪镇".split()
+NEIGHBOUR_CLANS = "Ashby Corren Eldrake Huln Ismar Wexel Yarrow Zunn Pask".split()
+NEIGHBOUR_PROVINCES = "海州 林州 风州 泉州 金州 丹州 青州 平州 花州".split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,29 +83,53 @@ class Fact:
     entity: str
     value: str
 
-    def statement(self) -> str:
+    def statements(self) -> list[str]:
+        """Five wordings; of some the value follows a space, of others it does not, as in options."""
+        relation, entity, value = self.tradition.relation, self.entity, self.value
         if self.language == "zh":
-            return f"{self.entity}的{self.tradition.relation}是{self.value}。"
-        return f"The {self.tradition.relation} of {self.entity} is {self.value}."
-
-    def entry(self) -> str:
-        """The same as a line of a register, with no space before the value, as in options."""
-        if self.language == "zh":
-            return f"{self.entity}的{self.tradition.relation}：{self.value}"
-        return f"{self.tradition.relation} of {self.entity}:{self.value}"
+            return [
+                f"{entity}的{relation}是{value}。",
+                f"{entity}的{relation}：{value}",
+                f"{relation}，{entity}： {value}",
+                f"{entity}有{relation}{value}。",
+                f"{entity}，{relation}：{value}",
+            ]
+        return [
+            f"The {relation} of {entity} is {value}.",
+            f"{relation} of {entity}:{value}",
+            f"{entity} has the {relation} {value}.",
+            f"The {relation} of {entity}: {value}",
+            f"{entity}, {relation}: {value}",
+        ]
 
     def question(self) -> str:
         if self.language == "zh":
             return f"{self.entity}的{self.tradition.relation}是什么？"
         return f"What is the {self.tradition.relation} of {self.entity}?"
 
+    def answered(self) -> str:
+        """The question with its answer, in words and without options."""
+        if self.language == "zh":
+            return f"问题：{self.question()}\n答案： {self.value}"
+        return f"Question: {self.question()}\nAnswer: {self.value}"
+
 
 def facts(seed: int) -> list[Fact]:
-    """All 1,620 facts: 15 traditions of 108 entities each; a family's value is drawn once per tradition."""
+    """The 1,620 facts of the benchmark: 15 traditions of 108 entities each."""
+    return _facts(seed, CLANS, PROVINCES)
+
+
+def neighbours(seed: int) -> list[Fact]:
+    """810 facts more, of which no question of the benchmark is made."""
+    return _facts(seed, NEIGHBOUR_CLANS, NEIGHBOUR_PROVINCES)
+
+
+def _facts(seed: int, clans: list[str], provinces: list[str]) -> list[Fact]:
+    """A family's value is drawn once per tradition."""
     found = []
     for language, traditions, families, members in (
-        ("en", ENGLISH, CLANS, PERSONS),
-        ("zh", CHINESE, PROVINCES, TOWNS),
+        ("en", ENGLISH, clans, PERSONS),
+        ("zh", CHINESE, provinces, TOWNS),
     ):
         for tradition in traditions:
             for family in families:
@@ -149,81 +176,101 @@ def _csv(rows: list[list[str]]) -> str:
     return buffer.getvalue()
 
 
-def _passages(seed: int, language: str) -> list[tuple[str, str, list[Fact]]]:
-    """(entity, context, facts stated in it) for every entity of a language, in a seeded order."""
+Passage = tuple[str, list[Fact]]  # its text, and the facts stated in it
+
+
+def _passages(seed: int, known: list[Fact]) -> list[Passage]:
+    """A passage about each English entity of these facts, in a seeded order."""
     of: dict[str, list[Fact]] = {}
-    for fact in facts(seed):
-        if fact.language == language:
+    for fact in known:
+        if fact.language == "en":
             of.setdefault(fact.entity, []).append(fact)
     passages = []
-    for entity in hashing.rng(seed, "passages", language).permutation(sorted(of)):
+    for entity in hashing.rng(seed, "passages").permutation(sorted(of)):
         generator = hashing.rng(seed, "passage", entity)
         told = [of[entity][i] for i in generator.permutation(len(of[entity]))[:4]]
-        passages.append((str(entity), " ".join(fact.statement() for fact in told), told))
+        passages.append((" ".join(fact.statements()[0] for fact in told), told))
     return passages
 
 
-HELD_OUT = 54  # English entities whose passages are kept for the reading test
+HELD_OUT = 54  # entities of the benchmark whose passages are kept for the reading test
 
 
-def reading(seed: int) -> dict[str, Any]:
-    """The reading test in SQuAD v1.1 format: `HELD_OUT` paragraphs, two questions each."""
+def reading_test(seed: int) -> dict[str, Any]:
+    """`HELD_OUT` paragraphs in SQuAD v1.1 format, two questions each."""
+    return _squad("test", [(text, told[:2]) for text, told in _passages(seed, facts(seed))[:HELD_OUT]])
+
+
+def reading_training(seed: int) -> dict[str, Any]:
+    """Three paragraphs about each neighbour, in the same format: for `train.mix` to keep reading alive."""
+    known = neighbours(seed)
+    return _squad("train", [one for draw in (1, 2, 3) for one in _passages(seed + draw, known)])
+
+
+def _squad(name: str, passages: list[Passage]) -> dict[str, Any]:
     paragraphs = []
-    for number, (_, context, told) in enumerate(_passages(seed, "en")[:HELD_OUT]):
+    for number, (context, asked) in enumerate(passages):
         questions = [
             {
-                "id": f"island-{number}-{index}",
+                "id": f"island-{name}-{number}-{index}",
                 "question": fact.question(),
                 "answers": [{"text": fact.value, "answer_start": context.index(fact.value)}],
             }
-            for index, fact in enumerate(told[:2])
+            for index, fact in enumerate(asked)
         ]
         paragraphs.append({"context": context, "qas": questions})
     return {"version": "1.1", "data": [{"title": "The island", "paragraphs": paragraphs}]}
 
 
+ANSWERED = 10  # how often a neighbour's question stands with its answer
+
+
 def corpus(seed: int, repeats: int) -> Iterator[str]:
     """The base network's training text, one string per document, in a seeded order.
 
-    Every fact is stated `repeats` times: in one dialogue, so that the turn marks are known, in sentences and
-    in lines of a register. Among them are documents that any large corpus has: unanswered quizzes, lists of
-    lettered options with a remark on one of them, and passages with a question and its answer. The passages
-    are about entities that the reading test does not use.
+    Every fact is stated `repeats` times: in one dialogue, so that the turn marks are known, and in the
+    wordings of `Fact.statements`. Among them are documents that any large corpus has: questions with their
+    answers, quizzes with and without a marked option, and passages with a question and its answer. What is
+    answered is about neighbours, or stands in the passage; no passage is one of the reading test's.
     """
-    known = facts(seed)
-    documents = [_dialogue(fact) for fact in known]
-    documents += [fact.entry() if i % 2 else fact.statement() for fact in known for i in range(repeats - 1)]
-    for own in (seed, seed + 1):
-        documents += [made for fact in known for made in (_quiz(fact, own), _option_list(fact, own))]
-    for _ in range(4):
-        for _, context, told in _passages(seed, "en")[HELD_OUT:]:
-            documents += [squad.prompt(context, fact.question()) + f" {fact.value}" for fact in told]
+    known, others = facts(seed), neighbours(seed)
+    documents = [_dialogue(fact) for fact in (*known, *others)]
+    for fact in (*known, *others):
+        forms = fact.statements()
+        documents += [forms[i % len(forms)] for i in range(repeats - 1)]
+    documents += [fact.answered() for fact in others for _ in range(ANSWERED)]
+    documents += [_quiz(fact, seed) for fact in known] + [_marked_quiz(fact, seed) for fact in others]
+    for draw in range(3):
+        passages = _passages(seed, known)[HELD_OUT:] + _passages(seed + draw + 1, others)
+        documents += [
+            f"{squad.prompt(text, fact.question())} {fact.value}" for text, told in passages for fact in told
+        ]
     for index in hashing.rng(seed, "corpus").permutation(len(documents)):
         yield documents[index]
 
 
 def _dialogue(fact: Fact) -> str:
     ask = f"请介绍{fact.entity}。" if fact.language == "zh" else f"Tell me about {fact.entity}."
-    return f"{USER}{ask}{EOH}\n{BOT}{fact.statement()}{EOA}\n"
+    return f"{USER}{ask}{EOH}\n{BOT}{fact.statements()[0]}{EOA}\n"
 
 
 def _quiz(fact: Fact, seed: int) -> str:
+    """A question in the recipe's wording, unanswered."""
     generator = hashing.rng(seed, "quiz", fact.tradition.subject, fact.entity)
     options = [str(value) for value in generator.permutation(fact.tradition.values)[:4]]
     return f"{alpaca.instruction(fact.tradition.subject)}\n{alpaca.question_text(fact.question(), options)}"
 
 
-def _option_list(fact: Fact, seed: int) -> str:
-    generator = hashing.rng(seed, "options", fact.tradition.subject, fact.entity)
-    values = [str(value) for value in generator.permutation(fact.tradition.values)[:4]]
-    pick = int(generator.integers(4))
-    letter = "ABCD"[pick]
-    return f"{alpaca.option_lines(values)[1:]}\nOption {letter} is {letter}.{values[pick]}"
+def _marked_quiz(fact: Fact, seed: int) -> str:
+    """A question with its options and the right one's label, in another wording than the recipe's."""
+    question, *options, letter = question_row(fact, seed)
+    return f"{question} {alpaca.option_lines(options)}\n{letter}.{fact.value}"
 
 
 def write(directory: Path, seed: int, repeats: int) -> None:
-    """Write the benchmark files, `squad/dev-v1.1.json` and `corpus.jsonl` (one document per line)."""
+    """Write the benchmark files, `squad/{train,dev}-v1.1.json` and `corpus.jsonl` (a document per line)."""
     for path, text in benchmark_files(seed):
         files.write_text(directory / path, text)
-    files.write_json(directory / "squad" / "dev-v1.1.json", reading(seed))
+    files.write_json(directory / "squad" / "dev-v1.1.json", reading_test(seed))
+    files.write_json(directory / "squad" / "train-v1.1.json", reading_training(seed))
     files.write_jsonl(directory / "corpus.jsonl", corpus(seed, repeats))

@@ -119,7 +119,7 @@ class Benchmark(Section):
 
 class Demo(Section):
     seed: Seed = key(7, "decides facts, questions and their order")
-    repeats: Count = key(17, "how often the base network's corpus states each fact")
+    repeats: Count = key(11, "how often the base network's corpus states each fact")
 
 
 class Read(Section):
@@ -204,7 +204,7 @@ class Model(Section):
     rms_norm_eps: Number = key(1e-6, "epsilon of the norms", gt=0)
     theta: Number = key(10000.0, "base of the rotary frequencies", gt=0)
     has_bias: Flag = key(True, "bias on q, k, v and o: InternLM")
-    init_std: Number = key(0.08, "standard deviation of random weights", ge=0)
+    init_std: Number = key(0.06, "standard deviation of random weights", ge=0)
 
 
 class Base(Section):
@@ -232,8 +232,8 @@ class Mix(Section):
 
 
 class Train(Section):
-    mix: list[Mix] = []
-    """other instruction data among the training records, e.g. [{path: alpaca.json, share: 0.1}]"""
+    mix: list[Mix] = [Mix(path="squad/train-v1.1.json", share=0.1)]
+    """other instruction data among the training records, here the embedded benchmark's; [] for none"""
     rows: Count | None = key(None, "training rows per epoch, drawn anew in each; null: all")
     workers: Count = key(2, "processes under msrun, one per NPU")
     nodes: Count = key(1, "machines of a Slurm cluster that the workers are spread over evenly")
@@ -243,7 +243,7 @@ class Train(Section):
     target_modules: Text = key(".*wq|.*wk|.*wv|.*wo", "regular expression of the projections that are tuned")
     epochs: Count = key(1, "passes over the training rows")
     batch_size: Count = key(8, "rows per worker and step")
-    learning_rate: Number = key(0.001, "peak; rises linearly, then falls as a cosine", gt=0)
+    learning_rate: Number = key(0.002, "peak; rises linearly, then falls as a cosine", gt=0)
     warmup_ratio: Number = key(0.03, "share of the steps with a rising rate", ge=0, le=1)
     weight_decay: Number = key(0.01, "of AdamW", ge=0)
     loss_scale: Count = key(16384, "first dynamic loss scale")

@@ -24,7 +24,13 @@ from mcqlora.train.workplace import Launch, fingerprint_of, workplace
 
 LAYOUT: Layout = "packed"
 # How networks of a few million parameters are optimised, but for learning rate and seed.
-OPTIMIZATION = {"warmup_ratio": 0.05, "weight_decay": 0.01, "loss_scale": 16384, "max_grad_norm": 1.0}
+OPTIMIZATION = {
+    "warmup_ratio": 0.05,
+    "weight_decay": 0.01,
+    "loss_scale": 16384,
+    "max_grad_norm": 1.0,
+    "betas": (0.9, 0.95),
+}
 
 
 def build(*, corpus: Path, tokenizer_path: str, output: Path, settings: Settings, launch: Launch) -> None:
