@@ -69,7 +69,7 @@ def test_a_third_benchmark_is_an_entry(tmp_path, shelf, path):
     found = questions(tmp_path)
     assert [q["id"] for q in found[:2]] == [f"ferns/{SUBJECT}/dev/0", f"ferns/{SUBJECT}/dev/1"]
     assert len(found) == 36
-    assert files.read_json(tmp_path / "results/tiny/leakage.json")["split"]["test"] == 4
+    assert files.read_json(tmp_path / "results/tiny/leakage.json")["split"]["test"] == 6
 
 
 def test_a_category_with_fewer_questions_than_asked_is_named_once(tmp_path, shelf):
