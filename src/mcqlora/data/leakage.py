@@ -24,7 +24,7 @@ class Asked(Protocol):
     def question(self) -> str: ...
 
 
-# How every held-out question is looked for in training, in a reader's words; a group holds near duplicates too.
+# How a held-out question is always looked for in training, in a reader's words; groups hold near duplicates.
 LOOKED_FOR = {name: duplicates.DEFINITIONS[name] for name in duplicates.EXACT} | {
     "duplicate_group": "duplicate group"
 }
@@ -43,8 +43,8 @@ def leakage(
     """Count the held-out questions of each part that training has seen: {part: leak}.
 
     Every held-out question is compared with every question trained on, by each of `LOOKED_FOR`: the exact
-    definitions and families anew, from the texts, so that a fault of the groups is seen. A prompt, which is
-    instruction and input, leaks verbatim if training holds the same text. Train records are streamed and not kept.
+    definitions and families anew, from the texts, so that a fault of the groups is seen. A prompt (instruction
+    and input) leaks verbatim if training holds its text. Train records are streamed and not kept.
 
     Args:
         questions: all that the records show; the general stems among them are found here, too.
