@@ -43,8 +43,8 @@ def leakage(
     """Count the held-out questions of each part that training has seen: {part: leak}.
 
     Every held-out question is compared with every question trained on, by each of `LOOKED_FOR`: the exact
-    definitions and families anew, from the texts, so that a fault of the groups is seen. A prompt (instruction
-    and input) leaks verbatim if training holds its text. Train records are streamed and not kept.
+    definitions and families anew, from the texts, so that a fault of the groups is seen. A prompt
+    (instruction and input) leaks verbatim if training holds its text. Train records are streamed, not kept.
 
     Args:
         questions: all that the records show; the general stems among them are found here, too.
