@@ -6,6 +6,8 @@ from mcqlora.config import checks
 from mcqlora.errors import UserError
 from tests.helpers.configs import given, settings
 
+ISLE = {"name": "isle", "layout": "mmlu", "language": "en", "path": "isle"}
+
 
 def test_the_default_passes():
     for made in (settings(), given()):
@@ -66,6 +68,22 @@ def test_the_default_passes():
         (
             settings(train__workers=4, train__nodes=3),
             r"^train.workers: 4 cannot be spread evenly over train.nodes 3; make it a multiple$",
+        ),
+        (
+            given(benchmarks=[ISLE | {"family": "What is"}]),
+            r"^benchmarks: family of isle: 'What is' has no group; put \( \) around what",
+        ),
+        (
+            given(benchmarks=[ISLE | {"family": ""}]),
+            r"^benchmarks: family of isle: '' has no group; put \( \) around what",
+        ),
+        (
+            given(benchmarks=[ISLE | {"path": "isle.zip", "family": "(What"}]),
+            r"^benchmarks: family of isle: '\(What' is no regular expression \(missing \).*; mend it$",
+        ),
+        (
+            given(benchmarks=[ISLE | {"family": "(a){99999999999}"}]),
+            r"^benchmarks: family of isle: .* is no regular expression \(the repetition number .*; mend it$",
         ),
         (
             settings(shuffle__option_references={"en": {"place": ["("]}}),

@@ -57,14 +57,15 @@ def card():
     near = [("near_duplicate", {"groups": 6, "questions": 13})]
     exact = [(name, {"groups": n, "questions": 2 * n}) for n, name in enumerate(duplicates.EXACT, 3)]
 
-    def make(leaked=False, threshold=0.8, licences=("MIT", None), asked=1, **mixed):
+    def make(leaked=False, threshold=0.8, licences=("MIT", None), asked=1, family=False, **mixed):
+        drawn = ["family"] if family else []
         split = splits.Split([q.id for q in kept[3:]], [kept[1].id], [kept[0].id], [])
         dropped = [{"id": kept[2].id, "reason": "its group stands in test", "test": kept[0].id}]
         found = {
             part: {
                 "questions": 1,
                 "leaked_questions": int(leaked),
-                "found_by": dict.fromkeys(leakage.LOOKED_FOR, int(leaked)),
+                "found_by": dict.fromkeys([*leakage.LOOKED_FOR, *drawn], int(leaked)),
                 "prompts": 1,
                 "verbatim_prompts": 0,
                 "leaked": leaked,
@@ -77,7 +78,8 @@ def card():
             "dropped": dropped,
             "duplicates": {
                 "threshold": threshold,
-                "definitions": dict(exact + (near if threshold else [])),
+                "definitions": dict(exact + (near if threshold else []))
+                | {name: {"groups": 2, "questions": 9} for name in drawn},
                 "together": {"groups": 8, "questions": 17, "largest": 4},
                 "general_stems": {"rule": duplicates.STEM, "texts": 2, "questions": 7},
             },
@@ -153,6 +155,18 @@ def test_the_card_of_a_leaking_run_says_so_first(card):
 
 def test_near_duplicates_that_were_not_looked_for_are_not_counted(card):
     assert "Jaccard" not in card(threshold=None)
+
+
+def test_families_are_told_where_they_were_looked_for(card):
+    assert "one family" not in card()
+    lines = card(family=True).splitlines()
+    assert "| one family, by the benchmark's own expression | 2 | 9 |" in lines
+    assert "| any of the last five, and so in one part | 8 | 17 |" in lines
+    assert "| one family, by the benchmark's own expression | 0 of 1 | 0 of 1 |" in lines
+    assert (
+        "| any of the last four, and so in one part | 8 | 17 |"
+        in card(family=True, threshold=None).splitlines()
+    )
 
 
 def test_what_a_language_has_no_expressions_for_is_not_counted_as_none():

@@ -1,5 +1,6 @@
 import os
 import random
+import re
 import resource
 import subprocess
 import sys
@@ -260,6 +261,14 @@ def test_an_expression_of_a_users_that_comes_to_no_end_is_named(monkeypatch):
     with pytest.raises(UserError, match=r"^shuffle\.option_.*: '\^\(x\+\)\+\$' comes to no end in 'xxx"):
         option_references.reference_kind("x" * 200 + "!", "en", table)
     assert option_references.reference_kind("ODD", "en", table) == "rest"
+
+
+def test_the_bound_names_the_key_it_is_given(monkeypatch):
+    monkeypatch.setattr(option_references, "SECONDS", 0.1)
+    expression = re.compile("^(x+)+$")
+    with pytest.raises(UserError, match=r"^a.key: '\^\(x\+\)\+\$' comes to no end in 'xxx"):
+        option_references.bounded(expression, "a.key", "x" * 200 + "!")
+    assert option_references.bounded(expression, "a.key", "xx").groups() == ("xx",)
 
 
 def test_kinds_without_an_expression_are_known():

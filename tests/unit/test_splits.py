@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcqlora.config import recipe
-from mcqlora.data import alpaca, duplicates, leakage, shuffle, splits
+from mcqlora.data import alpaca, duplicates, leakage, option_references, shuffle, splits
 from mcqlora.data.questions import Question
 from mcqlora.errors import UserError
 
@@ -289,6 +289,98 @@ def test_general_stems_are_no_duplicates_of_each_other():
     ways = ("x", "X", " x.", "Ｘ", "(x)")
     same = [question(n, told, options=("w", right, str(n), "z")) for n, right in enumerate(ways)]
     assert len(set(duplicates.groups(same).values())) == 1
+
+
+FAMILY = {"b": r"^What is the (\w+) of \w+ (\w+)\?"}
+
+
+def relatives():
+    """Two families, of four and of three, a question without a match, and another benchmark's."""
+    asked = [f"What is the {relation} of {one} Orsk?" for relation in ("tree", "dish") for one in "pqrs"][:-1]
+    items = [question(n, text, options=map(str, range(n, n + 4))) for n, text in enumerate(asked)]
+    items.append(question(7, "Whose is the tree of p Orsk?"))
+    return [*items, question(8, "What is the tree of t Orsk?", benchmark="c")]
+
+
+def test_a_family_is_one_item():
+    items = relatives()
+    found = duplicates.find(items, families=FAMILY)
+    tree, dish, others = items[:4], items[4:7], items[7:]
+    assert {found.groups[item.id] for item in tree} == {"b/s/test/0"}
+    assert {found.groups[item.id] for item in dish} == {"b/s/test/4"}
+    assert [found.groups[item.id] for item in others] == [item.id for item in others]
+    assert found.counts["definitions"]["family"] == {"groups": 2, "questions": 7}
+    assert found.counts["together"] == {"groups": 2, "questions": 7, "largest": 4} and not found.unmatched
+    # Another benchmark's expression may find the same: they are not one family.
+    both = duplicates.find(items, families=FAMILY | {"c": FAMILY["b"]})
+    assert both.groups == found.groups and not both.unmatched
+    without = duplicates.find(items)
+    assert set(without.groups.values()) == {item.id for item in items}
+    assert list(without.counts["definitions"]) == list(duplicates.EXACT)
+    assert duplicates.find(items, families={}) == without
+
+
+def test_a_family_is_told_by_the_text_as_it_stands():
+    """Case counts, and a group that takes no part finds nothing, as any text would be found."""
+    items = [question(n, text) for n, text in enumerate(("x is AB?", "y is AB!", "z is ab", "is AB, or C"))]
+    named = duplicates.groups(items, families={"b": "is (AB)(?:, or (.))?"})
+    assert [named[item.id][-1] for item in items] == ["0", "0", "2", "3"]
+
+
+@given(data=st.data())
+def test_families_do_not_depend_on_order(data):
+    found = duplicates.groups(data.draw(st.permutations(relatives())), families=FAMILY)
+    assert found == duplicates.groups(relatives(), families=FAMILY)
+
+
+@pytest.mark.parametrize("name", ["b", "none"])
+def test_an_expression_that_is_found_nowhere_is_known(name):
+    """In no question of its benchmark, or because there is no such benchmark."""
+    found = duplicates.find(relatives(), families={"c": FAMILY["b"], name: "(odd)"})
+    assert found.unmatched == [name]
+    assert duplicates.find([], families=FAMILY).unmatched == ["b"]
+
+
+def test_an_expression_of_families_that_comes_to_no_end_is_named(monkeypatch):
+    monkeypatch.setattr(option_references, "SECONDS", 0.1)
+    items = [question(0, "x" * 200 + "!")]
+    with pytest.raises(UserError, match=r"^benchmarks: family of b: '\^\(x\+\)\+\$' comes to no end in 'xx"):
+        duplicates.groups(items, families={"b": "^(x+)+$"})
+    assert duplicates.groups(items, families={"c": "^(x+)+$"}) == {items[0].id: items[0].id}
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["groups", "groups that know no family"])
+def test_the_gate_finds_a_family_that_was_split(known):
+    items = relatives()
+    records = [alpaca.shuffled_record(item, "ABCD") for item in items]
+    groups = duplicates.groups(items, families=FAMILY if known else None)
+    trained, tested = [records[0], records[8]], [records[1], records[4], records[7]]
+    found = leakage.leakage(trained, {"test": tested}, items, groups, families=FAMILY)["test"]
+    assert found["found_by"] == dict.fromkeys(duplicates.EXACT, 0) | {
+        "family": 1,
+        "duplicate_group": int(known),
+    }
+    assert found["ids"] == ["b/s/test/1"] and found["leaked_questions"] == 1
+    told = (
+        rf"one family, by the benchmark's own expression 1, duplicate group {int(known)}; first: b/s/test/1\)"
+    )
+    with pytest.raises(UserError, match=told):
+        leakage.gate(found)
+    if known:  # the groups alone tell as much
+        alone = leakage.leakage(trained, {"test": tested}, items, groups)["test"]
+        assert "family" not in alone["found_by"] and alone["ids"] == found["ids"]
+
+
+def test_a_family_goes_to_one_part():
+    """And what is held out of each category is whole families."""
+    items = [
+        question(n, f"What is the {subject} of {n} f{n % 9}?", subject) for subject in "xy" for n in range(54)
+    ]
+    named = duplicates.groups(items, families=FAMILY)
+    split = splits.split_question(items, named, 1, 6, 12)
+    assert (len(split.valid), len(split.test)) == (12, 24)
+    parts = [{named[identity] for identity in getattr(split, part)} for part in splits.PARTS]
+    assert [len(part) for part in parts] == [12, 2, 4] and len(set.union(*parts)) == 18
 
 
 def test_each_definition_is_counted_alone():

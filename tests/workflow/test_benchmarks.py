@@ -69,7 +69,33 @@ def test_a_third_benchmark_is_an_entry(tmp_path, shelf, path):
     found = questions(tmp_path)
     assert [q["id"] for q in found[:2]] == [f"ferns/{SUBJECT}/dev/0", f"ferns/{SUBJECT}/dev/1"]
     assert len(found) == 36
-    assert files.read_json(tmp_path / "results/tiny/leakage.json")["split"]["test"] == 4
+    assert files.read_json(tmp_path / "results/tiny/leakage.json")["split"]["test"] == 6
+
+
+@pytest.mark.parametrize(
+    ("family", "groups"),
+    [(r"fern (\d+) of", 12), pytest.param("(moss)", 0, marks=pytest.mark.slow)],
+    ids=["found", "found nowhere"],
+)
+def test_families_share_a_part_and_an_expression_that_is_found_nowhere_is_said_once(
+    tmp_path, shelf, family, groups
+):
+    configuration = overlay(tmp_path, shelf[0], entry("ferns.zip", family=family))
+    result = snakemake(tmp_path, "--cores", "1", "results/tiny/data_card.md", configfile=configuration)
+    assert result.returncode == 0, result.stderr
+    made = tmp_path / "results/tiny"
+    found = files.read_json(made / "leakage.json")
+    assert found["duplicates"]["definitions"]["family"] == {"groups": groups, "questions": 3 * groups}
+    assert [found[part]["found_by"]["family"] for part in ("valid", "test")] == [0, 0]
+    assert (found["split"]["valid"], found["split"]["test"]) == (6, 6)
+    of = files.read_json(made / "groups.json")["groups"]
+    tested = {of[record["id"]] for record in files.read_json_array(made / "splits/test.json")}
+    assert len(tested) == (2 if groups else 6)
+    words = "one family, by the benchmark's own expression"
+    assert f"| {words} | {groups} | {3 * groups} |" in (made / "data_card.md").read_text()
+    line = "mcqlora: benchmarks: family of ferns is found in none of its questions"
+    for said in (result.stderr, (tmp_path / "logs/tiny/groups.log").read_text()):
+        assert said.count(line) == (0 if groups else 1)
 
 
 def test_a_category_with_fewer_questions_than_asked_is_named_once(tmp_path, shelf):

@@ -20,14 +20,14 @@ def test_summary_has_the_contract_s_keys(results):
     summary = json.loads((results / "summary.json").read_text())
     assert (summary["run"], summary["recipe"], summary["leaked"]) == ("tiny", "corrected", False)
     assert summary["questions"] == {"read": 1620, "kept": 1620, "dropped": {}}
-    assert summary["splits"] == {"train": 5 * (1620 - 15 * 8), "valid": 60, "test": 60}
+    assert summary["splits"] == {"train": 5 * (1620 - 15 * 12), "valid": 90, "test": 90}
     assert summary["training"]["steps"] == 160 // 16 and summary["training"]["workers"] == 2
     assert summary["training"]["tokens"] == 160 * 128
     assert 0 < summary["training"]["useful_token_fraction"] < 1
     assert [step for step, _ in summary["training"]["valid_loss"]] == [2, 4, 6, 8, 10]
     for side in ("base", "tuned"):
         score = summary["mcq"][side]
-        assert score["n"] == 60 and score["correct"] == round(score["accuracy"] * 60)
+        assert score["n"] == 90 and score["correct"] == round(score["accuracy"] * 90)
         assert score["low"] <= score["accuracy"] <= score["high"]
         assert {"em", "f1", "n"} <= set(summary["squad"][side]["official"])
         assert {"em", "f1", "n"} <= set(summary["squad"][side]["mindformers"])
@@ -41,7 +41,7 @@ def test_the_leak_is_told_for_every_model_and_the_report_names_its_inputs(result
     leak, models = summary["leak"], ["base", *(f"checkpoint_{k}" for k in range(1, 6))]
     assert list(leak["models"]) == models
     for part in (leak, *leak["models"].values()):
-        assert part["honest"]["n"] == 60 and part["gap"]["n"] == 60 + part["recipe"]["n"]
+        assert part["honest"]["n"] == 90 and part["gap"]["n"] == 90 + part["recipe"]["n"]
         for key in ("honest", "recipe", "gap"):
             assert part[key]["low"] <= part[key]["value"] <= part[key]["high"]
         assert (part["did"] is None) == (part is leak["models"]["base"])
@@ -101,9 +101,9 @@ def test_shards_hold_all_training_rows_in_order(results):
 def test_items_are_kept_and_add_up(results):
     for model in ("base", *(f"checkpoint_{k}" for k in range(1, 6))):
         mcq = files.read_json(results / "evaluation" / model / "mcq.json")
-        assert len(mcq["protocols"]["answer"]["items"]) == 60
+        assert len(mcq["protocols"]["answer"]["items"]) == 90
         assert len(mcq["protocols"]["generation"]["items"]) == 6
-        assert len(mcq["circular"]["answer"]["items"]) == 4 * 60
+        assert len(mcq["circular"]["answer"]["items"]) == 4 * 90
         assert len(mcq["leak"]["recipe"]["answer"]["items"]) == 8
         assert len(files.read_json(results / "evaluation" / model / "squad.json")["items"]) == 6
 

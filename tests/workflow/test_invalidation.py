@@ -80,6 +80,7 @@ KEYS: dict[str, tuple[str | tuple[str, ...] | None, set[str]]] = {
     "benchmarks.layout": (island(layout="cmmlu"), READ),
     "benchmarks.path": (island(path="isle"), READ),
     "benchmarks.sha256": (island(path="isle.zip", sha256=HASH), READ),
+    "benchmarks.family": (island(family="^What (is)"), {"groups"} | SPLIT),
     "benchmarks.licence": (island(licence="MIT"), {"data_card"}),
     "benchmarks.language": (island(language="de"), READ),
     "demo.seed": ("8", EVERYTHING),

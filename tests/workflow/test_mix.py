@@ -77,16 +77,16 @@ def test_the_ledger_has_every_row_and_a_shortfall_is_said_once(run):
     assert (talk["file"], talk["read"], talk["drawn"], talk["left"]) == (
         address,
         900,
-        882,
-        18,
-    )  # 7,500 / 0.85
-    assert (reading["file"], reading["read"], reading["drawn"], reading["wanted"]) == (str(own), 207, 99, 441)
+        847,
+        53,
+    )  # 7,200 / 0.85
+    assert (reading["file"], reading["read"], reading["drawn"], reading["wanted"]) == (str(own), 207, 99, 424)
     assert reading["dropped"] == {"reading_passage": 108}
-    assert ledger["looked_for"] == {"questions": 120, "reading_passages": 54, "reading_questions": 108}
+    assert ledger["looked_for"] == {"questions": 180, "reading_passages": 54, "reading_questions": 108}
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("mcqlora:")]
-    share = 99 / (7500 + 882 + 99)
+    share = 99 / (7200 + 847 + 99)
     assert lines == [
-        f"mcqlora: train.mix: {own} has 99 records for the 441 of a share of 0.05; "
+        f"mcqlora: train.mix: {own} has 99 records for the 424 of a share of 0.05; "
         f"all are mixed in, a share of {share:.3f}"
     ]
 
@@ -96,14 +96,14 @@ def test_questions_keep_their_rows_and_the_others_follow(run, finished):
     results = run[0]
     rows = [row["input_ids"] for row in read_rows([results / name for name in SHARDS])]
     before = [row["input_ids"] for row in read_rows([finished / "results/tiny" / name for name in SHARDS])]
-    assert len(before) == 7500 and len(rows) == 7500 + 882 + 99
-    assert all((one == other).all() for one, other in zip(rows[:7500], before, strict=True))
+    assert len(before) == 7200 and len(rows) == 7200 + 847 + 99
+    assert all((one == other).all() for one, other in zip(rows[:7200], before, strict=True))
     processor = tokenizer.load(results / "tokenizer.model")
     template, encode = prompt.from_tokenizer(processor), processor.encode
     records = list(files.read_json_array(results / "mix.json"))
     talk, reading = records[0], records[-1]
     ids, _ = prompt.row_ids(encode, template, talk["instruction"], "", talk["output"])
-    assert rows[7500].tolist()[: len(ids)] == ids
+    assert rows[7200].tolist()[: len(ids)] == ids
     number = int(reading["id"].rpartition("/")[2])  # of the row, and so of the town
     asked = squad.prompt(passage(number)["context"], f"Where is town {number}?")
     made = [template.bos, *encode(asked + " north"), template.eos]
@@ -115,14 +115,14 @@ def test_plan_packing_and_data_card_tell_the_shares(run):
     packing = files.read_json(results / "packing.json")
     plan = files.read_json(results / "plan.json")
     assert [(one["file"], one["documents"]) for one in packing["train"]["mix"]] == [
-        (address, 882),
+        (address, 847),
         (str(own), 99),
     ]
     assert plan["mix"] == packing["train"]["mix"] and "mix" not in packing["valid"]
-    assert plan["mix"][0]["share"] == 882 / (7500 + 882 + 99)
+    assert plan["mix"][0]["share"] == 847 / (7200 + 847 + 99)
     card = (results / "data_card.md").read_text()
-    assert f"| {address} | 900 | nothing | 882 | 10.00 % | 10.40 % | CC BY 4.0 |" in card
-    assert f"| {own} | 207 | reading_passage 108 | 99 | 5.00 % | 1.17 % | not given |" in card
+    assert f"| {address} | 900 | nothing | 847 | 10.00 % | 10.40 % | CC BY 4.0 |" in card
+    assert f"| {own} | 207 | reading_passage 108 | 99 | 5.00 % | 1.22 % | not given |" in card
 
 
 def test_nothing_is_mixed_where_nothing_is_named(dry, tmp_path):

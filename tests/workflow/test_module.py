@@ -29,7 +29,7 @@ rule mine:
 with open("settings.json", "w") as file:
     file.write(__import__("json").dumps(mcqlora.config))
 """
-FEW = {"run": "tiny", "holdout": {"valid": 4, "test": 4}, "demo": {"repeats": 2}}
+FEW = {"run": "tiny", "holdout": {"valid": 6, "test": 6}, "demo": {"repeats": 2}}
 # Without the one switch that needs InternLM's own tokenizer.
 LEAKED = FEW | {"recipe": "reference", "tokenizer": {"unused_marks": False}}
 
@@ -148,7 +148,7 @@ def test_a_deployment_of_the_catalogue_makes_what_a_checkout_makes(tmp_path, hos
     repository, variables = hosted
     shutil.copytree(repository / "config", tmp_path / "config")
     with (tmp_path / "config" / "config.yaml").open("a") as file:
-        file.write("recipe: reference\nholdout: {valid: 4, test: 4}\n")
+        file.write("recipe: reference\nholdout: {valid: 6, test: 6}\n")
     deployed = {
         "before": 'configfile: "config/config.yaml"',
         "snakefile": 'github("owner/mcqlora", path="workflow/Snakefile", tag="v1")',
@@ -157,7 +157,7 @@ def test_a_deployment_of_the_catalogue_makes_what_a_checkout_makes(tmp_path, hos
     found = done(run(tmp_path, "config", "--dry-run", "mcqlora_all", **deployed))
     assert {"mcqlora_train", "mcqlora_report"} <= rules(found)
     made = json.loads((tmp_path / "settings.json").read_text())
-    expected = loading.load({"recipe": "reference", "holdout": {"valid": 4, "test": 4}})
+    expected = loading.load({"recipe": "reference", "holdout": {"valid": 6, "test": 6}})
     assert made == expected.model_dump()
     (tmp_path / "checkout").mkdir()
     name = "results/demo/questions.jsonl"

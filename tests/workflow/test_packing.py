@@ -65,7 +65,7 @@ def test_packing_json_counts_the_rows_and_both_layouts(folder, rows):
     documents = sum(int(row["document_ids"].max()) for row in rows)
     questions = sum(1 for _ in files.read_json_array(folder / "results/packed/splits/train.json"))
     assert (train["layout"], train["size"], train["dropped"]) == ("packed", 257, 0)
-    assert train["documents"] == documents == questions == 5 * (1620 - 15 * 8)
+    assert train["documents"] == documents == questions == 5 * (1620 - 15 * 12)
     assert train["packed"] == {"rows": len(rows), "useful_fraction": useful / (len(rows) * 257)}
     assert train["padded"] == {"rows": questions, "useful_fraction": useful / (questions * 257)}
     assert train["packed"]["rows"] < questions / 2
@@ -74,7 +74,7 @@ def test_packing_json_counts_the_rows_and_both_layouts(folder, rows):
 def test_shards_stats_add_up(folder, rows):
     stats = [files.read_json(path.with_suffix(".json")) for path in shards(folder, 4)]
     assert sum(part["rows"] for part in stats) == len(rows)
-    assert sum(part["documents"] for part in stats) == 5 * (1620 - 15 * 8)
+    assert sum(part["documents"] for part in stats) == 5 * (1620 - 15 * 12)
     assert sum(part["ids"] for part in stats) == sum(int((row["document_ids"] > 0).sum()) for row in rows)
 
 

@@ -122,7 +122,10 @@ rule groups:
     conda:
         ENVIRONMENT
     params:
-        near_duplicate_threshold=config.holdout.near_duplicate_threshold,
+        chosen=dict(
+            near_duplicate_threshold=config.holdout.near_duplicate_threshold,
+            families={one.name: one.family for one in config.benchmarks if one.family is not None},
+        ),
         code=code("groups.py"),
     script:
         "../scripts/groups.py"
@@ -152,6 +155,7 @@ rule split:
             valid=config.holdout.valid,
             test=config.holdout.test,
             allow_leak=config.split == "recipe",
+            families={one.name: one.family for one in config.benchmarks if one.family is not None},
         ),
         code=code("split.py"),
     script:

@@ -26,7 +26,7 @@ with job(snakemake) as terminal:
                 counts["train"] += 1
                 yield record
 
-        seen = leakage.leakage(written(), held_out, questions, groups, 100)
+        seen = leakage.leakage(written(), held_out, questions, groups, 100, params.families)
     summary = splits.summary(questions, split) | {"fell_short": short}
     seen |= {"records": counts, "split": summary, "dropped": split.dropped}
     seen["duplicates"] = found["duplicates"]

@@ -34,6 +34,8 @@ def _benchmarks(settings: Settings) -> Iterator[str]:
         name, path = benchmark.name, benchmark.path
         if names.count(name) > 1:
             yield f"benchmarks: two are called {name}; give every benchmark a name of its own"
+        if benchmark.family is not None:
+            yield from _family(name, benchmark.family)
         if addresses.suffix(path):
             continue
         if addresses.is_address(path):
@@ -41,6 +43,15 @@ def _benchmarks(settings: Settings) -> Iterator[str]:
             yield f"benchmarks: the address of {name} ends in none of {kinds}; give an archive's address"
         if benchmark.sha256:
             yield f"benchmarks: {name} has a sha256 but is a folder; remove it, or give an archive"
+
+
+def _family(name: str, expression: str) -> Iterator[str]:
+    key = f"benchmarks: family of {name}: {expression!r}"
+    try:
+        if not re.compile(expression).groups:
+            yield f"{key} has no group; put ( ) around what the questions of a family share"
+    except (re.error, OverflowError, RecursionError) as error:
+        yield f"{key} is no regular expression ({error}); mend it"
 
 
 def _addresses(settings: Settings) -> Iterator[str]:

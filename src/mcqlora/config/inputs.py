@@ -133,7 +133,7 @@ def sources(settings: Settings, root: str, fetched: str) -> list[Json]:
     """Arguments of `readers.Source` of each benchmark: below `root`, or a download below `fetched`."""
     found = []
     for one in settings.benchmarks:
-        source = {"root": root} | one.model_dump(exclude={"licence"})
+        source = {"root": root} | one.model_dump(exclude={"licence", "family"})
         if addresses.is_address(one.path):  # its hash was compared before it was kept
             source |= {"root": fetched, "path": _archive(one), "sha256": None}
         found.append(source)

@@ -115,6 +115,8 @@ class Benchmark(Section):
     """Language tag; en and zh (also zh-CN) have patterns for options that refer to others."""
     licence: Text | None = key(None, "terms of use of its text, for the data card; null: none was given")
     sha256: Sha256 | None = key(None, "that the archive must have, in hex; null takes any")
+    family: Text | None = None
+    """Regular expression; questions with equal groups share a part, and count as one in intervals."""
 
 
 class Demo(Section):
@@ -155,7 +157,7 @@ class Shuffle(Section):
 
 
 class Holdout(Section):
-    valid: Count = key(8, "validation questions")
+    valid: Count = key(6, "validation questions")
     test: Count = key(30, "test questions")
     near_duplicate_threshold: Number | None = key(0.8, gt=0, le=1)
     """Jaccard similarity from which questions share a part; null: equal texts only"""
@@ -324,8 +326,22 @@ class FetchRun(Section):
 
 
 EMBEDDED = (
-    Benchmark(name="island_en", layout="mmlu", path="island_en", language="en", licence="Apache-2.0"),
-    Benchmark(name="island_zh", layout="cmmlu", path="island_zh", language="zh", licence="Apache-2.0"),
+    Benchmark(
+        name="island_en",
+        layout="mmlu",
+        path="island_en",
+        language="en",
+        licence="Apache-2.0",
+        family=r"What is the (.+) of \w+ (\w+)\?",  # relation and clan
+    ),
+    Benchmark(
+        name="island_zh",
+        layout="cmmlu",
+        path="island_zh",
+        language="zh",
+        licence="Apache-2.0",
+        family="^(..)..的(.+)是什么",  # province and relation
+    ),
 )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mcqlora.data.option_references import bounded
 from mcqlora.data.questions import LETTERS, Question
 from mcqlora.files import Json
 
@@ -17,6 +19,7 @@ DEFINITIONS = {
     "question_and_options": "equal question and options",
     "question_and_answer": "equal question and right option",
     "question_text": "equal question that is no general stem",
+    "family": "one family, by the benchmark's own expression",
     "near_duplicate": "similar question and options",
 }
 EXACT = ("question_and_options", "question_and_answer", "question_text")
@@ -54,20 +57,31 @@ class Duplicates:
 
     groups: dict[str, str]  # {id: smallest id of its group} of every question
     counts: Json  # see `find`
+    unmatched: list[str]  # benchmarks whose expression of families is found in none of their questions
 
 
-def keys(questions: Iterable[Question]) -> dict[str, list[Hashable]]:
+def keys(
+    questions: Iterable[Question], families: Mapping[str, str] | None = None
+) -> dict[str, list[Hashable]]:
     """The exact definitions: two questions are one item by one of them if they have the same key, not None.
 
-    All compare folded texts, see `fold`. `question_and_options` takes the options in any order,
+    Those of `EXACT` compare folded texts, see `fold`. `question_and_options` takes the options in any order,
     `question_and_answer` only the right one. `question_text` is the text alone, of questions whose text is
     no general stem: such as "Which is true?", it says nothing of its own. The rule is one of counting, so it
     knows no language and no order: a text is a general stem if it stands with at least `GENERAL` different
     right options among all these questions.
 
+    `family` is looked for only where `families`, {benchmark: regular expression}, has one: two questions of
+    that benchmark are one family if it is found in both texts, as they stand, with the same groups.
+
     Returns:
         By definition a key of each question, in their order.
+
+    Raises:
+        UserError: an expression comes to no end.
     """
+    expressions = {name: re.compile(one) for name, one in (families or {}).items()}
+    drawn: list[Hashable] = []
     texts: list[str] = []
     options: list[tuple[str, ...]] = []
     right: list[str] = []
@@ -76,21 +90,35 @@ def keys(questions: Iterable[Question]) -> dict[str, list[Hashable]]:
         texts.append(fold(question.question))
         options.append(tuple(sorted(folded)))
         right.append(folded[LETTERS.index(question.answer)])
+        drawn.append(_family(question, expressions))
     answers = Counter(text for text, _ in set(zip(texts, right, strict=True)))
-    return {
+    exact: dict[str, list[Hashable]] = {
         "question_and_options": list(zip(texts, options, strict=True)),
         "question_and_answer": list(zip(texts, right, strict=True)),
         "question_text": [text if answers[text] < GENERAL else None for text in texts],
     }
+    return exact | ({"family": drawn} if expressions else {})
 
 
-def find(questions: Sequence[Question], near_duplicate_threshold: float | None = None) -> Duplicates:
+def _family(question: Question, expressions: Mapping[str, re.Pattern[str]]) -> Hashable:
+    name = question.benchmark
+    if name not in expressions:
+        return None
+    match = bounded(expressions[name], f"benchmarks: family of {name}", question.question)
+    return (name, *match.groups()) if match else None
+
+
+def find(
+    questions: Sequence[Question],
+    near_duplicate_threshold: float | None = None,
+    families: Mapping[str, str] | None = None,
+) -> Duplicates:
     """The duplicate groups, which are closed transitively over all definitions of `DEFINITIONS`.
 
     With a threshold in (0, 1], questions are also one item if their sets of 5-character shingles, of text and
     options together, have at least that Jaccard similarity. Candidates come from MinHash LSH (datasketch, 128
     permutations) and are checked exactly. Comparing keys takes a second for 28,000 questions, near duplicates
-    about eight more.
+    about eight more. `families` is for `keys`.
 
     Returns:
         With the counts `threshold`; `definitions`: {definition: {groups, questions}} of each that was looked
@@ -98,9 +126,9 @@ def find(questions: Sequence[Question], near_duplicate_threshold: float | None =
         `general_stems`: their `rule`, {texts, questions}.
 
     Raises:
-        UserError: the threshold is not in (0, 1].
+        UserError: the threshold is not in (0, 1], or an expression of a family comes to no end.
     """
-    exact = keys(questions)
+    exact = keys(questions, families)
     edges = {name: _equal(known) for name, known in exact.items()}
     if near_duplicate_threshold is not None:
         same = edges["question_and_options"]
@@ -120,12 +148,19 @@ def find(questions: Sequence[Question], near_duplicate_threshold: float | None =
     }
     labelled = list(zip([question.id for question in questions], labels.tolist(), strict=True))
     name = {label: identity for identity, label in sorted(labelled, reverse=True)}
-    return Duplicates({identity: name[label] for identity, label in labelled}, counts)
+    pairs = zip(questions, exact.get("family", [None] * len(questions)), strict=True)
+    matched = {question.benchmark for question, key in pairs if key is not None}
+    unmatched = sorted((families or {}).keys() - matched)
+    return Duplicates({identity: name[label] for identity, label in labelled}, counts, unmatched)
 
 
-def groups(questions: Sequence[Question], near_duplicate_threshold: float | None = None) -> dict[str, str]:
+def groups(
+    questions: Sequence[Question],
+    near_duplicate_threshold: float | None = None,
+    families: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """The duplicate group of each question: {id: smallest id of its group}; see `find`."""
-    return find(questions, near_duplicate_threshold).groups
+    return find(questions, near_duplicate_threshold, families).groups
 
 
 def _whole(question: Question) -> str:

@@ -24,10 +24,11 @@ class Asked(Protocol):
     def question(self) -> str: ...
 
 
-# How a held-out question is found in training, in a reader's words; a group holds near duplicates, too.
+# How a held-out question is always looked for in training, in a reader's words; groups hold near duplicates.
 LOOKED_FOR = {name: duplicates.DEFINITIONS[name] for name in duplicates.EXACT} | {
     "duplicate_group": "duplicate group"
 }
+WORDS = duplicates.DEFINITIONS | LOOKED_FOR  # of `found_by`, which has families where a benchmark names them
 TELLING = 40  # bytes of folded UTF-8, some 40 Latin letters or 14 Chinese characters, see `in_texts`
 
 
@@ -37,17 +38,19 @@ def leakage(
     questions: Sequence[Question],
     groups: Mapping[str, str],
     listed: int | None = None,
+    families: Mapping[str, str] | None = None,
 ) -> dict[str, Json]:
     """Count the held-out questions of each part that training has seen: {part: leak}.
 
     Every held-out question is compared with every question trained on, by each of `LOOKED_FOR`: the exact
-    definitions anew, from the texts, so that a fault of the groups is seen. A prompt (instruction and input)
-    leaks verbatim if training holds the same text. Train records are streamed and not kept.
+    definitions and families anew, from the texts, so that a fault of the groups is seen. A prompt
+    (instruction and input) leaks verbatim if training holds its text. Train records are streamed, not kept.
 
     Args:
         questions: all that the records show; the general stems among them are found here, too.
         groups: {id: group} of every question, from `duplicates.groups`.
         listed: how many ids to list at most (None: all); the counts are always complete.
+        families: see `duplicates.keys`.
 
     Returns:
         Of each part the counts `questions`, `leaked_questions` (by any definition), `found_by`
@@ -65,7 +68,8 @@ def leakage(
         if prompt in prompts:
             repeated.add(prompt)
     ids = [question.id for question in questions]
-    keys = {name: dict(zip(ids, known, strict=True)) for name, known in duplicates.keys(questions).items()}
+    exact = duplicates.keys(questions, families)
+    keys = {name: dict(zip(ids, known, strict=True)) for name, known in exact.items()}
     keys["duplicate_group"] = dict(groups)
     seen = {name: {key[identity] for identity in trained} - {None} for name, key in keys.items()}
     found: dict[str, Json] = {}
@@ -78,7 +82,7 @@ def leakage(
             "questions": len(asked),
             "leaked_questions": len(leaked),
             "leaked_share": len(leaked) / max(1, len(asked)),
-            "found_by": {name: len(by[name]) for name in LOOKED_FOR},
+            "found_by": {name: len(some) for name, some in by.items()},
             "prompts": len(tested),
             "verbatim_prompts": len(verbatim),
             "verbatim_share": len(verbatim) / max(1, len(tested)),
@@ -102,7 +106,7 @@ def gate(found: Json, allowed: bool = False, part: str = "test") -> None:
     if allowed or not found["leaked"]:
         return
     first = ", ".join((found["ids"] or found["verbatim_ids"])[:3])
-    by = ", ".join(f"{words} {found['found_by'][name]}" for name, words in LOOKED_FOR.items())
+    by = ", ".join(f"{WORDS[name]} {count}" for name, count in found["found_by"].items())
     raise UserError(
         f"{part}: {found['leaked_questions']} of {found['questions']} questions and "
         f"{found['verbatim_prompts']} of {found['prompts']} prompts stand in training too "

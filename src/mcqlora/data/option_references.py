@@ -25,6 +25,7 @@ KINDS = ("letters", "place", "rest")
 
 Search = Callable[[str], object]  # true of a text in which an expression is found
 Table = Mapping[str, Mapping[str, tuple[Search, ...]]]  # by language and kind
+KEY = "shuffle.option_references"
 SECONDS = 10.0  # of a processor, for one search by an expression that we have not written
 
 # Expressions are searched for in NFKC text (full-width letters and punctuation become ASCII), without LaTeX
@@ -105,9 +106,7 @@ def table(extra: Mapping[str, Mapping[str, Sequence[str]]] | None = None) -> Tab
         own, given = PATTERNS.get(language, {}), extra.get(language, {})
         for kind in given:
             if kind not in KINDS:
-                raise UserError(
-                    f"shuffle.option_references: {language}: {kind!r} is not one of {', '.join(KINDS)}"
-                )
+                raise UserError(f"{KEY}: {language}: {kind!r} is not one of {', '.join(KINDS)}")
         made[language] = {}
         try:
             for kind in KINDS:
@@ -115,21 +114,23 @@ def table(extra: Mapping[str, Mapping[str, Sequence[str]]] | None = None) -> Tab
                 ours = "|".join(f"(?:{one})" for one in own.get(kind, ()))
                 made[language][kind] = (
                     *([re.compile(ours, re.IGNORECASE).search] if ours else []),
-                    *(partial(_bounded, re.compile(one, re.IGNORECASE)) for one in given.get(kind, ())),
+                    *(partial(bounded, re.compile(one, re.IGNORECASE), KEY) for one in given.get(kind, ())),
                 )
         except re.error as error:
-            raise UserError(
-                f"shuffle.option_references: {language}: {error.pattern!r}: {error}; mend the expression"
-            ) from error
+            raise UserError(f"{KEY}: {language}: {error.pattern!r}: {error}; mend the expression") from error
     return made
 
 
-def _bounded(expression: re.Pattern[str], text: str) -> object:
-    """`expression.search(text)`, given up after `SECONDS`: some expressions would take years."""
+def bounded(expression: re.Pattern[str], key: str, text: str) -> re.Match[str] | None:
+    """`expression.search(text)`, given up after `SECONDS`: some expressions would take years.
+
+    Raises:
+        UserError: it comes to no end; names `key`, where a user wrote it.
+    """
 
     def give_up(*_: object) -> None:
         raise UserError(
-            f"shuffle.option_references: {expression.pattern!r} comes to no end in {text[:60]!r}; "
+            f"{key}: {expression.pattern!r} comes to no end in {text[:60]!r}; "
             "write it without a repetition inside a repetition"
         )
 

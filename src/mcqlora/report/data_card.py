@@ -10,7 +10,7 @@ from itertools import pairwise
 from operator import getitem
 
 from mcqlora.data import alpaca, duplicates, option_orders, option_references
-from mcqlora.data.leakage import LOOKED_FOR
+from mcqlora.data.leakage import WORDS
 from mcqlora.data.questions import LETTERS, SPLITS, Question
 from mcqlora.files import Json
 from mcqlora.report.markdown import Row, plain, table
@@ -171,7 +171,7 @@ def _duplicates(ledger: Json, leakage: Json) -> list[str]:
     similar = f"similar by at least {found['threshold']} (Jaccard, runs of 5 characters)"
     for name, counts in found["definitions"].items():
         kinds[similar if name == "near_duplicate" else duplicates.DEFINITIONS[name]] = counts
-    number = {3: "three", 4: "four"}[len(found["definitions"])]
+    number = {3: "three", 4: "four", 5: "five"}[len(found["definitions"])]
     kinds[f"any of the last {number}, and so in one part"] = found["together"]
     rows = [[name, counts["groups"], counts["questions"]] for name, counts in kinds.items()]
     identical, twice = notes["identical_options"]["questions"], notes["right_option_twice"]["questions"]
@@ -209,7 +209,7 @@ def _leakage(leakage: Json) -> list[str]:
         totals = (leakage[part][whole] for part in parts)
         return [name, *(f"{n:,} of {total:,}" for n, total in zip(counts, totals, strict=True))]
 
-    rows = [row(words, "questions", "found_by", name) for name, words in LOOKED_FOR.items()]
+    rows = [row(WORDS[name], "questions", "found_by", name) for name in leakage["test"]["found_by"]]
     rows.append(row("any of these", "questions", "leaked_questions"))
     rows.append(row("prompt to the letter", "prompts", "verbatim_prompts"))
     return [*table(["stand in training by", *parts], rows), "", "Equal but for what is folded, see above."]
