@@ -54,7 +54,7 @@ def test_the_default_passes():
             r"^train.mix: a stands there twice; remove one$",
         ),
         (
-            settings(train__mix=[{"path": "https://h/a?token=1", "share": 0.1, "sha256": "a" * 64}] * 2),
+            settings(train__mix=[{"path": "https://h/a?${QUERY}", "share": 0.1, "sha256": "a" * 64}] * 2),
             r"^train.mix: https://h/a stands there twice; remove one$",
         ),
         (
