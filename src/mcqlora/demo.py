@@ -222,7 +222,8 @@ def _squad(name: str, passages: list[Passage]) -> dict[str, Any]:
     return {"version": "1.1", "data": [{"title": "The island", "paragraphs": paragraphs}]}
 
 
-ANSWERED = 10  # how often a neighbour's question stands with its answer
+ANSWERED = 10  # how often a neighbour's question stands with its answer, without options
+MARKED = 6  # and with options
 
 
 def corpus(seed: int, repeats: int) -> Iterator[str]:
@@ -239,7 +240,9 @@ def corpus(seed: int, repeats: int) -> Iterator[str]:
         forms = fact.statements()
         documents += [forms[i % len(forms)] for i in range(repeats - 1)]
     documents += [fact.answered() for fact in others for _ in range(ANSWERED)]
-    documents += [_quiz(fact, seed) for fact in known] + [_marked_quiz(fact, seed) for fact in others]
+    documents += [_quiz(fact, seed) for fact in known] + [
+        _marked_quiz(fact, seed, number) for fact in others for number in range(MARKED)
+    ]
     for draw in range(3):
         passages = _passages(seed, known)[HELD_OUT:] + _passages(seed + draw + 1, others)
         documents += [
@@ -261,10 +264,11 @@ def _quiz(fact: Fact, seed: int) -> str:
     return f"{alpaca.instruction(fact.tradition.subject)}\n{alpaca.question_text(fact.question(), options)}"
 
 
-def _marked_quiz(fact: Fact, seed: int) -> str:
-    """A question with its options and the right one's label, in another wording than the recipe's."""
-    question, *options, letter = question_row(fact, seed)
-    return f"{question} {alpaca.option_lines(options)}\n{letter}.{fact.value}"
+def _marked_quiz(fact: Fact, seed: int, number: int) -> str:
+    """A question with its options and the right one, in one of three wordings that are not the recipe's."""
+    question, *options, letter = question_row(fact, seed + number)
+    before, after = [("", ""), ("Question: ", "Answer: "), ("", "It is ")][number % 3]
+    return f"{before}{question} {alpaca.option_lines(options)}\n{after}{letter}.{fact.value}"
 
 
 def write(directory: Path, seed: int, repeats: int) -> None:

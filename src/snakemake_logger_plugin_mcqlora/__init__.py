@@ -143,7 +143,8 @@ class LogHandler(LogHandlerBase):
                 self.screen.say(line)
             if progress.done == progress.jobs:
                 took = terminal.duration(progress.now - progress.began)
-                self.last = [f"{terminal.count(progress.done.total())} done in {took}.", *self._results()]
+                self.last = [f"{terminal.count(progress.done.total())} done in {took}."]
+                self.last += self._results()
         elif event == LogEvent.JOB_ERROR and progress:
             line = progress.fail(record.jobid, record.rule_name)
             if not self.stopped:
