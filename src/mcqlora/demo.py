@@ -223,7 +223,7 @@ def _squad(name: str, passages: list[Passage]) -> dict[str, Any]:
 
 
 ANSWERED = 10  # how often a neighbour's question stands with its answer, without options
-MARKED = 6  # and with options
+MARKED = 12  # and with options
 
 
 def corpus(seed: int, repeats: int) -> Iterator[str]:
@@ -265,10 +265,16 @@ def _quiz(fact: Fact, seed: int) -> str:
 
 
 def _marked_quiz(fact: Fact, seed: int, number: int) -> str:
-    """A question with its options and the right one, in one of three wordings that are not the recipe's."""
+    """A question with its options and the right one, in one of four wordings that are not the recipe's."""
     question, *options, letter = question_row(fact, seed + number)
-    before, after = [("", ""), ("Question: ", "Answer: "), ("", "It is ")][number % 3]
-    return f"{before}{question} {alpaca.option_lines(options)}\n{after}{letter}.{fact.value}"
+    asked = f"{question} {alpaca.option_lines(options)}"
+    right = f"{letter}.{fact.value}"
+    return [
+        f"{USER}{asked}{EOH}\n{BOT}It is {right}{EOA}\n",
+        f"{USER}Question: {asked}{EOH}\n{BOT}Answer: {right}{EOA}\n",
+        f"{asked}\n{right}",
+        f"{USER}Which is right?\n{asked}{EOH}\n{BOT}The answer is {right}{EOA}\n",
+    ][number % 4]
 
 
 def write(directory: Path, seed: int, repeats: int) -> None:

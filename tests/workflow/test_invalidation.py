@@ -142,7 +142,7 @@ KEYS: dict[str, tuple[str | tuple[str, ...] | None, set[str]]] = {
     "train.target_modules": (".*wq", LORA),
     "train.epochs": ("2", TRAIN_PLAN),
     "train.batch_size": ("4", TRAIN_PLAN),
-    "train.learning_rate": ("0.003", TRAIN),
+    "train.learning_rate": ("0.001", TRAIN),
     "train.warmup_ratio": ("0.1", TRAIN_PLAN),
     "train.weight_decay": ("0.1", TRAIN),
     "train.loss_scale": ("1024", TRAIN),

@@ -121,7 +121,7 @@ class Benchmark(Section):
 
 class Demo(Section):
     seed: Seed = key(7, "decides facts, questions and their order")
-    repeats: Count = key(11, "how often the base network's corpus states each fact")
+    repeats: Count = key(14, "how often the base network's corpus states each fact")
 
 
 class Read(Section):
@@ -245,7 +245,7 @@ class Train(Section):
     target_modules: Text = key(".*wq|.*wk|.*wv|.*wo", "regular expression of the projections that are tuned")
     epochs: Count = key(1, "passes over the training rows")
     batch_size: Count = key(8, "rows per worker and step")
-    learning_rate: Number = key(0.002, "peak; rises linearly, then falls as a cosine", gt=0)
+    learning_rate: Number = key(0.003, "peak; rises linearly, then falls as a cosine", gt=0)
     warmup_ratio: Number = key(0.03, "share of the steps with a rising rate", ge=0, le=1)
     weight_decay: Number = key(0.01, "of AdamW", ge=0)
     loss_scale: Count = key(16384, "first dynamic loss scale")
