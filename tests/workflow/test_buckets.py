@@ -23,6 +23,7 @@ STAND_INS = [
     "training/tensorboard/events.out.tfevents.history",
     *(f"export/peft/{name}/adapter_model.safetensors" for name in CHECKPOINTS),
     *(f"export/peft/{name}/adapter_config.json" for name in CHECKPOINTS),
+    *(f"export/peft/{name}/README.md" for name in CHECKPOINTS),
 ]
 
 
@@ -95,7 +96,7 @@ def test_round_trip(published, dry, s3, tmp_path):
     wanted = f"{{manifest: '{published.address}', sha256: {published.sha256}, {files}}}"
     result = run(tmp_path, s3, "fetch_run", config=[f"fetch_run={wanted}"])
     assert result.returncode == 0, result.stderr
-    assert said(result) == ["11 files in results/tiny/fetched"]
+    assert said(result) == ["16 files in results/tiny/fetched"]
     fetched = tmp_path / RESULTS / "fetched"
     for name in [*(name for name in STAND_INS if name.startswith("export/")), "questions.jsonl"]:
         assert (fetched / name).read_bytes() == (published.folder / RESULTS / name).read_bytes()
