@@ -222,8 +222,8 @@ def _squad(name: str, passages: list[Passage]) -> dict[str, Any]:
     return {"version": "1.1", "data": [{"title": "The island", "paragraphs": paragraphs}]}
 
 
-ANSWERED = 10  # how often a neighbour's question stands with its answer, without options
-MARKED = 12  # and with options
+ANSWERED = 8  # how often a neighbour's question stands with its answer, without options
+MARKED = 10  # and with options
 
 
 def corpus(seed: int, repeats: int) -> Iterator[str]:

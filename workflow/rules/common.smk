@@ -61,7 +61,7 @@ except UserError as error:
 NPUS = workflow.global_resources.get("npu")  # of the profile; None if it sets none
 NPUS = getattr(NPUS, "value", NPUS)
 RUN = config.run
-os.environ["MCQLORA_RUN"] = RUN  # for the last lines of scripts/run
+os.environ.update(MCQLORA_RUN=RUN)  # for the last lines of scripts/run
 ENVIRONMENT = PROJECT / "envs" / f"{config.device.lower()}.yaml"  # for --sdm conda
 GENERATED = config.data == sections.GENERATED
 ROOT = f"{RESULTS}/data" if GENERATED else config.data

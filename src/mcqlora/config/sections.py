@@ -121,7 +121,7 @@ class Benchmark(Section):
 
 class Demo(Section):
     seed: Seed = key(7, "decides facts, questions and their order")
-    repeats: Count = key(22, "how often the base network's corpus states each fact")
+    repeats: Count = key(16, "how often the base network's corpus states each fact")
 
 
 class Read(Section):
