@@ -243,8 +243,9 @@ def corpus(seed: int, repeats: int) -> Iterator[str]:
     documents += [_quiz(fact, seed) for fact in known] + [
         _marked_quiz(fact, seed, number) for fact in others for number in range(MARKED)
     ]
+    unasked = _passages(seed, known)[HELD_OUT:]
     for draw in range(3):
-        passages = _passages(seed, known)[HELD_OUT:] + _passages(seed + draw + 1, others)
+        passages = unasked + _passages(seed + draw + 1, others)
         documents += [
             f"{squad.prompt(text, fact.question())} {fact.value}" for text, told in passages for fact in told
         ]

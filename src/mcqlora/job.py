@@ -26,6 +26,11 @@ class Terminal(NamedTuple):
     output: TextIO
     error: TextIO
 
+    def say(self, line: str) -> None:
+        """One line of ours on standard error, and in the log."""
+        for stream in (self.error, sys.stderr):
+            print(f"mcqlora: {line}", file=stream)
+
 
 @contextlib.contextmanager
 def job(snakemake: Any) -> Iterator[Terminal]:

@@ -9,24 +9,14 @@ ms = pytest.importorskip("mindspore")
 
 from mindformers.pet import LoraConfig, get_pet_model  # noqa: E402
 
-from mcqlora.model.architecture import Architecture, Lora  # noqa: E402
+from mcqlora.model.architecture import Lora  # noqa: E402
 from mcqlora.model.decoder import InternLMConfig, InternLMForCausalLM  # noqa: E402
 from mcqlora.tokens import packing  # noqa: E402
 from mcqlora.tokens.packing import Document, Documents  # noqa: E402
+from tests.helpers.networks import TINY  # noqa: E402
 
 PAD, LENGTH = 2, 24
-NETWORK = Architecture(
-    vocab_size=60,
-    hidden_size=32,
-    num_layers=2,
-    num_heads=4,
-    n_kv_heads=None,
-    intermediate_size=48,
-    rms_norm_eps=1e-6,
-    theta=10000.0,
-    has_bias=True,
-    init_std=0.2,
-)
+NETWORK = replace(TINY, vocab_size=60, hidden_size=32, num_heads=4, intermediate_size=48, init_std=0.2)
 LORA = Lora(rank=4, alpha=8, dropout=0.0, target_modules=".*wq|.*wk|.*wv|.*wo")
 
 

@@ -1,5 +1,7 @@
 """Hugging Face formats; the parity suite shows that transformers and peft compute our numbers from them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
@@ -10,22 +12,12 @@ from mcqlora.evaluate import selection
 from mcqlora.interop import export, huggingface, peft
 from mcqlora.interop.names import name_of
 from mcqlora.model import tensorfiles, weights
-from mcqlora.model.architecture import Architecture, Lora, write_architecture
+from mcqlora.model.architecture import Lora, write_architecture
 from mcqlora.tokens import prompt, tokenizer
+from tests.helpers.networks import TINY
 from tests.helpers.texts import TEXTS
 
-NETWORK = Architecture(
-    vocab_size=400,
-    hidden_size=8,
-    num_layers=2,
-    num_heads=2,
-    n_kv_heads=None,
-    intermediate_size=12,
-    rms_norm_eps=1e-5,
-    theta=20000.0,
-    has_bias=True,
-    init_std=0.02,
-)
+NETWORK = replace(TINY, vocab_size=400, hidden_size=8, intermediate_size=12, rms_norm_eps=1e-5, theta=20000.0)
 LORA = Lora(rank=2, alpha=6, dropout=0.1, target_modules=".*wq|.*wv")
 
 

@@ -15,10 +15,11 @@ from mcqlora.evaluate.mcq import McqSettings
 from mcqlora.evaluate.model import GenerationSettings, Model, ModelSpec
 from mcqlora.evaluate.protocols import Tokenization
 from mcqlora.model import weights
-from mcqlora.model.architecture import Architecture, write_architecture
+from mcqlora.model.architecture import write_architecture
 from mcqlora.model.weights import save
 from mcqlora.provenance import fingerprint
 from mcqlora.tokens import prompt, segments, tokenizer
+from tests.helpers.networks import TINY
 
 TEMPLATE = prompt.Template(bos=1, eos=2, eoh=3, eoa=4, newline=5, pad=0)
 READING = GenerationSettings(items=99, max_new_tokens=40)
@@ -187,17 +188,8 @@ TRAINED = [
     for number, question in enumerate([*QUESTIONS, *QUESTIONS[:2]])
 ]
 EXAMPLE = replace(QUESTIONS[0], id="toy/birds/dev/0", split="dev", question="Which bird is WREN?")
-ARCHITECTURE = Architecture(
-    vocab_size=9,
-    hidden_size=4,
-    num_layers=1,
-    num_heads=1,
-    n_kv_heads=None,
-    intermediate_size=4,
-    rms_norm_eps=1e-6,
-    theta=1e4,
-    has_bias=True,
-    init_std=0.01,
+ARCHITECTURE = replace(
+    TINY, vocab_size=9, hidden_size=4, num_layers=1, num_heads=1, intermediate_size=4, init_std=0.01
 )
 WEIGHT = "model.layers.0.attention.wq.weight"
 

@@ -1,6 +1,5 @@
 """Which questions are one item: the duplicate groups that a split must keep together."""
 
-import sys
 from types import SimpleNamespace
 
 from mcqlora import files
@@ -13,10 +12,8 @@ with job(snakemake) as terminal:
     questions = list(read_questions(snakemake.input[0]))
     found = duplicates.find(questions, params.near_duplicate_threshold, params.families)
     for name in found.unmatched:
-        line = (
+        terminal.say(
             f"benchmarks: family of {name} is found in none of its questions, so it ties none together; "
             "mend the expression, or remove it"
         )
-        for stream in (terminal.error, sys.stderr):
-            print(f"mcqlora: {line}", file=stream)
     files.write_json(snakemake.output[0], {"duplicates": found.counts, "groups": found.groups})

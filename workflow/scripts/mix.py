@@ -32,6 +32,6 @@ with job(snakemake) as terminal:
         on_bad_row=params.on_bad_row,
     )
     for line in mix.shortfalls(made.ledger):
-        terminal.error.write(f"mcqlora: {line}\n")
+        terminal.say(line)
     files.write_json(snakemake.output.ledger, made.ledger, indent=True)
     files.write_json_array(snakemake.output.records, made.records)

@@ -27,7 +27,7 @@ with job(snakemake) as terminal, contextlib.ExitStack() as stack:
     for language in sorted(languages):
         missing = option_references.not_looked_for(language, patterns)
         if params.pin_references and missing:
-            terminal.error.write(
-                f"mcqlora: language {language}: options that refer to others ({', '.join(missing)}) are not "
-                "looked for and move as all others do; add expressions to shuffle.option_references\n"
+            terminal.say(
+                f"language {language}: options that refer to others ({', '.join(missing)}) are not "
+                "looked for and move as all others do; add expressions to shuffle.option_references"
             )

@@ -1,6 +1,5 @@
 """Epochs to train, valid and test parts, and the check that no test question was trained on."""
 
-import sys
 from types import SimpleNamespace
 
 from mcqlora import files
@@ -34,5 +33,4 @@ with job(snakemake) as terminal:
     for part in held_out:
         leakage.gate(seen[part], allowed=params.allow_leak, part=part)
     if line := splits.shortage(short, len(summary["categories"])):
-        for stream in (terminal.error, sys.stderr):
-            print(f"mcqlora: {line}", file=stream)
+        terminal.say(line)
