@@ -263,7 +263,7 @@ class Train(Section):
     checkpoint_interval: Count | None = None
     """steps between two checkpoints, instead of checkpoints; a multiple of 2 on Ascend"""
     evaluation_batch_size: Count | None = None
-    """validation rows per worker and step; null: up to batch_size, with none left over"""
+    """validation rows per worker and step, at most; null: batch_size"""
     recompute: Flag = key(False, "make activations again in the backward pass: less memory, more time")
     retries: Int = key(0, "how often a failed training starts again, from its last complete checkpoint", ge=0)
 
