@@ -8,13 +8,13 @@ from itertools import permutations
 from mcqlora import hashing
 from mcqlora.data.questions import LETTERS, Question
 
-IDENTITY = LETTERS
+IDENTITY = LETTERS[:4]
 
 
 @cache
 def permitted(pinned: str) -> tuple[str, ...]:
     """All orders that leave the options in `pinned` (letters) in place, identity first: 24, 6, 2 or 1."""
-    everything = map("".join, permutations(LETTERS))
+    everything = map("".join, permutations(IDENTITY))
     return tuple(order for order in everything if all(order[LETTERS.index(p)] == p for p in pinned))
 
 
@@ -32,13 +32,13 @@ def orders(question: Question, seed: int, copies: int = 6, pinned: str = "") -> 
     """
     answer = question.answer
     uniforms = iter(hashing.rng(seed, "order", question.id).random(2 * copies).tolist())
-    chosen, shown = [IDENTITY], {letter: int(letter == answer) for letter in LETTERS}
+    chosen, shown = [IDENTITY], {letter: int(letter == answer) for letter in IDENTITY}
     unused = _by_letter(answer, pinned)
     unused[answer].remove(IDENTITY)
     while len(chosen) < copies:
         if not any(unused.values()):
             unused = _by_letter(answer, pinned)
-        free = [letter for letter in LETTERS if unused[letter]]
+        free = [letter for letter in IDENTITY if unused[letter]]
         least = min([shown[letter] for letter in free])
         letter = _pick([letter for letter in free if shown[letter] == least], next(uniforms))
         order = _pick(unused[letter], next(uniforms))
@@ -52,7 +52,7 @@ def _by_letter(answer: str, pinned: str) -> dict[str, list[str]]:
     """The permitted orders by the letter under which they show the option `answer`."""
     return {
         letter: [order for order in permitted(pinned) if order[place] == answer]
-        for place, letter in enumerate(LETTERS)
+        for place, letter in enumerate(IDENTITY)
     }
 
 

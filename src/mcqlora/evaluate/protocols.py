@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from mcqlora.data import alpaca, option_orders
+from mcqlora.data import alpaca
 from mcqlora.data.questions import LETTERS, Question
 from mcqlora.errors import UserError
 from mcqlora.evaluate import subjects, trees
@@ -139,7 +139,7 @@ def recipe(record: alpaca.Record, context: Context) -> Item:
     encode, template = context.tokens.encode, context.tokens.template
     question, order = context.questions[record["id"]], record["order"]
     options, _ = question.shown(order)
-    answers = [alpaca.answer_text(*pair) for pair in zip(LETTERS, options, strict=True)]
+    answers = [alpaca.answer_text(*pair) for pair in zip(question.letters, options, strict=True)]
     start = prompt.prompt_ids(encode, template, record["instruction"], record["input"])
     tree = trees.Tree(start, [list(encode(answer)) for answer in answers])
     return _item(question, order, tree, answers, context)
@@ -203,7 +203,7 @@ def option(record: alpaca.Record, context: Context) -> Item:
     text = form.format(question.question.strip())
     branches = _continuations(tokens.encode, text, question.options)
     tree = trees.Tree([tokens.template.bos, *tokens.encode(text)], branches)
-    return _item(question, option_orders.IDENTITY, tree, question.options, context)
+    return _item(question, question.letters, tree, question.options, context)
 
 
 def development(questions: Iterable[Question]) -> dict[str, list[Question]]:
@@ -217,8 +217,8 @@ def development(questions: Iterable[Question]) -> dict[str, list[Question]]:
 
 def letter_ids(processor: SentencePieceProcessor) -> list[int]:
     """The ids of the pieces A, B, C, D. Raises: UserError: the vocabulary lacks one."""
-    ids = [processor.piece_to_id(letter) for letter in LETTERS]
-    for letter, index in zip(LETTERS, ids, strict=True):
+    ids = [processor.piece_to_id(letter) for letter in LETTERS[:4]]
+    for letter, index in zip(LETTERS, ids, strict=False):
         if processor.id_to_piece(index) != letter:  # an unknown piece has the id of <unk>
             raise UserError(f"tokenizer: no piece {letter!r}; take cmmlu out of evaluate.protocols")
     return ids
@@ -233,7 +233,7 @@ def _head(question: Question) -> str:
 
 
 def _lines(question: Question) -> str:
-    return "".join(f"\n{a}. {text}" for a, text in zip(LETTERS, question.options, strict=True))
+    return "".join(f"\n{a}. {text}" for a, text in zip(question.letters, question.options, strict=True))
 
 
 def _continuations(encode: Encode, text: str, answers: Sequence[str]) -> list[list[int]]:
@@ -254,11 +254,11 @@ def _worked(
     for dropped in range(len(worked) + 1):
         whole = "".join([_head(question), *worked[dropped:], ask(question)])
         ids = [context.tokens.template.bos, *encode(whole)]
-        found = branches or _continuations(encode, whole, LETTERS)
+        found = branches or _continuations(encode, whole, question.letters)
         if len(ids) + max(map(len, found)) - 1 <= context.limit:
             break
     tree = trees.Tree(ids, found)
-    item = _item(question, option_orders.IDENTITY, tree, LETTERS, context)
+    item = _item(question, question.letters, tree, question.letters, context)
     return item._replace(truncated=item.truncated or dropped > 0, lacking=len(examples) < context.shots)
 
 

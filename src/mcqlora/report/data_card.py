@@ -16,6 +16,7 @@ from mcqlora.files import Json
 from mcqlora.report.markdown import Row, plain, table
 
 PARTS = ("train", "valid", "test")
+_FOUR = LETTERS[:4]
 LENGTHS = (64, 128, 256, 512, 1024, 2048)  # characters, upper ends of all bins but the last
 
 
@@ -45,7 +46,7 @@ class Described:
 def letters(records: Iterable[alpaca.AlpacaRecord]) -> dict[str, int]:
     """How often the right option of these copy records stands under each letter."""
     counts = Counter(alpaca.shown_letter(record) for record in records)
-    return {letter: counts[letter] for letter in LETTERS}
+    return {letter: counts[letter] for letter in _FOUR}
 
 
 def describe(questions: Iterable[Question], patterns: option_references.Table) -> Described:
@@ -232,9 +233,9 @@ def _letters(copies: Sequence[Mapping[str, int]]) -> list[str]:
         total = max(1, sum(counts.values()))
         return [name, *(f"{n:,} ({100 * n / total:.2f} %)" for n in counts.values())]
 
-    together = {letter: sum(counts[letter] for counts in copies) for letter in LETTERS}
+    together = {letter: sum(counts[letter] for counts in copies) for letter in _FOUR}
     rows = [row(str(number), counts) for number, counts in enumerate(copies, 1)]
-    return table(["copy", *LETTERS], [*rows, row("all", together)])
+    return table(["copy", *_FOUR], [*rows, row("all", together)])
 
 
 def _lengths(lengths: Mapping[str, Counter[int | None]]) -> list[str]:

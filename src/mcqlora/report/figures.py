@@ -24,6 +24,7 @@ _LEAK_STYLES = (
     Style("training questions in another order", PURPLE, "^"),
 )
 _MANY_STEPS = 100  # more steps than this are drawn as means
+_FOUR = LETTERS[:4]
 
 
 def draw(
@@ -167,21 +168,21 @@ def letter_confusion(whole: files.Json, target: Target) -> None:
     names = [name for name in dict.fromkeys((whole["mcq"]["protocol"], "letter")) if name in known]
     tables = (found[side][name]["confusion"] for name in names for side in SIDES)
     unread = any(row["none"] for table in tables for row in table.values())
-    heads = [*LETTERS, *(["none"] if unread else [])]
+    heads = [*_FOUR, *(["none"] if unread else [])]
     base, tuned = (found[side][names[0]]["rstd"] for side in SIDES)
     spread = f"{100 * tuned['value']:.1f} points tuned, {100 * base['value']:.1f} base"
     title = f"Recall differs between letters by {spread} (RStd, n = {tuned['n']:,})"
     cell, left, gap = 0.44, 0.95, 1.2
-    wide, high = cell * len(heads), cell * len(LETTERS)
+    wide, high = cell * len(heads), cell * len(_FOUR)
     block = high + 0.95  # with its two lines of title and the heads
     with canvas.drawing(target, left + 2 * wide + gap + 0.9, block * len(names) + 0.75, title) as drawn:
         for (down, name), (across, side) in product(enumerate(names), enumerate(SIDES)):
             part = found[side][name]
             bottom = 0.85 + (len(names) - 1 - down) * block
             axes = drawn.axes(left + across * (wide + gap), bottom, wide, high)
-            counts = [[part["confusion"][gold][head] for head in heads] for gold in LETTERS]
+            counts = [[part["confusion"][gold][head] for head in heads] for gold in _FOUR]
             shares = [[100 * value / max(1, sum(row)) for value in row] for row in counts]
-            golds = [f"{gold} ({sum(row):,})" for gold, row in zip(LETTERS, counts, strict=True)]
+            golds = [f"{gold} ({sum(row):,})" for gold, row in zip(_FOUR, counts, strict=True)]
             canvas.heat(axes, shares, golds, heads, 8.0)
             axes.set_ylabel("right letter (n)", fontsize=8)
             words = f"{side}, {protocol_label(name)}\nRStd {span(part['rstd'])}"

@@ -15,6 +15,7 @@ from mcqlora.report.intervals import Array
 from mcqlora.report.schema import BASE, TUNED, Items, estimate, measured, rotated
 
 BINS = 10  # of equal width on 0..1
+_FOUR = LETTERS[:4]
 
 
 def by_protocol(scores: Json) -> dict[str, Json]:
@@ -39,10 +40,10 @@ def letters(items: Items) -> Json:
     Raises:
         ValueError: there are no items.
     """
-    confusion = {gold: dict.fromkeys((*LETTERS, "none"), 0) for gold in LETTERS}
+    confusion = {gold: dict.fromkeys((*_FOUR, "none"), 0) for gold in _FOUR}
     for item in items:
         confusion[item["gold"]][item["choice"] or "none"] += 1
-    asked = {letter: [item for item in items if item["gold"] == letter] for letter in LETTERS}
+    asked = {letter: [item for item in items if item["gold"] == letter] for letter in _FOUR}
     recall = {letter: measured(rate(part)) if part else None for letter, part in asked.items()}
     sizes = [_effective(part) for part in asked.values() if part]
     gold = _gold(items)
@@ -67,7 +68,7 @@ def _effective(items: Items) -> tuple[float, float]:
 
 def _gold(items: Items) -> Array:
     """float64 [items, 4]: 1 at the right letter."""
-    return np.array([[item["gold"] == letter for letter in LETTERS] for item in items], dtype=float)
+    return np.array([[item["gold"] == letter for letter in _FOUR] for item in items], dtype=float)
 
 
 def _equal_p(rates: Sequence[tuple[float, float]]) -> float:
@@ -79,7 +80,7 @@ def _equal_p(rates: Sequence[tuple[float, float]]) -> float:
 
 
 def _rstd(sums: Array) -> Array:
-    gold, right = sums[..., : len(LETTERS)], sums[..., len(LETTERS) :]
+    gold, right = sums[..., : len(_FOUR)], sums[..., len(_FOUR) :]
     return np.nanstd(right / np.where(gold > 0, gold, np.nan), axis=-1)
 
 
