@@ -170,7 +170,7 @@ def reference_kind(option: str, language: str, patterns: Table = DEFAULT) -> str
 
 
 def kinds(question: Question, patterns: Table = DEFAULT) -> list[str | None]:
-    """The kind of each of the options.
+    """The kind of each option.
 
     Where all of them name letters ("A and B", "A and C", ...), these are letters of statements in the question:
     no option is left that they could mean, so none counts as a reference.
@@ -193,5 +193,6 @@ def pins(question: Question, patterns: Table = DEFAULT) -> str:
         if kind:
             pinned.add(letters[place])
         if kind == "place":
-            pinned.update(min(letters[:place], letters[place + 1 :], key=len))
+            above, below = letters[:place], letters[place + 1 :]
+            pinned.update(below if len(below) < len(above) else above)
     return "".join(sorted(pinned))
