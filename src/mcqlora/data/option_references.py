@@ -172,8 +172,8 @@ def reference_kind(option: str, language: str, patterns: Table = DEFAULT) -> str
 def kinds(question: Question, patterns: Table = DEFAULT) -> list[str | None]:
     """The kind of each option.
 
-    Where all of them name letters ("A and B", "A and C", ...), these are letters of statements in the question:
-    no option is left that they could mean, so none counts as a reference.
+    Where all of them name letters ("A and B", "A and C", ...), these are letters of statements in the
+    question: no option is left that they could mean, so none counts as a reference.
     """
     found = [reference_kind(option, question.language, patterns) for option in question.options]
     return [None] * len(found) if set(found) == {"letters"} else found
