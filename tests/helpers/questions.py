@@ -1,8 +1,9 @@
-"""Questions, one at a time."""
+"""Questions, one at a time, and the orders of their options."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 from mcqlora.data.questions import Question
@@ -22,3 +23,10 @@ def make_question(number: int = 0, **changes: Any) -> Question:
         answer="B",
     )
     return replace(made, **changes)
+
+
+def permitted_orders(question: Question, pinned: str = "") -> list[str]:
+    """All orders that leave the options in `pinned` (letters) in place, the identity first."""
+    letters = question.letters
+    everything = map("".join, permutations(letters))
+    return [order for order in everything if all(order[letters.index(p)] == p for p in pinned)]

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 from mcqlora import files
 from mcqlora.data import ledger, readers
+from mcqlora.data.questions import write_questions
 from mcqlora.job import job
 
 with job(snakemake):
@@ -22,4 +23,4 @@ with job(snakemake):
         drop_contradictory=params.drop_contradictory,
     )
     files.write_json(snakemake.output.ledger, ledger.ledger(questions, entries, notes), indent=True)
-    files.write_jsonl(snakemake.output.questions, questions)
+    write_questions(snakemake.output.questions, questions)

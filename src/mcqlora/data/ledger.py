@@ -35,7 +35,7 @@ def screen(
     - Identical options: with `drop_identical_options`, a question is dropped if its *right* option stands
       twice, since two letters are then right. If only wrong options coincide, the question is sound: it stays
       and is noted.
-    - Contradictory duplicates: questions with the same text and the same options, whose right options differ
+    - Contradictory duplicates: questions with the same text, passage and options, whose right options differ
       in text. With `drop_contradictory` all of them are dropped, since nothing tells which is wrong.
 
     Returns:
@@ -45,7 +45,7 @@ def screen(
     """
     identical: list[str] = []
     right_twice: list[str] = []
-    duplicates: dict[tuple[str, tuple[str, ...]], list[tuple[str, str]]] = defaultdict(list)
+    duplicates: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
     for question in questions:
         texts = [_collapsed(option) for option in question.options]
         right = texts[LETTERS.index(question.answer)]
@@ -53,7 +53,8 @@ def screen(
             identical.append(question.id)
         if texts.count(right) > 1:
             right_twice.append(question.id)
-        duplicates[_collapsed(question.question), tuple(sorted(texts))].append((question.id, right))
+        asked = (_collapsed(question.passage), _collapsed(question.question))
+        duplicates[*asked, *sorted(texts)].append((question.id, right))
     repeated = [members for members in duplicates.values() if len(members) > 1]
     contradictory = [members for members in repeated if len({right for _, right in members}) > 1]
     disputed = [[identity for identity, _ in members] for members in contradictory]

@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from mcqlora.data.questions import LETTERS, Question
+from mcqlora.data.questions import Question
 from mcqlora.errors import UserError
 
 KINDS = ("letters", "place", "rest")
@@ -170,10 +170,10 @@ def reference_kind(option: str, language: str, patterns: Table = DEFAULT) -> str
 
 
 def kinds(question: Question, patterns: Table = DEFAULT) -> list[str | None]:
-    """The kind of each of the four options.
+    """The kind of each option.
 
-    Where all four name letters ("A and B", "A and C", ...), these are letters of statements in the question:
-    no option is left that they could mean, so none counts as a reference.
+    Where all of them name letters ("A and B", "A and C", ...), these are letters of statements in the
+    question: no option is left that they could mean, so none counts as a reference.
     """
     found = [reference_kind(option, question.language, patterns) for option in question.options]
     return [None] * len(found) if set(found) == {"letters"} else found
@@ -182,16 +182,17 @@ def kinds(question: Question, patterns: Table = DEFAULT) -> list[str | None]:
 def pins(question: Question, patterns: Table = DEFAULT) -> str:
     """Letters of the options that must stay where they are, in order; "" if all may move.
 
-    An option that points above must not gain or lose an option above it. With four options, that holds if it
-    stays and, where it is second or third, the single option on its shorter side stays too: "B" pins A as
-    well, "C" pins D.
+    An option that points above must not gain or lose an option above it. That holds if it stays, and those on
+    its shorter side stay too: of four options, "B" pins A as well, "C" pins D.
     """
     pinned: set[str] = set()
-    for letter, kind in zip(LETTERS, kinds(question, patterns), strict=True):
+    letters = question.letters
+    for place, kind in enumerate(kinds(question, patterns)):
         if kind == "letters":
-            return LETTERS
+            return letters
         if kind:
-            pinned.add(letter)
-        if kind == "place" and letter in "BC":
-            pinned.add("A" if letter == "B" else "D")
+            pinned.add(letters[place])
+        if kind == "place":
+            above, below = letters[:place], letters[place + 1 :]
+            pinned.update(below if len(below) < len(above) else above)
     return "".join(sorted(pinned))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 
 from mcqlora import files
 
-LETTERS = "ABCD"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # of a question with as many options as can be
 SPLITS = ("dev", "val", "test")
 
 
@@ -15,8 +15,9 @@ SPLITS = ("dev", "val", "test")
 class Question:
     """One question of a benchmark, its text as it stands in the file.
 
-    `id` is "benchmark/subject/split/row"; `row` counts the data rows of a file from 0; `options` stand in the
-    file's order, and `answer` is the letter of the right one.
+    `id` is "benchmark/subject/split/row"; `row` counts the data rows of a file from 0; the 2 to 26 `options`
+    stand in the file's order, and `answer` is the letter of the right one; `passage` is the text that the
+    question is about, "" where it is about none.
     """
 
     id: str
@@ -28,6 +29,12 @@ class Question:
     question: str
     options: list[str]
     answer: str
+    passage: str = ""
+
+    @property
+    def letters(self) -> str:
+        """The letters of its options: "AB" of two, "ABCD" of four."""
+        return LETTERS[: len(self.options)]
 
     @property
     def category(self) -> str:
@@ -42,6 +49,16 @@ class Question:
         """
         options = [self.options[LETTERS.index(letter)] for letter in order]
         return options, LETTERS[order.index(self.answer)]
+
+
+def write_questions(path: files.PathLike, questions: Iterable[Question]) -> None:
+    """Write questions.jsonl, streaming; an empty `passage` is left out."""
+    files.write_jsonl(path, map(_row, questions))
+
+
+def _row(question: Question) -> dict[str, object]:
+    names = [field.name for field in fields(question)]
+    return {name: getattr(question, name) for name in names if name != "passage" or question.passage}
 
 
 def read_questions(path: files.PathLike) -> Iterator[Question]:
