@@ -20,16 +20,15 @@ from mcqlora.evaluate import subjects, trees
 from mcqlora.files import Json
 
 if TYPE_CHECKING:
-    from sentencepiece import SentencePieceProcessor
-
     from mcqlora.tokens.prompt import Encode, Template
+    from mcqlora.tokens.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class Tokenization:
     """How texts become ids and back: the tokenizer, its fast encoder, and the template's special ids."""
 
-    processor: SentencePieceProcessor
+    processor: Tokenizer
     encode: Encode
     template: Template
 
@@ -202,7 +201,7 @@ def option(record: alpaca.Record, context: Context) -> Item:
     form = "问题：{}\n答案：" if question.language == "zh" else "Question: {}\nAnswer:"
     text = form.format(question.question.strip())
     branches = _continuations(tokens.encode, text, question.options)
-    tree = trees.Tree([tokens.template.bos, *tokens.encode(text)], branches)
+    tree = trees.Tree([*tokens.template.start, *tokens.encode(text)], branches)
     return _item(question, option_orders.IDENTITY, tree, question.options, context)
 
 
@@ -215,12 +214,13 @@ def development(questions: Iterable[Question]) -> dict[str, list[Question]]:
     return found
 
 
-def letter_ids(processor: SentencePieceProcessor) -> list[int]:
+def letter_ids(processor: Tokenizer) -> list[int]:
     """The ids of the pieces A, B, C, D. Raises: UserError: the vocabulary lacks one."""
-    ids = [processor.piece_to_id(letter) for letter in LETTERS]
-    for letter, index in zip(LETTERS, ids, strict=True):
-        if processor.id_to_piece(index) != letter:  # an unknown piece has the id of <unk>
+    ids = []
+    for letter in LETTERS:
+        if (index := processor.id_of(letter)) is None:
             raise UserError(f"tokenizer: no piece {letter!r}; take cmmlu out of evaluate.protocols")
+        ids.append(index)
     return ids
 
 
@@ -253,7 +253,7 @@ def _worked(
     worked = [f"{ask(example)}{space}{example.answer}\n\n" for example in examples]
     for dropped in range(len(worked) + 1):
         whole = "".join([_head(question), *worked[dropped:], ask(question)])
-        ids = [context.tokens.template.bos, *encode(whole)]
+        ids = [*context.tokens.template.start, *encode(whole)]
         found = branches or _continuations(encode, whole, LETTERS)
         if len(ids) + max(map(len, found)) - 1 <= context.limit:
             break
