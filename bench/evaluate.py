@@ -68,12 +68,12 @@ def main() -> None:
     options = parser.parse_args()
 
     asked = finished(options.results, options.model) if options.results else random()
-    encoder, template = segments.SegmentEncoder(asked.processor), prompt.from_tokenizer(asked.processor)
+    encoder, template = segments.SegmentEncoder(asked.processor), prompt.template(asked.processor)
     tokens = protocols.Tokenization(asked.processor, encoder, template)
     context = protocols.Context(questions=asked.questions, tokens=tokens, limit=LIMIT)
     items = [protocols.recipe(record, context) for record in asked.records[: options.items]]
     letters = [protocols.letters(item) for item in items]
-    stop, most = {template.eos, template.eoa}, options.max_new_tokens
+    stop, most = set(template.stop), options.max_new_tokens
     config = asked.architecture.model_config(LIMIT, BATCH, "CPU", template.pad, template.eos)
     forward = load(config, "CPU", asked.weights, "bench")
 

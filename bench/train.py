@@ -73,7 +73,6 @@ def prepare(folder: Path, options: argparse.Namespace) -> None:
     from mcqlora.model.weights import save
     from mcqlora.tokens import packing
     from mcqlora.tokens.packing import Document
-    from mcqlora.tokens.prompt import Template
 
     network = Architecture(
         vocab_size=options.vocab_size,
@@ -104,9 +103,9 @@ def prepare(folder: Path, options: argparse.Namespace) -> None:
         theirs.__getitem__,
         {"format": "pt"},
     )
-    template = Template(BOS, 2, 3, 4, 5, PAD)
+    marks = {"bos_token_id": BOS, "eos_token_id": 2, "pad_token_id": PAD}
     files.write_json(
-        folder / "llama" / "config.json", llama_config(network, template, "F32", options.seq_length)
+        folder / "llama" / "config.json", llama_config(network, marks, "F32", options.seq_length)
     )
 
     # Log-normal with the median and the mean measured on MMLU and CMMLU: exp(sigma**2 / 2) = mean / median.

@@ -53,7 +53,7 @@ model = ModelSpec(
     device=settings.device,
     seq_length=settings.encode.seq_length,
     batch_size=asked.batch_size,
-    reference_template=False,
+    template=None,
 )
 task = tasks.Evaluation(
     model=model,

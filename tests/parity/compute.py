@@ -54,7 +54,7 @@ def logits(config: dict, weights: dict, ids: np.ndarray, name: str) -> np.ndarra
 
 def main(job: dict) -> None:
     processor = tokenizer.load(job["tokenizer"])
-    template = prompt.from_tokenizer(processor)
+    template = prompt.template(processor)
     encoder = segments.SegmentEncoder(processor)
     records = list(files.read_json_array(job["test"]))[: job["prompts"]]
     prompts = [prompt.prompt_ids(encoder, template, r["instruction"], r["input"]) for r in records]
@@ -77,15 +77,15 @@ def main(job: dict) -> None:
         "tuned": logits(tuned, weights | adapter, ids, "tuned"),
         "merged": logits(plain, merged, ids, "merged"),
         "prompts": padded(prompts, size, -1),
-        "stop": np.array([template.eos, template.eoa], np.int32),
+        "stop": np.array(list(template.stop), np.int32),
     }
     for name, tensors in (("base", weights), ("merged", merged)):
         forward = load(plain, "CPU", tensors, name)
-        stop = {template.eos, template.eoa}
+        stop = set(template.stop)
         written = generation.generate(Engine(forward, 10, size), prompts, job["new_tokens"], stop)
         found[f"{name}_written"] = padded(written, job["new_tokens"], -1)
     for i, text in enumerate(job["texts"]):
-        found[f"text_{i}"] = np.array([template.bos, *encoder(text)], np.int32)
+        found[f"text_{i}"] = np.array([*template.start, *encoder(text)], np.int32)
     np.savez(job["output"], **found)
 
 

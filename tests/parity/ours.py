@@ -46,7 +46,7 @@ def score(folder: Path) -> None:
 
     network = files.read_json(folder / "network.json")
     processor = tokenizer.load(folder / "tokenizer.model")
-    template, encoder = prompt.from_tokenizer(processor), segments.SegmentEncoder(processor)
+    template, encoder = prompt.template(processor), segments.SegmentEncoder(processor)
     config = Architecture(**network).model_config(LIMIT, 8, "CPU", template.pad, template.eos)
     forward = load(config, "CPU", weights.read(folder / "model.safetensors"), "parity")
     asked = [Question(**row) for row in files.read_json(folder / "questions.json")]

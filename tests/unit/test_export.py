@@ -43,7 +43,7 @@ def run(tmp_path_factory):
 
 
 def exported(run, output, adapter=None, **changes):
-    arguments = {"scaling": LORA.alpha / LORA.rank, "seq_length": 64, "reference_template": False} | changes
+    arguments = {"scaling": LORA.alpha / LORA.rank, "seq_length": 64, "template": None} | changes
     export.export_network(
         base=run / "base",
         adapter=adapter,
@@ -147,14 +147,14 @@ def test_an_adapter_of_a_deeper_network(run, tmp_path):
 def test_the_tokenizer_says_what_ours_does(run, tmp_path):
     folder = exported(run, tmp_path)
     processor = tokenizer.load(run / "tokenizer.model")
-    template = prompt.from_tokenizer(processor)
+    template = prompt.template(processor)
     config = files.read_json(folder / "tokenizer_config.json")
     assert (folder / "tokenizer.model").read_bytes() == (run / "tokenizer.model").read_bytes()
     assert (config["bos_token"], config["eos_token"], config["pad_token"]) == ("<s>", "</s>", "</s>")
     assert config["add_bos_token"] and not config["add_eos_token"] and not config["add_prefix_space"]
-    assert config["added_tokens_decoder"][str(template.eoa)]["content"] == "<eoa>"
+    assert config["added_tokens_decoder"][str(template.stop[1])]["content"] == "<eoa>"
     generation = files.read_json(folder / "generation_config.json")
-    assert generation["eos_token_id"] == [template.eos, template.eoa]
+    assert generation["eos_token_id"] == list(template.stop)
     assert generation["pad_token_id"] == template.pad
 
 

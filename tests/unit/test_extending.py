@@ -15,7 +15,7 @@ from mcqlora.evaluate import mcq, protocols
 from mcqlora.evaluate.engine import Engine
 from mcqlora.evaluate.model import GenerationSettings, Model
 from mcqlora.model.architecture import Architecture, Parameters
-from mcqlora.tokens import prompt
+from tests.helpers.templates import internlm
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "extending.md").read_text(encoding="utf-8")
@@ -71,7 +71,7 @@ def test_a_protocol_in_the_registry(registered):
         options=["owl", "wren", "gull", "lark"],
         answer="A",
     )
-    template = prompt.Template(bos=1, eos=2, eoh=3, eoa=4, newline=5, pad=0)
+    template = internlm(bos=1, eos=2, eoh=3, eoa=4, newline=5, pad=0)
     tokens = protocols.Tokenization(None, characters, template)
     model = Model("base", Engine(forward, batch_size=4, limit=500), tokens)
     settings = mcq.McqSettings(

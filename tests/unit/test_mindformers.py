@@ -129,7 +129,7 @@ def tuned(tmp_path_factory):
             lora=LORA,
             device="CPU",
             seq_length=64,
-            reference_template=False,
+            template=None,
             load_checkpoint="tuned",
         )
     finally:

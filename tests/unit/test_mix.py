@@ -14,6 +14,7 @@ from mcqlora.evaluate import reading
 from mcqlora.evaluate.model import GenerationSettings
 from mcqlora.tokens import encoding, packing, prompt
 from tests.helpers.questions import make_question
+from tests.helpers.templates import internlm
 
 ALPACA = [
     {"instruction": "Add.", "input": "1 and 2", "output": "3"},
@@ -264,7 +265,7 @@ def test_another_seed_draws_others():
     assert said(mix.draw(records, 10, 0)) != said(mix.draw(records, 10, 1))
 
 
-TEMPLATE = prompt.Template(bos=1, eos=2, eoh=7, eoa=8, newline=9, pad=0)
+TEMPLATE = internlm(bos=1, eos=2, eoh=7, eoa=8, newline=9, pad=0)
 PLAIN = {"id": "p", "order": "", "prompt": "ab:", "completion": " c"}
 TALK = {"id": "t", "order": "", "instruction": "a", "input": "b", "output": "c"}
 STATEMENT = {"id": "s", "order": "", "prompt": "", "completion": "ab"}

@@ -50,7 +50,7 @@ def document(island, records) -> Document:
     record = records[1]
     ids, n_prompt = prompt.row_ids(
         processor.encode,
-        prompt.from_tokenizer(processor),
+        prompt.template(processor),
         *(record[key] for key in ("instruction", "input", "output")),
     )
     return Document(np.array(ids, np.int32), n_prompt)

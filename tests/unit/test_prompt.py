@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,11 @@ from hypothesis import strategies as st
 from mcqlora.data.questions import LETTERS
 from mcqlora.errors import UserError
 from mcqlora.tokens import prompt, tokenizer
+from tests.helpers.templates import internlm
 from tests.helpers.texts import TEXTS
 
 REAL = Path(__file__).parents[3] / "shared/data/tokenizer/internlm_7b_tokenizer.model"
-TEMPLATE = prompt.Template(bos=1, eos=2, eoh=7, eoa=8, newline=9, pad=0)
+TEMPLATE = internlm(bos=1, eos=2, eoh=7, eoa=8, newline=9, pad=0)
 
 
 def spell(text):
@@ -36,7 +38,7 @@ def train(texts=TEXTS, **changes):
         hard_vocab_limit=False,
         **options | {"add_dummy_prefix": False} | changes,
     )
-    return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    return tokenizer.SentencePiece(model.getvalue())
 
 
 def test_row_is_the_documented_sequence():
@@ -65,20 +67,21 @@ def test_empty_input_leaves_no_newline():
 def test_template_of_a_trained_tokenizer(tmp_path):
     tokenizer.train(TEXTS, tmp_path / "t.model", 420)
     processor = tokenizer.load(tmp_path / "t.model")
-    template = prompt.from_tokenizer(processor)
-    assert template[:4] == (1, 2, 3, 4)
-    assert processor.id_to_piece(template.newline) == "\n"
+    template = prompt.template(processor)
+    assert (template.start, template.eos, template.stop) == ((1,), 2, (2, 4))
+    assert template.after[0] == 3
+    assert processor.id_to_piece(template.line_ends[0]) == "\n"
     assert template.pad == template.eos  # no pad in the model
 
 
 def test_tokenizer_with_a_pad_uses_it():
-    assert prompt.from_tokenizer(train(pad_id=3)).pad == 3
+    assert prompt.template(train(pad_id=3)).pad == 3
 
 
 def test_newline_does_not_depend_on_a_dummy_prefix():
     processor = train(add_dummy_prefix=True)
     assert processor.encode("\n", out_type=str) == ["▁\n"]
-    assert processor.id_to_piece(prompt.from_tokenizer(processor).newline) == "\n"
+    assert processor.id_to_piece(*prompt.template(processor).line_ends) == "\n"
 
 
 ONE_LINE = [text.replace("\n", " ") for text in TEXTS]
@@ -86,26 +89,32 @@ ONE_LINE = [text.replace("\n", " ") for text in TEXTS]
 
 def test_newline_may_be_a_byte():
     processor = train(ONE_LINE)
-    assert processor.id_to_piece(prompt.from_tokenizer(processor).newline) == "<0x0A>"
+    assert processor.id_to_piece(*prompt.template(processor).line_ends) == "<0x0A>"
 
 
 def test_tokenizer_without_newlines():
     with pytest.raises(UserError, match=r"no piece '\\n' or '<0x0A>'"):
-        prompt.from_tokenizer(train(ONE_LINE, byte_fallback=False))
+        prompt.template(train(ONE_LINE, byte_fallback=False), "internlm")
 
 
 @pytest.mark.parametrize("missing", ["<eoh>", "<eoa>"])
 def test_missing_turn_piece_is_named(missing):
     symbols = [symbol for symbol in ("<eoh>", "<eoa>") if symbol != missing]
     with pytest.raises(UserError, match=f"no piece '{missing}'"):
-        prompt.from_tokenizer(train(user_defined_symbols=symbols))
+        prompt.template(train(user_defined_symbols=symbols), "internlm")
 
 
 def test_reference_names_its_pieces():
     processor = train(user_defined_symbols=["<TOKENS_UNUSED_139>", "<TOKENS_UNUSED_140>"])
     template = prompt.reference(processor)
-    assert template._replace(newline=0) == (1, 2, 4, 3, 0, 0)
-    assert processor.id_to_piece(template.newline) == "<0x0A>"
+    newline = template.line_ends[0]
+    assert (template.before, template.after, template.end) == (
+        (1,),
+        (4, newline, "<|Bot|>:"),
+        (3, newline, 2),
+    )
+    assert template.pad == 0
+    assert processor.id_to_piece(template.line_ends[0]) == "<0x0A>"
     with pytest.raises(UserError, match="no piece '<TOKENS_UNUSED_140>'"):
         prompt.reference(train())
 
@@ -113,8 +122,9 @@ def test_reference_names_its_pieces():
 @pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/data beside the checkout")
 def test_internlm_ids():
     processor = tokenizer.load(REAL)
-    assert prompt.from_tokenizer(processor) == (1, 2, 103027, 103028, 364, 2)
-    assert prompt.reference(processor) == (1, 2, 103167, 103166, 13, 0)
+    assert prompt.template(processor) == internlm(bos=1, eos=2, eoh=103027, eoa=103028, newline=364, pad=2)
+    made = internlm(bos=1, eos=2, eoh=103167, eoa=103166, newline=13, pad=0)
+    assert prompt.reference(processor) == replace(made, name="reference")
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from mcqlora.evaluate import mcq, protocols, subjects
 from mcqlora.evaluate.protocols import Answer, Context, Tokenization
 from mcqlora.evaluate.trees import Scored, Tree, greedy_start
 from mcqlora.tokens import prompt
+from tests.helpers.templates import internlm
 
-TEMPLATE = prompt.Template(bos=1, eos=2, eoh=3, eoa=4, newline=5, pad=0)
+TEMPLATE = internlm(bos=1, eos=2, eoh=3, eoa=4, newline=5, pad=0)
 
 
 def characters(text):
@@ -145,7 +146,7 @@ def test_a_passage_stands_before_the_question_in_every_prompt():
 
 def test_the_harness_in_english():
     item = ask(protocols.harness, question())
-    assert item.tree.prompt[0] == TEMPLATE.bos
+    assert item.tree.prompt[0] == TEMPLATE.start[0]
     assert said(item.tree.prompt) == (
         "The following are multiple choice questions (with answers) about old birds.\n\n"
         "Which bird sings?\nA. the owl \nB. a wren\nC. gull\nD. lark\nAnswer:"
@@ -228,11 +229,8 @@ class Pieces:
     def __init__(self, *known):
         self.known = ["<unk>", *known]
 
-    def piece_to_id(self, piece):
-        return self.known.index(piece) if piece in self.known else 0
-
-    def id_to_piece(self, index):
-        return self.known[index]
+    def id_of(self, piece):
+        return self.known.index(piece) if piece in self.known else None
 
 
 def test_letter_ids():

@@ -14,13 +14,14 @@ from mcqlora.errors import UserError
 from mcqlora.tokens import prompt, segments, tokenizer
 from mcqlora.tokens.encoding import row_encoder, write_documents
 from mcqlora.tokens.packing import Document, read_documents
+from tests.helpers.templates import internlm
 from tests.helpers.texts import TEXTS, WORDS
 
 DATA = Path(__file__).parents[3] / "shared/data"
 REAL = DATA / "tokenizer/internlm_7b_tokenizer.model"
 needs_data = pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/data beside the checkout")
 
-TEMPLATE = prompt.Template(bos=1, eos=2, eoh=7, eoa=8, newline=9, pad=0)
+TEMPLATE = internlm(bos=1, eos=2, eoh=7, eoa=8, newline=9, pad=0)
 RECORDS = [
     {"id": f"toy/t/{n}", "order": "ABCD", "instruction": "Say", "input": "x" * n, "output": "A"}
     for n in range(1, 9)
@@ -71,7 +72,7 @@ def bpe(texts=TEXTS, **changes):
         hard_vocab_limit=False,
         **options | changes,
     )
-    return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    return tokenizer.SentencePiece(model.getvalue())
 
 
 def ours(tmp_path_factory):
@@ -157,18 +158,16 @@ def test_equals_internlms_processor_on_every_real_question(real):
     assert count > 100_000
 
 
-class Counting:
+class Counting(tokenizer.SentencePiece):
     """A processor that remembers what it was asked to encode."""
 
     def __init__(self, processor):
-        self.processor, self.seen = processor, []
-
-    def __getattr__(self, name):
-        return getattr(self.processor, name)
+        super().__init__(processor.serialized_model_proto())
+        self.seen = []
 
     def encode(self, text):
         self.seen.append(text)
-        return self.processor.encode(text)
+        return super().encode(text)
 
 
 def test_each_piece_of_text_is_encoded_once():
@@ -193,7 +192,7 @@ def test_a_full_cache_starts_again(monkeypatch):
     processor = Counting(bpe())
     encoder = segments.SegmentEncoder(processor)
     texts = [f"A.the {word}\nB.the river\n" for word in WORDS]
-    assert [encoder(text) for text in texts] == [processor.processor.encode(text) for text in texts]
+    assert [encoder(text) for text in texts] == [bpe().encode(text) for text in texts]
     assert len(set(processor.seen)) < len(processor.seen)
 
 
@@ -253,7 +252,7 @@ def test_segments_are_the_encoded_records(tmp_path, workers):
         ids, n_prompt = row(record)
         assert (document.ids.tolist(), document.n_prompt) == (ids, n_prompt)
         assert document.ids.dtype == np.int32
-        assert ids[n_prompt:] == [*spell("A"), TEMPLATE.eoa, TEMPLATE.newline, TEMPLATE.eos]
+        assert ids[n_prompt:] == [*spell("A"), *TEMPLATE.end]
 
 
 def test_segments_are_read_in_any_order_and_stay_on_disk(tmp_path):
@@ -313,7 +312,7 @@ def test_records_that_fill_a_row_are_named(tmp_path, workers):
 @pytest.mark.slow
 def test_only_five_real_questions_are_longer_than_1024(real):
     processor, encoder = real
-    template, long = prompt.from_tokenizer(processor), []
+    template, long = prompt.template(processor), []
     instruction = (
         "Here is a question about college medicine, the correct answer is one of the options A/B/C/D. "
         "Please select the correct option and answer the question with 'The right option is'."

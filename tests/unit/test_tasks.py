@@ -21,19 +21,20 @@ from mcqlora.model.weights import save
 from mcqlora.provenance import fingerprint
 from mcqlora.tokens import prompt, segments, tokenizer
 from tests.helpers.networks import TINY
+from tests.helpers.templates import internlm
 
-TEMPLATE = prompt.Template(bos=1, eos=2, eoh=3, eoa=4, newline=5, pad=0)
+TEMPLATE = internlm(bos=1, eos=2, eoh=3, eoa=4, newline=5, pad=0)
 READING = GenerationSettings(items=99, max_new_tokens=40)
 
 
 def characters(text):
     """A tokenizer with a token a character."""
-    return [TEMPLATE.newline if character == "\n" else 100 + ord(character) for character in text]
+    return [TEMPLATE.line_ends[0] if character == "\n" else 100 + ord(character) for character in text]
 
 
 class Processor:
     def decode(self, ids):
-        return "".join("\n" if i == TEMPLATE.newline else chr(i - 100) for i in ids)
+        return "".join("\n" if i == TEMPLATE.line_ends[0] else chr(i - 100) for i in ids)
 
 
 def recite(answers):
@@ -89,7 +90,7 @@ def read(squad_file, said, settings=READING, seed=0):
     questions = {question.id: question for question in squad.read(squad_file)}
     answers = [
         (
-            [TEMPLATE.bos, *characters(squad.prompt(questions[key].context, questions[key].question))],
+            [*TEMPLATE.start, *characters(squad.prompt(questions[key].context, questions[key].question))],
             text,
         )
         for key, text in said.items()
@@ -219,7 +220,7 @@ def spec(folder, **changes):
         device="CPU",
         seq_length=384,
         batch_size=4,
-        reference_template=False,
+        template=None,
     )
     return replace(made, **changes)
 
@@ -241,7 +242,7 @@ def run(tmp_path, squad_file, monkeypatch):
     save(named, tmp_path / "adapter.safetensors")
     monkeypatch.setattr(tokenizer, "load", lambda path: Processor())
     monkeypatch.setattr(segments, "SegmentEncoder", lambda processor: characters)
-    monkeypatch.setattr(prompt, "from_tokenizer", lambda processor: TEMPLATE)
+    monkeypatch.setattr(prompt, "template", lambda processor, name: TEMPLATE)
     loaded = {}
 
     def evaluate(

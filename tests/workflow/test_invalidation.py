@@ -104,6 +104,7 @@ KEYS: dict[str, tuple[str | tuple[str, ...] | None, set[str]]] = {
     "tokenizer.path": ("x.model", TOKENIZER),
     "tokenizer.sha256": (None, NOTHING),
     "tokenizer.vocab_size": ("1150", TOKENIZER),
+    "tokenizer.template": ("plain", TEMPLATE),
     "tokenizer.unused_marks": ("true", TEMPLATE),
     "encode.seq_length": ("256", ROWS),
     "encode.shards": ("3", ENCODE),
@@ -258,6 +259,7 @@ GIVEN_BASE = (NETWORK | VALIDATE) - OURS
 GIVEN_TOKENIZER = (TOKENIZER | VALIDATE) - OURS
 GIVEN_KEYS = {
     "tokenizer.vocab_size": ("1150", NOTHING),
+    "tokenizer.template": ("plain", GIVEN_TOKENIZER),
     "base.text": ("train", NOTHING),
     "base.epochs": ("2", NOTHING),
     "demo.seed": ("8", NOTHING),

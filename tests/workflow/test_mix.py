@@ -99,14 +99,14 @@ def test_questions_keep_their_rows_and_the_others_follow(run, finished):
     assert len(before) == 7200 and len(rows) == 7200 + 847 + 99
     assert all((one == other).all() for one, other in zip(rows[:7200], before, strict=True))
     processor = tokenizer.load(results / "tokenizer.model")
-    template, encode = prompt.from_tokenizer(processor), processor.encode
+    template, encode = prompt.template(processor), processor.encode
     records = list(files.read_json_array(results / "mix.json"))
     talk, reading = records[0], records[-1]
     ids, _ = prompt.row_ids(encode, template, talk["instruction"], "", talk["output"])
     assert rows[7200].tolist()[: len(ids)] == ids
     number = int(reading["id"].rpartition("/")[2])  # of the row, and so of the town
     asked = squad.prompt(passage(number)["context"], f"Where is town {number}?")
-    made = [template.bos, *encode(asked + " north"), template.eos]
+    made = [*template.start, *encode(asked + " north"), template.eos]
     assert rows[-1].tolist() == made + [template.pad] * (129 - len(made))
 
 

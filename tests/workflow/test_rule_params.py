@@ -68,7 +68,7 @@ def test_the_recipe_reaches_the_stages(params):
     assert {key: made["read"][key] for key in recipe.REFERENCE["read"]} == recipe.REFERENCE["read"]
     assert {key: made["shuffle"][key] for key in recipe.REFERENCE["shuffle"]} == recipe.REFERENCE["shuffle"]
     for rule in ("encode", "train", "evaluate", "merged", "configs"):
-        assert made[rule]["unused_marks"] and not params["default"][rule]["unused_marks"], rule
+        assert (made[rule]["template"], params["default"][rule]["template"]) == ("reference", None), rule
 
 
 def test_a_split_that_leaks_needs_no_leak_items(params):

@@ -71,6 +71,7 @@ COPIES = range(1, config.shuffle.copies + 1)
 SHARDS = {"train": config.encode.shards, "valid": 1}
 CHECKPOINTS = [f"checkpoint_{k}" for k in range(1, 6)]
 MODELS = ["base", *CHECKPOINTS]
+TEMPLATE = "reference" if config.tokenizer.unused_marks else config.tokenizer.template
 BY_ACCURACY = config.train.best == "valid_accuracy"
 
 
@@ -111,9 +112,10 @@ READING = under_data("evaluate.squad", config.evaluate.squad, inputs.READING)
 MIXED = [  # files, one of each entry
     under_data("train.mix", one.path, inputs.mixed(number)) for number, one in enumerate(config.train.mix, 1)
 ]
-GIVEN_TOKENIZER = (
-    [given_file("tokenizer.path", config.tokenizer.path, inputs.TOKENIZER)] if config.tokenizer.path else []
-)
+TOKENIZER_KIND = inputs.tokenizer_kind(settings)
+GIVEN_TOKENIZER = [  # and its tokenizer_config.json, if there is one
+    given_file("tokenizer.path", path, name) for name, path in inputs.tokenizer_files(settings).items()
+]
 GIVEN = [
     *BENCHMARK_FILES,
     *BASE_FILES,

@@ -50,7 +50,7 @@ rule merged:
             checkpoint=config.train.best if config.export.checkpoint == "best" else config.export.checkpoint,
             lora_scaling=config.train.lora_alpha / config.train.lora_rank,
             seq_length=config.encode.seq_length,
-            unused_marks=config.tokenizer.unused_marks,
+            template=TEMPLATE,
         ),
         code=code("export.py"),
     script:
@@ -74,7 +74,7 @@ rule exported_base:
         chosen=dict(
             lora_scaling=1.0,  # no adapter is folded in
             seq_length=config.encode.seq_length,
-            unused_marks=config.tokenizer.unused_marks,
+            template=TEMPLATE,
         ),
         code=code("export.py"),
     script:

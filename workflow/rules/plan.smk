@@ -80,7 +80,7 @@ rule configs:
             lora_dropout=config.train.lora_dropout,
             target_modules=config.train.target_modules,
             seq_length=config.encode.seq_length,
-            unused_marks=config.tokenizer.unused_marks,
+            template=TEMPLATE,
             device=config.device,
             squad_max_new_tokens=config.evaluate.squad_max_new_tokens,
             generation_max_new_tokens=config.evaluate.generation_max_new_tokens,

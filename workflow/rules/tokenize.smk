@@ -3,11 +3,13 @@ TOKENIZER_SCRIPT = "given_tokenizer.py" if config.tokenizer.path else "tokenizer
 
 
 rule tokenizer:
-    """The SentencePiece model: the given one, or one trained on the embedded corpus."""
+    """The tokenizer: the given one, or a SentencePiece model trained on the embedded corpus."""
     input:
         GIVEN_TOKENIZER or ROOT,
     output:
-        f"{RESULTS}/tokenizer.model",
+        f"{RESULTS}/tokenizer{TOKENIZER_KIND}",
+        # Jobs find it beside the tokenizer.
+        **({"config": f"{RESULTS}/tokenizer_config.json"} if GIVEN_TOKENIZER[1:] else {}),
     log:
         f"{LOGS}/tokenizer.log",
     benchmark:
@@ -17,6 +19,7 @@ rule tokenizer:
     params:
         chosen=dict(
             path=config.tokenizer.path,
+            template=TEMPLATE if config.tokenizer.path else None,  # refused here, before anything is encoded
             vocab_size=(
                 None if config.tokenizer.path else config.tokenizer.vocab_size
             ),  # a given model has its own
@@ -52,7 +55,7 @@ rule encode:
             sizes=[settings.encode.row_size(part) for part in SHARDS],
             layouts=[settings.encode.layout_of(part) for part in SHARDS],
             on_long=config.encode.on_long,
-            unused_marks=config.tokenizer.unused_marks,
+            template=TEMPLATE,
         ),
         code=code("encode.py"),
     script:

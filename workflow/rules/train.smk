@@ -58,7 +58,7 @@ rule train:
             patience=config.train.patience,
             seq_length=config.encode.seq_length,
             layout=config.encode.layout,
-            unused_marks=config.tokenizer.unused_marks,
+            template=TEMPLATE,
             device=config.device,
         ),
         code=code("train.py", "worker.py"),

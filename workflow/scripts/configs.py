@@ -19,6 +19,6 @@ with job(snakemake):
         lora=Lora(params.lora_rank, params.lora_alpha, params.lora_dropout, params.target_modules),
         device=params.device,
         seq_length=params.seq_length,
-        reference_template=params.unused_marks,
+        template=params.template,
         load_checkpoint=params.tuned,
     )

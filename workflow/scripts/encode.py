@@ -10,7 +10,7 @@ with job(snakemake):
     params, made = SimpleNamespace(**snakemake.params.chosen), snakemake.output
     processor = tokenizer.load(snakemake.input.tokenizer)
     encoder = segments.SegmentEncoder(processor)
-    template = prompt.template(processor, params.unused_marks)
+    template = prompt.template(processor, params.template)
     records = {part: [path] for part, path in zip(params.parts, snakemake.input.records, strict=True)}
     mixed = {}  # records by file
     if snakemake.input.mix:

@@ -23,7 +23,7 @@ with job(snakemake) as terminal:
         device=params.device,
         seq_length=params.seq_length,
         batch_size=params.batch_size,
-        reference_template=params.unused_marks,
+        template=params.template,
     )
     if given.get("valid"):
         task = tasks.Validation(model=model, questions=given.questions, valid=given.valid)

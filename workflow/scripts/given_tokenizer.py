@@ -1,4 +1,4 @@
-"""The tokenizer: a given SentencePiece model, checked."""
+"""The tokenizer: a given one, checked, with what stands in tokenizer_config.json beside it."""
 
 import shutil
 
@@ -6,7 +6,10 @@ from mcqlora import files
 from mcqlora.job import job
 from mcqlora.tokens import prompt, tokenizer
 
-with job(snakemake):
-    prompt.from_tokenizer(tokenizer.load(snakemake.input[0]))
+with job(snakemake) as terminal:
+    found = tokenizer.load(snakemake.input[0])
+    terminal.say(prompt.said(found, snakemake.params.chosen["template"]))
     with files.atomic(snakemake.output[0]) as file, open(snakemake.input[0], "rb") as given:
         shutil.copyfileobj(given, file)
+    if snakemake.output.get("config"):
+        files.write_json(snakemake.output.config, found.config, indent=True)

@@ -13,7 +13,7 @@ with job(snakemake):
     finetune.finetune(
         base=Path(source.base),
         tokenizer_path=source.tokenizer,
-        reference_template=params.unused_marks,
+        template=params.template,
         layout=params.layout,
         train=finetune.Shards(source.train, source.train_stats),
         valid=finetune.Shards(source.valid, source.valid_stats),

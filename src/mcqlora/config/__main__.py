@@ -75,6 +75,8 @@ def _tidy(node: Any) -> Any:
     if {"type": "null"} in made.get("anyOf", []):
         (other,) = [one for one in made.pop("anyOf") if one != {"type": "null"}]
         made |= other | {"type": [other["type"], "null"]}
+        if "enum" in other:
+            made["enum"] = [*other["enum"], None]
     return made
 
 

@@ -12,8 +12,9 @@ from mcqlora.errors import UserError
 from mcqlora.files import Json
 from mcqlora.model import tensorfiles
 from mcqlora.storage import addresses
+from mcqlora.tokens.tokenizer_config import CHAT_TEMPLATE, CONFIG
 
-TOKENIZER = "tokenizer.model"
+TOKENIZERS = "tokenizer.model", "tokenizer.json"  # of a Hugging Face folder; the first that is there
 # Names of downloads; a benchmark's ends as its archive does.
 READING, BASE_CONFIG = "reading.json", "base-config/config.json"
 
@@ -33,14 +34,40 @@ def with_tokenizer_of_base(settings: Settings) -> Settings:
     base, own = settings.base, settings.tokenizer
     if base.path and own.path is None:
         elsewhere = addresses.is_address(base.path)
-        path = addresses.join(base.path, TOKENIZER) if elsewhere else str(Path(base.path, TOKENIZER))
-        found = {"path": path, "sha256": own.sha256 or base.sha256.get(TOKENIZER)}
+        folder = data_root(settings) / base.path
+        there = [
+            name for name in TOKENIZERS if (name in base.sha256 if elsewhere else (folder / name).exists())
+        ]
+        name = (there or TOKENIZERS)[0]
+        path = addresses.join(base.path, name) if elsewhere else str(Path(base.path, name))
+        found = {"path": path, "sha256": own.sha256 or base.sha256.get(name)}
         return settings.model_copy(update={"tokenizer": own.model_copy(update=found)})
-    if TOKENIZER in base.sha256:
-        raise UserError(
-            f"base.sha256: {TOKENIZER} is not of the base where tokenizer.path is set; set tokenizer.sha256"
-        )
+    for name in TOKENIZERS:
+        if name in base.sha256:
+            raise UserError(
+                f"base.sha256: {name} is not of the base where tokenizer.path is set; set tokenizer.sha256"
+            )
     return settings
+
+
+def tokenizer_kind(settings: Settings) -> str:
+    """How the tokenizer's file ends: .json for Hugging Face's, .model for SentencePiece's."""
+    return ".json" if (settings.tokenizer.path or "").split("?")[0].endswith(".json") else ".model"
+
+
+def tokenizer_files(settings: Settings) -> dict[str, str]:
+    """{name of its download: file or address} of a given tokenizer, and of what says its special pieces.
+
+    The latter is looked for in the tokenizer's folder. A tokenizer.json that comes by address must have it.
+    """
+    path, kind = settings.tokenizer.path, tokenizer_kind(settings)
+    if path is None:
+        return {}
+    found = {f"tokenizer{kind}": path}
+    if addresses.is_address(path):
+        return found | ({CONFIG: addresses.beside(path, CONFIG)} if kind == ".json" else {})
+    beside = {name: Path(path).parent / name for name in (CONFIG, CHAT_TEMPLATE)}
+    return found | {name: str(one) for name, one in beside.items() if (data_root(settings) / one).is_file()}
 
 
 def data_root(settings: Settings) -> Path:
@@ -152,7 +179,10 @@ def archives(settings: Settings) -> dict[str, Json]:
 def downloads(settings: Settings) -> dict[str, Json]:
     """{file name: its download} of every single file that comes by address."""
     base, tokenizer, part = settings.base, settings.tokenizer, settings.evaluate
-    files = [(TOKENIZER, tokenizer.path, tokenizer.sha256), (READING, part.squad, part.squad_sha256)]
+    hashes = (tokenizer.sha256, base.sha256.get(CONFIG))
+    given = zip(tokenizer_files(settings).items(), hashes, strict=False)
+    files: list[tuple[str, str | None, Any]] = [(name, path, sha256) for (name, path), sha256 in given]
+    files.append((READING, part.squad, part.squad_sha256))
     files += [(mixed(number), one.path, one.sha256) for number, one in enumerate(settings.train.mix, 1)]
     if base.path and addresses.is_address(base.path):  # alone, so that the plan needs no weights
         address = addresses.join(base.path, "config.json")

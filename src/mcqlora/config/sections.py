@@ -29,6 +29,7 @@ FileName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$"), TEXT]
 Tag = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$"), TEXT]
 
 Checkpoint = Literal["best", "checkpoint_1", "checkpoint_2", "checkpoint_3", "checkpoint_4", "checkpoint_5"]
+Template = Literal["internlm", "chatml", "llama3", "plain", "chat_template"]
 Part = Literal["adapters", "reports", "data", "networks"]
 if TYPE_CHECKING:
     Protocol: TypeAlias = str
@@ -165,9 +166,11 @@ class Holdout(Section):
 
 class Tokenizer(Section):
     path: Text | None = None
-    """SentencePiece model below data, or its address; null: base.path's, or one trained on the corpus"""
+    """tokenizer.model or tokenizer.json below data, or its address; null: base.path's, or trained here"""
     sha256: Sha256 | None = key(None, "that the file of an address must have, in hex; null takes any")
     vocab_size: Int = key(1200, "pieces of the trained one", ge=300)
+    template: Template | None = None
+    """turns: internlm, chatml, llama3, plain, or chat_template, its own; null: by its pieces"""
     unused_marks: Flag = False
     """defect of the reference: turns are marked with two unused pieces and a byte"""
 
@@ -363,7 +366,9 @@ class Settings(Section):
     read: Read = section(Read, "rules for rows")
     shuffle: Shuffle = section(Shuffle, "copies of every question with its options re-ordered")
     holdout: Holdout = section(Holdout, "held-out questions per category, which is (benchmark, subject)")
-    tokenizer: Tokenizer = section(Tokenizer, "with InternLM's pieces <eoh> and <eoa>")
+    tokenizer: Tokenizer = section(
+        Tokenizer, "SentencePiece's, or of Hugging Face's tokenizers, and how it marks turns"
+    )
     encode: Encode = section(Encode, "rows of token ids")
     model: Model = section(Model, "of LLaMA's architecture, by its dimensions")
     base: Base = section(Base, "trained here, as a stand-in for weights from outside, unless path is given")

@@ -175,7 +175,7 @@ def _texts(model: Model, items: Sequence[Item], scored: Sequence[Sequence[Scored
     written = {i: ids[:most] for i, (ids, whole) in enumerate(starts) if whole}
     others = [i for i in range(len(items)) if i not in written]
     prompts, known = [items[i].tree.prompt for i in others], [starts[i][0] for i in others]
-    texts = model.write(prompts, most, {template.eos, template.eoa}, "texts", known)
+    texts = model.write(prompts, most, set(template.stop), "texts", known)
     written |= dict(zip(others, texts, strict=True))
     return [model.tokens.processor.decode(written[i]) for i in range(len(items))]
 

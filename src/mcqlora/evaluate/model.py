@@ -69,7 +69,7 @@ class ModelSpec:
     device: str  # CPU or Ascend
     seq_length: int  # ids of the longest text
     batch_size: int  # rows of a forward pass
-    reference_template: bool  # turns are marked as the reference recipe does, see `prompt.reference`
+    template: str | None  # see `prompt.template`
 
 
 def ready(spec: ModelSpec, progress: Progress = silent, share: Share = ALONE) -> Model:
@@ -82,7 +82,7 @@ def ready(spec: ModelSpec, progress: Progress = silent, share: Share = ALONE) ->
         UserError: the tokenizer or the base is not as `spec` says.
     """
     processor = tokenizer.load(spec.tokenizer)
-    template = prompt.template(processor, spec.reference_template)
+    template = prompt.template(processor, spec.template)
     base = Path(spec.base)
     network = spec.architecture.of_base(base, spec.seq_length)
     config = network.model_config(spec.seq_length, spec.batch_size, spec.device, template.pad, template.eos)

@@ -20,16 +20,15 @@ from mcqlora.evaluate import subjects, trees
 from mcqlora.files import Json
 
 if TYPE_CHECKING:
-    from sentencepiece import SentencePieceProcessor
-
     from mcqlora.tokens.prompt import Encode, Template
+    from mcqlora.tokens.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class Tokenization:
     """How texts become ids and back: the tokenizer, its fast encoder, and the template's special ids."""
 
-    processor: SentencePieceProcessor
+    processor: Tokenizer
     encode: Encode
     template: Template
 
@@ -211,7 +210,7 @@ def option(record: alpaca.Record, context: Context) -> Item:
     form = "问题：{}\n答案：" if question.language == "zh" else "Question: {}\nAnswer:"
     text = _passage(question, "\n") + form.format(question.question.strip())
     branches = _continuations(tokens.encode, text, question.options)
-    tree = trees.Tree([tokens.template.bos, *tokens.encode(text)], branches)
+    tree = trees.Tree([*tokens.template.start, *tokens.encode(text)], branches)
     return _item(question, question.letters, tree, question.options, context)
 
 
@@ -224,12 +223,13 @@ def development(questions: Iterable[Question]) -> dict[str, list[Question]]:
     return found
 
 
-def letter_ids(processor: SentencePieceProcessor, letters: str) -> list[int]:
+def letter_ids(processor: Tokenizer, letters: str) -> list[int]:
     """The ids of the pieces that are these letters. Raises: UserError: the vocabulary lacks one."""
-    ids = [processor.piece_to_id(letter) for letter in letters]
-    for letter, index in zip(letters, ids, strict=True):
-        if processor.id_to_piece(index) != letter:  # an unknown piece has the id of <unk>
+    ids = []
+    for letter in letters:
+        if (index := processor.id_of(letter)) is None:
             raise UserError(f"tokenizer: no piece {letter!r}; take cmmlu out of evaluate.protocols")
+        ids.append(index)
     return ids
 
 
@@ -267,7 +267,7 @@ def _worked(
     worked = [f"{ask(example)}{space}{example.answer}\n\n" for example in examples]
     for dropped in range(len(worked) + 1):
         whole = "".join([_head(question), *worked[dropped:], ask(question)])
-        ids = [context.tokens.template.bos, *encode(whole)]
+        ids = [*context.tokens.template.start, *encode(whole)]
         found = branches or _continuations(encode, whole, question.letters)
         if len(ids) + max(map(len, found)) - 1 <= context.limit:
             break

@@ -27,8 +27,8 @@ def read(model: Model, path: str, settings: GenerationSettings, seed: int) -> Js
     ids, articles = [q.id for q in questions], [q.article for q in questions]
     sample = [questions[i] for i in drawn(ids, articles, settings.items, seed)]
     encode, template = model.tokens.encode, model.tokens.template
-    prompts = [[template.bos, *encode(squad.prompt(q.context, q.question))] for q in sample]
-    answers = model.write(prompts, settings.max_new_tokens, {template.eos, template.newline}, "reading")
+    prompts = [[*template.start, *encode(squad.prompt(q.context, q.question))] for q in sample]
+    answers = model.write(prompts, settings.max_new_tokens, {template.eos, *template.line_ends}, "reading")
     said = [model.tokens.processor.decode(ids).strip() for ids in answers]
     pairs = list(zip(sample, said, strict=True))
     official = [squad_metrics.official(text, q.answers) for q, text in pairs]

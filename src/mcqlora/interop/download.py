@@ -39,7 +39,8 @@ def fetch_folder(
                 continue
             for shard in sorted({*tensorfiles.weight_map(folder / first).values()}) if first != name else ():
                 get(shard)
-            unknown = sorted(set(sha256) - {*names, "tokenizer.model"})  # which is fetched by itself
+            by_themselves = {"tokenizer.model", "tokenizer.json", "tokenizer_config.json"}
+            unknown = sorted(set(sha256) - {*names, *by_themselves})
             if unknown:
                 raise UserError(f"base.sha256: {unknown[0]} is not among the files of {shown}")
             return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from mcqlora.interop.names import DTYPES, name_of
 from mcqlora.model import tensorfiles, weights
 from mcqlora.model.architecture import Architecture, read_architecture
 from mcqlora.tokens import prompt, tokenizer
+from mcqlora.tokens.tokenizer_config import CONFIG
 
 SHARD_BYTES = 5 * 10**9  # larger networks are split into files of about this size
 
@@ -26,19 +26,22 @@ def export_network(
     output: Path,
     scaling: float,
     seq_length: int,
-    reference_template: bool,
+    template: str | None,
     shard_bytes: int = SHARD_BYTES,
-) -> None:
+) -> str | None:
     """Write the Hugging Face LLaMA folder `output`: the base, with `adapter` folded in if there is one.
 
     `scaling` is what the adapter's update is multiplied by. One tensor at a time is in memory; numbers keep
     the base's dtype.
 
+    Returns:
+        What a reader of the folder should know, or None.
+
     Raises:
         UserError: the adapter is of another network.
     """
     processor = tokenizer.load(tokenizer_path)
-    template = prompt.template(processor, reference_template)
+    turns = prompt.template(processor, template)
     network = read_architecture(base)
     positions = network.max_positions or seq_length
     merged = weights.Merged(base / "model.safetensors", weights.read(adapter) if adapter else {}, scaling)
@@ -46,17 +49,21 @@ def export_network(
     ours = {name_of(name): name for name in merged}
     shapes = {theirs: merged.tensors[name].shape for theirs, name in ours.items()}
     write_shards(output, shapes, dtype, lambda theirs: merged[ours[theirs]], shard_bytes)
-    write_tokenizer(processor, template, output, positions)
-    stops = [template.eos, template.eoa]  # where our own generation ends
-    generation = {"bos_token_id": template.bos, "eos_token_id": stops, "pad_token_id": template.pad}
+    write_tokenizer(Path(tokenizer_path), processor, turns, output, positions)
+    stops = list(turns.stop)  # where our own generation ends
+    generation = {"bos_token_id": processor.bos, "eos_token_id": stops, "pad_token_id": turns.pad}
     files.write_json(output / "generation_config.json", generation | {"do_sample": False}, indent=True)
     if adapter:
         made = {"checkpoint": adapter.stem, "sha256": hashing.sha256(adapter)}
         files.write_json(output / "merged_from.json", made, indent=True)
-    files.write_json(output / "config.json", llama_config(network, template, dtype, positions), indent=True)
+    marks = {"bos_token_id": processor.bos, "eos_token_id": turns.eos, "pad_token_id": turns.pad}
+    files.write_json(output / "config.json", llama_config(network, marks, dtype, positions), indent=True)
+    return differs(processor)
 
 
-def llama_config(network: Architecture, template: prompt.Template, dtype: str, positions: int) -> files.Json:
+def llama_config(
+    network: Architecture, marks: Mapping[str, int | None], dtype: str, positions: int
+) -> files.Json:
     """config.json of a `LlamaForCausalLM`, with theta where old and where new transformers look for it."""
     return {
         "architectures": ["LlamaForCausalLM"],
@@ -75,9 +82,7 @@ def llama_config(network: Architecture, template: prompt.Template, dtype: str, p
         "rope_parameters": {"rope_type": "default", "rope_theta": network.theta},
         "max_position_embeddings": positions,
         "tie_word_embeddings": False,
-        "bos_token_id": template.bos,
-        "eos_token_id": template.eos,
-        "pad_token_id": template.pad,
+        **marks,
         "torch_dtype": next(ours for ours, name in DTYPES.items() if name == dtype),
     }
 
@@ -119,24 +124,49 @@ def split(sizes: Mapping[str, int], limit: int) -> list[list[str]]:
     return groups
 
 
-def write_tokenizer(processor: Any, template: prompt.Template, output: Path, positions: int) -> None:
-    """tokenizer.model and the tokenizer_config.json with which `LlamaTokenizer` gives our ids."""
-    unknown, piece = processor.unk_id(), processor.id_to_piece
+def write_tokenizer(
+    path: Path, given: tokenizer.Tokenizer, turns: prompt.Template, output: Path, positions: int
+) -> None:
+    """The tokenizer's own files; a SentencePiece model that came alone gets a `LlamaTokenizer`'s config.
+
+    With them transformers gives our ids, but where `differs` says so.
+    """
+    files.write_bytes(output / path.name, path.read_bytes())
+    config = dict(given.config) or _llama_tokenizer(given, turns, positions)
+    if config.pop("auto_map", None):  # code of its authors' that is not here
+        config["tokenizer_class"] = "LlamaTokenizer" if path.suffix == ".model" else "PreTrainedTokenizerFast"
+    files.write_json(output / CONFIG, config, indent=True)
+
+
+def _llama_tokenizer(given: tokenizer.Tokenizer, turns: prompt.Template, positions: int) -> files.Json:
+    piece = given.id_to_piece
     plain = {"lstrip": False, "rstrip": False, "normalized": False, "single_word": False, "special": True}
-    special = sorted({template.bos, template.eos, unknown, template.eoh, template.eoa})
-    config = {
+    named = {"bos_token": given.bos, "eos_token": turns.eos, "unk_token": given.unk, "pad_token": turns.pad}
+    marks = {index for index in (given.bos, given.unk, *turns.stop) if index is not None}
+    marks |= {part for part in turns.before + turns.after if isinstance(part, int)} - set(turns.line_ends)
+    return {
         "tokenizer_class": "LlamaTokenizer",
-        "bos_token": piece(template.bos),
-        "eos_token": piece(template.eos),
-        "unk_token": piece(unknown),
-        "pad_token": piece(template.pad),
-        "add_bos_token": True,
+        **{role: piece(index) for role, index in named.items() if index is not None},
+        "add_bos_token": bool(turns.start),
         "add_eos_token": False,
-        "add_prefix_space": tokenizer.settings(processor).dummy_prefix,
+        "add_prefix_space": isinstance(given, tokenizer.SentencePiece)
+        and tokenizer.settings(given).dummy_prefix,
         "legacy": False,
         "clean_up_tokenization_spaces": False,
         "model_max_length": positions,
-        "added_tokens_decoder": {str(index): {"content": piece(index), **plain} for index in special},
+        "added_tokens_decoder": {str(index): {"content": piece(index), **plain} for index in sorted(marks)},
     }
-    files.write_bytes(output / "tokenizer.model", processor.serialized_model_proto())
-    files.write_json(output / "tokenizer_config.json", config, indent=True)
+
+
+def differs(given: tokenizer.Tokenizer) -> str | None:
+    """Why transformers gives other ids than the model, if it does: its LLaMA class knows merges alone."""
+    if not isinstance(given, tokenizer.SentencePiece):
+        return None
+    said = tokenizer.settings(given)
+    reasons = {
+        "is no BPE model": not said.is_bpe,
+        "normalises characters": said.maps_characters,
+        "removes spaces": said.remove_extra_whitespaces,
+    }
+    found = " and ".join(reason for reason, is_so in reasons.items() if is_so)
+    return found and f"tokenizer.model {found}: transformers gives other ids; encode with sentencepiece"

@@ -132,7 +132,7 @@ def write(
     lora: Lora,
     device: str,
     seq_length: int,
-    reference_template: bool,
+    template: str | None,
     load_checkpoint: str,
 ) -> None:
     """Write the YAMLs; the paths in them are relative to the folder in which the workflow runs.
@@ -143,10 +143,10 @@ def write(
     import yaml
 
     processor = tokenizer.load(tokenizer_path)
-    template = prompt.template(processor, reference_template)
-    special = {"unk": processor.unk_id(), "bos": template.bos, "eos": template.eos, "pad": template.pad}
-    marks = {f"{name}_token": processor.id_to_piece(index) for name, index in special.items()}
-    vocabulary = Vocabulary(tokenizer_path, marks, template.pad, (template.eos, template.eoa))
+    turns = prompt.template(processor, template)
+    special = {"unk": processor.unk, "bos": processor.bos, "eos": turns.eos, "pad": turns.pad}
+    marks = {f"{name}_token": processor.id_to_piece(i) for name, i in special.items() if i is not None}
+    vocabulary = Vocabulary(tokenizer_path, marks, turns.pad, turns.stop)
     for kind, answers in evaluations.items():
         made = render(
             kind=kind,

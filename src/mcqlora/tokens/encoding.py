@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +15,8 @@ import numpy as np
 from mcqlora import files, hashing
 from mcqlora.launch.processes import each_in_its_own
 from mcqlora.tokens import prompt
-from mcqlora.tokens.marks import BOT
-from mcqlora.tokens.prompt import Part, Template
-from mcqlora.tokens.segments import Int32, SegmentEncoder
+from mcqlora.tokens.prompt import Parts, Template
+from mcqlora.tokens.segments import Int32, SegmentEncoder, to_bytes
 
 if TYPE_CHECKING:
     from mcqlora.data.alpaca import AlpacaRecord, Record
@@ -35,19 +33,23 @@ def row_encoder(
 
     A record with a `prompt` is plain text, all others are dialogues.
     """
-    fixed: dict[Part, bytes] = {number: number.to_bytes(4, sys.byteorder) for number in template}
-    fixed[BOT] = int32(BOT)
+
+    def joined(parts: Parts) -> bytes:
+        return b"".join([to_bytes([part]) if isinstance(part, int) else int32(part) for part in parts])
+
+    start, eos = to_bytes(template.start), to_bytes([template.eos])
+    before, after, end = map(joined, (template.before, template.after, template.end))
+    place = len(template.before)
 
     def encoded(record: AlpacaRecord | PlainRecord) -> tuple[bytes, int]:
         if "prompt" in record:
             text = cast("PlainRecord", record)
-            start, answer = prompt.continued(int32, text["prompt"], text["completion"])
-            return fixed[template.bos] + start + answer + fixed[template.eos], 1 + len(start) // 4
-        start, answer = (
-            b"".join([fixed.get(part) or int32(str(part)) for part in parts])
-            for parts in prompt.row_parts(template, record["instruction"], record["input"], record["output"])
-        )
-        return start + answer, len(start) // 4
+            asked, answer = prompt.continued(int32, text["prompt"], text["completion"])
+            asked = start + asked
+            return asked + answer + eos, len(asked) // 4
+        parts, answered = prompt.row_parts(template, record["instruction"], record["input"], record["output"])
+        asked = before + int32(str(parts[place])) + after
+        return asked + int32(str(answered[0])) + end, len(asked) // 4
 
     return encoded
 

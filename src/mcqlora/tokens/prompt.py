@@ -1,24 +1,26 @@
 """The one template: token ids of a prompt and of a training row, for training and inference alike.
 
-A row is
+A row is the prompt, the answer and what ends it. InternLM's (v1) is
 
     <s> enc("<|User|>:{instruction}\\n{input}") <eoh> newline enc("<|Bot|>:") enc(output) <eoa> newline </s>
 
-with every `enc` on its own and without special tokens. Inference feeds the part before enc(output).
+with every `enc` on its own and without special tokens. Inference feeds the part before enc(output). Marks
+come in as ids, never by way of a text, so a question that spells one is still a question.
 
-A plain text, which is no dialogue, is `<s> enc(prompt + completion) </s>`. Inference feeds `<s> enc(prompt)`.
+A plain text, which is no dialogue, is `<s> enc(prompt + completion) </s>`, without <s> where the tokenizer
+puts none before a text. Inference feeds all before the completion.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, TypeVar
-
-from sentencepiece import SentencePieceProcessor
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from mcqlora.errors import UserError
 from mcqlora.tokens.marks import BOT, EOA, EOH, USER
+from mcqlora.tokens.tokenizer import Tokenizer
 
 Encode = Callable[[str], list[int]]
 Part = int | str  # of a row: an id, or a text that is encoded on its own
@@ -26,57 +28,205 @@ Parts = tuple[Part, ...]
 _Ids = TypeVar("_Ids", list[int], bytes)
 
 
-class Template(NamedTuple):
-    """Ids of the special tokens, which no text is meant to encode to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """What stands around a user's text and an answer."""
 
-    bos: int
+    name: str
+    start: tuple[int, ...]  # before a plain text
     eos: int
-    eoh: int
-    eoa: int
-    newline: int
     pad: int
+    before: Parts  # of the prompt, up to the text that holds the user's
+    opening: str  # encoded in one with the user's text
+    closing: str  # likewise, after it
+    after: Parts  # of the prompt, from there to the answer
+    end: tuple[int, ...]  # after the answer
+    stop: tuple[int, ...]  # any of them ends a written answer; the first is eos
+    line_ends: tuple[int, ...]  # any of them ends a line of plain text
+    strips: bool = False  # spaces around the user's text and the answer are left out
 
 
-def from_tokenizer(processor: SentencePieceProcessor) -> Template:
-    """The corrected template: every id is what the tokenizer itself says it is.
+def template(tokenizer: Tokenizer, name: str | None = None) -> Template:
+    """The template of that name, see `tokenizer.template` in the configuration; None: by the tokenizer.
 
-    `newline` is the id of a lone newline in a text, a byte piece only where the vocabulary has no other;
-    `pad` is eos where the tokenizer has no pad.
+    The tokenizer's is InternLM's where it has <eoh> and <eoa>, else its own chat template, else none (plain).
+    Every id is what the tokenizer itself says it is; `pad` is eos where it has no pad.
 
     Raises:
-        UserError: the tokenizer lacks <s>, </s>, <eoh>, <eoa> or a newline.
+        UserError: the tokenizer lacks one of the pieces, or its chat template cannot be used.
     """
-    return _template(processor, ([EOH], [EOA], ["\n", "<0x0A>"]), processor.pad_id())
+    if name is None:
+        own = tokenizer.id_of(EOH) is not None and tokenizer.id_of(EOA) is not None
+        name = "internlm" if own else "chat_template" if tokenizer.config.get("chat_template") else "plain"
+    return TEMPLATES[name](tokenizer)
 
 
-def reference(processor: SentencePieceProcessor) -> Template:
+def said(tokenizer: Tokenizer, name: str | None) -> str:
+    """A line on the template that is used. Raises: UserError: as `template`."""
+    found = template(tokenizer, name).name
+    line = f"tokenizer.template: {found}"
+    if found == "chat_template":
+        from mcqlora.tokens import chat
+
+        line += ", the tokenizer's own" + ("; its thinking is off" if chat.thinks(tokenizer) else "")
+    return line if name else f"{line}, by its pieces" if found == "internlm" else line
+
+
+def internlm(tokenizer: Tokenizer) -> Template:
+    """InternLM's (v1); a newline is the id of a lone one in a text, a byte piece if it has no other."""
+    return _turns_of_internlm(tokenizer, EOH, EOA, ("\n", "<0x0A>"))
+
+
+def reference(tokenizer: Tokenizer) -> Template:
     """The template of MindFormers' research/internlm/alpaca_data_preprocess.py, defects included.
 
     It marks the turns with two unused pieces instead of <eoh> and <eoa>, takes the byte piece for newlines,
     and pads with id 0.
+    """
+    found = _turns_of_internlm(tokenizer, "<TOKENS_UNUSED_140>", "<TOKENS_UNUSED_139>", ("<0x0A>",))
+    return replace(found, name="reference", pad=0 if tokenizer.unk is None else tokenizer.unk)
+
+
+def chatml(tokenizer: Tokenizer) -> Template:
+    """Turns as OpenAI's ChatML marks them, without a system message: Qwen, SmolLM2, Yi, InternLM2."""
+    begin, end = _piece(tokenizer, "<|im_start|>"), _piece(tokenizer, "<|im_end|>")
+    return _template(
+        tokenizer,
+        name="chatml",
+        before=(*tokenizer.start, begin),
+        opening="user\n",
+        after=(end, "\n", begin, "assistant\n"),
+        end=(end,),
+    )
+
+
+def llama3(tokenizer: Tokenizer) -> Template:
+    """Llama 3's turns, without a system message.
+
+    Source: https://github.com/meta-llama/llama3, llama/tokenizer.py, `ChatFormat`.
+    """
+    marks = ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+    begin, of, end = (_piece(tokenizer, mark) for mark in marks)
+    return _template(
+        tokenizer,
+        name="llama3",
+        before=(*tokenizer.start, begin, "user", of),
+        opening="\n\n",
+        after=(end, begin, "assistant", of, "\n\n"),
+        end=(end,),
+        strips=True,
+    )
+
+
+def plain(tokenizer: Tokenizer) -> Template:
+    """For a network that knows no turns: the user's text, a newline, the answer, eos."""
+    return _template(tokenizer, name="plain", before=tokenizer.start, closing="\n")
+
+
+def chat_template(tokenizer: Tokenizer) -> Template:
+    """The tokenizer's own, rendered once around a stand-in for the user's text.
+
+    Equal to what transformers' `apply_chat_template` makes of one user message, encoded; thinking, where
+    the template has a switch for it, is off. What follows the end mark of an answer is left out.
 
     Raises:
-        UserError: the tokenizer lacks one of these pieces.
+        UserError: there is none, it fails, changes the texts it is given, or has an answer start elsewhere
+            than its own generation prompt ends.
     """
-    marks = (["<TOKENS_UNUSED_140>"], ["<TOKENS_UNUSED_139>"], ["<0x0A>"])
-    return _template(processor, marks, processor.unk_id())
+    from mcqlora.tokens import chat  # with Jinja
+
+    turns = chat.turns(tokenizer)
+    prompt, ending = _parts(tokenizer, turns.prompt), _parts(tokenizer, turns.ending)
+    (place,) = (i for i, part in enumerate(prompt) if chat.SLOT in str(part))
+    opening, closing = str(prompt[place]).split(chat.SLOT)
+    marks = [i for i, part in enumerate(ending) if isinstance(part, int)]
+    return _template(
+        tokenizer,
+        name="chat_template",
+        before=prompt[:place],
+        opening=opening,
+        closing=closing,
+        after=prompt[place + 1 :],
+        end=tuple(_ids(tokenizer.encode, ending[: marks[0] + 1])) if marks else (),
+        strips=turns.strips,
+    )
 
 
-def template(processor: SentencePieceProcessor, as_reference: bool) -> Template:
-    """The template of a recipe: `reference` or `from_tokenizer`."""
-    return reference(processor) if as_reference else from_tokenizer(processor)
+TEMPLATES = {one.__name__: one for one in (internlm, chatml, llama3, plain, chat_template, reference)}
+
+
+def _template(
+    tokenizer: Tokenizer,
+    *,
+    name: str,
+    before: Parts,
+    opening: str = "",
+    closing: str = "",
+    after: Parts = (),
+    end: tuple[int, ...] = (),
+    line_ends: tuple[int, ...] | None = None,
+    strips: bool = False,
+) -> Template:
+    if tokenizer.eos is None:
+        raise UserError(
+            "tokenizer: no end of text; lay the base's tokenizer_config.json, with eos_token, beside it"
+        )
+    eos = tokenizer.eos
+    ends = end or (eos,)
+    if line_ends is None:
+        # In byte-level vocabularies a newline is spelled Ċ.
+        ids = range(tokenizer.vocab_size())
+        line_ends = tuple(i for i in ids if re.search("\n|Ċ|<0x0A>", tokenizer.id_to_piece(i)))
+    return Template(
+        name=name,
+        start=tokenizer.start,
+        eos=eos,
+        pad=eos if tokenizer.pad is None else tokenizer.pad,
+        before=before,
+        opening=opening,
+        closing=closing,
+        after=after,
+        end=ends,
+        stop=tuple(dict.fromkeys((eos, ends[-1]))),
+        line_ends=line_ends,
+        strips=strips,
+    )
+
+
+def _turns_of_internlm(tokenizer: Tokenizer, eoh: str, eoa: str, newlines: tuple[str, ...]) -> Template:
+    human, assistant, newline = _piece(tokenizer, eoh), _piece(tokenizer, eoa), _piece(tokenizer, *newlines)
+    made = _template(
+        tokenizer,
+        name="internlm",
+        before=tokenizer.start,
+        opening=USER,
+        after=(human, newline, BOT),
+        end=(assistant, newline),
+        line_ends=(newline,),
+    )
+    return replace(made, end=(*made.end, made.eos), stop=(made.eos, assistant))
+
+
+def _parts(tokenizer: Tokenizer, text: str) -> Parts:
+    """A rendered text: its marks as ids, and the texts between them."""
+    marks = sorted(tokenizer.marks, key=len, reverse=True)
+    if not marks:
+        return (text,) if text else ()
+    cut = re.split(f"({'|'.join(map(re.escape, marks))})", text)
+    return tuple(tokenizer.marks.get(part, part) for part in cut if part)
 
 
 def prompt_parts(template: Template, instruction: str, input: str) -> Parts:
     """All up to the answer, which is what inference feeds; without an `input` its newline is left out too."""
-    user = f"{USER}{instruction}\n{input}" if input else f"{USER}{instruction}"
-    return template.bos, user, template.eoh, template.newline, BOT
+    user = f"{instruction}\n{input}" if input else instruction
+    shown = user.strip() if template.strips else user
+    return *template.before, f"{template.opening}{shown}{template.closing}", *template.after
 
 
 def row_parts(template: Template, instruction: str, input: str, output: str) -> tuple[Parts, Parts]:
     """A whole training row of any length: its prompt, and the answer with its end marks."""
-    answer = (output, template.eoa, template.newline, template.eos)
-    return prompt_parts(template, instruction, input), answer
+    answer = output.strip() if template.strips else output
+    return prompt_parts(template, instruction, input), (answer, *template.end)
 
 
 def prompt_ids(encode: Encode, template: Template, instruction: str, input: str) -> list[int]:
@@ -105,7 +255,7 @@ def continued(encode: Callable[[str], _Ids], prompt: str, completion: str) -> tu
 def plain_ids(encode: Encode, template: Template, prompt: str, completion: str) -> tuple[list[int], int]:
     """The ids of a plain text's row, and how many of them belong to the prompt."""
     start, answer = continued(encode, prompt, completion)
-    return [template.bos, *start, *answer, template.eos], 1 + len(start)
+    return [*template.start, *start, *answer, template.eos], len(template.start) + len(start)
 
 
 def _ids(encode: Encode, parts: Parts) -> list[int]:
@@ -118,20 +268,12 @@ def parse_answer(text: str, letters: str) -> str | None:
     return match[1] if match else None
 
 
-def _piece(processor: SentencePieceProcessor, *spellings: str) -> int:
+def _piece(tokenizer: Tokenizer, *spellings: str) -> int:
     """The id of the first of these pieces that the vocabulary has."""
     for piece in spellings:
-        index = processor.piece_to_id(piece)
-        if processor.id_to_piece(index) == piece:  # an unknown piece has the id of <unk>
+        if (index := tokenizer.id_of(piece)) is not None:
             return index
     wanted = " or ".join(map(repr, spellings))
-    raise UserError(f"tokenizer: no piece {wanted}; give a model of the InternLM family")
-
-
-def _template(processor: SentencePieceProcessor, marks: Iterable[Sequence[str]], pad: int) -> Template:
-    """`marks`: spellings of eoh, eoa and newline."""
-    bos, eos = processor.bos_id(), processor.eos_id()
-    if bos < 0 or eos < 0:
-        raise UserError("tokenizer: no <s> or </s>; give a model of the InternLM family")
-    eoh, eoa, newline = (_piece(processor, *spellings) for spellings in marks)
-    return Template(bos, eos, eoh, eoa, newline, pad if pad >= 0 else eos)
+    raise UserError(
+        f"tokenizer: no piece {wanted}; set tokenizer.template to one that it has the pieces of, or plain"
+    )

@@ -1,4 +1,4 @@
-"""The segment encoder: SentencePiece's ids of a text, each distinct segment encoded once."""
+"""The segment encoder: the tokenizer's ids of a text, each distinct segment encoded once."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from array import array
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
-from sentencepiece import SentencePieceProcessor
-
 from mcqlora.tokens import tokenizer
 from mcqlora.tokens.prompt import Encode
+from mcqlora.tokens.tokenizer import SentencePiece, Tokenizer
 
 SPACE = "\u2581"  # how a vocabulary piece spells a space
 NEWLINE = "\n"
@@ -22,27 +21,76 @@ Int32 = Callable[[str], bytes]  # a text's ids, as the bytes of int32[n]
 
 
 class SegmentEncoder:
-    """`encoder(text)` equals `processor.encode(text)`, but encodes each distinct segment of its texts once.
+    """`encoder(text)` equals `tokenizer.encode(text)`, but encodes each distinct segment of its texts once.
 
-    A text may be cut between two characters that stand side by side in no piece of the vocabulary. No BPE
-    merge can cross such a place, so the segments' ids joined are the ids of the text. A model for which that
-    does not hold (not BPE, or with normalisation across characters) encodes whole texts.
+    SentencePiece: a text may be cut between two characters that stand side by side in no piece of the
+    vocabulary. No BPE merge can cross such a place, so the segments' ids joined are the ids of the text.
+    Byte-level BPE: where its pre-tokenizer ends a word, see `_by_words`. A model for which neither holds (not
+    BPE, with normalisation across characters, an unknown pre-tokenizer) encodes whole texts.
 
     `encoder.int32(text)` has the same ids as the bytes of int32[n]: cached bytes are copied, and no id is
     made a Python object.
     """
 
-    def __init__(self, processor: SentencePieceProcessor) -> None:
-        settings = tokenizer.settings(processor)
-        if not _can_cut(settings):
-            self.int32 = _int32(processor.encode)
-        elif settings.dummy_prefix:
-            self.int32 = _by_lines(processor.encode, _pairs(processor))
+    def __init__(self, given: Tokenizer) -> None:
+        if isinstance(given, SentencePiece):
+            self.int32 = _of_pieces(given)
+        elif given.line_cut:
+            self.int32 = _by_words(given.encode, given.line_cut == "before")
         else:
-            self.int32 = _by_parts(processor.encode, _pairs(processor))
+            self.int32 = _int32(given.encode)
 
     def __call__(self, text: str) -> list[int]:
         return array("i", self.int32(text)).tolist()
+
+
+def _of_pieces(processor: SentencePiece) -> Int32:
+    settings = tokenizer.settings(processor)
+    if not _can_cut(settings):
+        return _int32(processor.encode)
+    by = _by_lines if settings.dummy_prefix else _by_parts
+    return by(processor.encode, _pairs(processor))
+
+
+def _by_words(encode: Encode, newline_first: bool) -> Int32:
+    r"""Cut at newlines, after a line's head (see `_by_parts`), and what is new at single spaces.
+
+    All of these are ends of words for the pre-tokenizers that `fast` knows, and would be if a text ended or
+    began there:
+
+    * before a space between two characters that are none: no word has a space but at its start;
+    * between a Latin letter and a period: none goes on from letters to a period;
+    * after a newline before a character that is neither a space nor "/", where newlines end a word
+      (`newline_first` is False): "\s*[\r\n]+" takes all of them, as does punctuation with its "[\r\n]*";
+    * before a newline before a Latin letter in GPT-2's: of a run of spaces it leaves the last one alone.
+    """
+    head = rf"[^\n.]{{0,{HEAD}}}[A-Za-z](?=\.)"
+    first_head, after = re.compile(head).match, "[A-Za-z]" if newline_first else r"[^\s/]"
+    heads_and_rests = re.compile(rf"\n(?={after})((?:{head})?)").split
+    before_spaces = re.compile(r"(?<=\S)(?= \S)").split
+
+    words = _Cache(_int32(encode))
+
+    def spelt(part: str) -> bytes:
+        return b"".join(map(words.__getitem__, before_spaces(part)))
+
+    parts, with_newline = (
+        _Cache(spelt),
+        _Cache(lambda part: spelt(NEWLINE + part if newline_first else part + NEWLINE)),
+    )
+    heads, rests = (with_newline, parts) if newline_first else (parts, with_newline)
+
+    def encoded(text: str) -> bytes:
+        found = first_head(text)
+        start = found.end() if found else 0
+        cut = heads_and_rests(text[start:])  # rests and heads in turn
+        made = [parts[text[:start]] if found else b""] + [b""] * len(cut)
+        made[1:-1:2] = map(rests.__getitem__, cut[:-1:2])
+        made[2::2] = map(heads.__getitem__, cut[1::2])
+        made[-1] = parts[cut[-1]]
+        return b"".join(made)
+
+    return encoded
 
 
 def _by_lines(encode: Encode, pairs: Pairs) -> Int32:
@@ -143,9 +191,9 @@ def _can_cut(settings: tokenizer.Settings) -> bool:
     return plain and not (settings.maps_characters or settings.remove_extra_whitespaces)
 
 
-def _pairs(processor: SentencePieceProcessor) -> Pairs:
+def _pairs(processor: SentencePiece) -> Pairs:
     """All pairs of characters side by side in a piece, with `SPACE` for a space."""
-    pieces = map(processor.id_to_piece, range(processor.vocab_size()))
+    pieces = map(processor.IdToPiece, range(processor.get_piece_size()))
     return {pair for piece in pieces for pair in pairwise(piece.replace(" ", SPACE))}
 
 

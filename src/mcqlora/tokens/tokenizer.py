@@ -1,37 +1,115 @@
-"""SentencePiece models: load a given one, or train the small one of the embedded benchmark."""
+"""Tokenizers: load a given one of either kind, or train the small one of the embedded benchmark."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import sentencepiece
 
 from mcqlora import files
 from mcqlora.errors import UserError
 from mcqlora.tokens.marks import EOA, EOH
+from mcqlora.tokens.tokenizer_config import read_config, special_piece
 
 
-def load(path: files.PathLike) -> sentencepiece.SentencePieceProcessor:
-    """Load a SentencePiece model.
+class Tokenizer(Protocol):
+    """Text to ids and back. `encode` adds no mark, and takes a special piece in a text for text."""
+
+    @property
+    def bos(self) -> int | None: ...
+    @property
+    def eos(self) -> int | None: ...
+    @property
+    def pad(self) -> int | None: ...
+    @property
+    def unk(self) -> int | None: ...
+    @property
+    def start(self) -> tuple[int, ...]:
+        """The ids with which a text begins."""
+        ...
+
+    @property
+    def marks(self) -> Mapping[str, int]:
+        """The pieces that a chat template may spell, and their ids."""
+        ...
+
+    @property
+    def config(self) -> files.Json:
+        """tokenizer_config.json, empty where there is none."""
+        ...
+
+    @property
+    def line_cut(self) -> Literal["before", "after"] | None:
+        """Where words of a pre-tokenizer end at newlines, see `fast.FastTokenizer.line_cut`."""
+        ...
+
+    def encode(self, text: str) -> list[int]: ...
+    def decode(self, ids: Sequence[int]) -> str: ...
+    def vocab_size(self) -> int: ...
+    def id_of(self, piece: str) -> int | None: ...
+    def id_to_piece(self, index: int) -> str: ...
+
+
+def load(path: files.PathLike) -> Tokenizer:
+    """Load a SentencePiece model, or a `tokenizer.json`, with the `tokenizer_config.json` beside it.
 
     Raises:
-        UserError: there is no such file, or it is no SentencePiece model (for instance cut off).
+        UserError: there is no such file, or it is no tokenizer (for instance cut off).
     """
+    config = read_config(path)
+    if str(path).endswith(".json"):
+        from mcqlora.tokens.fast import FastTokenizer  # a library of 8 MB, where it is used
+
+        return FastTokenizer(path, config)
     try:
-        serialized, processor = Path(path).read_bytes(), sentencepiece.SentencePieceProcessor()
-        processor.LoadFromSerializedProto(serialized)
+        serialized = Path(path).read_bytes()
+        processor = SentencePiece(serialized, config)
         # An empty file loads, and one cut between two fields, with other rules: the normalizer's come last.
         if 3 not in dict(_fields(serialized)):
             raise ValueError("no normalizer")
     except OSError as error:
         raise UserError(f"{path}: cannot read the tokenizer ({error.strerror})") from error
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"{path}: not a SentencePiece model; give the tokenizer.model of the base") from error
+        said = "not a SentencePiece model; give the tokenizer.model, or the tokenizer.json, of the base"
+        raise UserError(f"{path}: {said}") from error
     return processor
+
+
+class SentencePiece(sentencepiece.SentencePieceProcessor):
+    """A SentencePiece model, and the pieces that `tokenizer_config.json` adds or renames (InternLM2's do)."""
+
+    line_cut = None  # it has no pre-tokenizer
+
+    def __init__(self, model_proto: bytes, config: files.Json | None = None) -> None:
+        super().__init__(model_proto=model_proto)
+        self.config = config or {}
+        added = self.config.get("added_tokens_decoder", {})
+        self.marks = {token["content"]: int(index) for index, token in added.items()}
+        self._added = {index: piece for piece, index in self.marks.items()}
+        self.bos, self.eos = self._special("bos", self.bos_id()), self._special("eos", self.eos_id())
+        self.unk, self.pad = self._special("unk", self.unk_id()), self._special("pad", self.pad_id())
+        begins = self.config.get("add_bos_token", True)
+        self.start: tuple[int, ...] = () if self.bos is None or not begins else (self.bos,)
+
+    def _special(self, role: str, own: int) -> int | None:
+        named = special_piece(self.config, f"{role}_token")
+        return (self.id_of(named) if named else None) or (own if own >= 0 else None)
+
+    def vocab_size(self) -> int:
+        return max(self.get_piece_size(), 1 + max(self._added, default=0))
+
+    def id_of(self, piece: str) -> int | None:
+        if piece in self.marks:
+            return self.marks[piece]
+        index = self.piece_to_id(piece)  # an unknown piece has the id of <unk>
+        return index if super().id_to_piece(index) == piece else None
+
+    def id_to_piece(self, index: int) -> str:  # type: ignore[override]  # of one id
+        return self._added.get(index) or super().id_to_piece(index)
 
 
 def train(texts: Iterable[str], path: files.PathLike, vocab_size: int) -> None:

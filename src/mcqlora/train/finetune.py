@@ -42,7 +42,7 @@ def finetune(
     *,
     base: Path,
     tokenizer_path: str,
-    reference_template: bool,
+    template: str | None,
     layout: Layout,
     train: Shards,
     valid: Shards,
@@ -56,7 +56,7 @@ def finetune(
         UserError: a shard is not as its stats say, the base is of another network, another training works
             there, or a worker failed.
     """
-    template = prompt.template(tokenizer.load(tokenizer_path), reference_template)
+    turns = prompt.template(tokenizer.load(tokenizer_path), template)
     settings = replace(settings, network=settings.network.of_base(base, settings.seq_length))
     size, delivered = settings.size, len(outputs.adapters)
     available, validated = mindrecord.count_rows(train.files), mindrecord.count_rows(valid.files)
@@ -73,8 +73,8 @@ def finetune(
         name="lora",
         settings=settings,
         schedule=schedule,
-        pad=template.pad,
-        eos=template.eos,
+        pad=turns.pad,
+        eos=turns.eos,
         layout=layout,
         valid_rows=validated,
     )
