@@ -84,7 +84,7 @@ class StepDropout(nn.Cell):
         if not self.training or self.dropped == 0:
             return x
         rows, width = x.shape
-        a, b, c = ops.split(self.numbers, 1)
+        a, b, c = self.numbers[0], self.numbers[1], self.numbers[2]
         row = _modulo(_constant(rows, LEVELS, 1, (*self.key, 0)) * a + b) * (1 / LEVELS)
         column = _modulo(_constant(width, LEVELS, 1, (*self.key, 1)) * c) * (1 / LEVELS)
         of_row = _constant(rows, LEVELS // 8, 2, (*self.key, 2)) + 1.0
