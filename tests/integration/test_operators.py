@@ -25,7 +25,7 @@ STRUCTURE = {"Constant", "Depend", "Load", "MakeTuple", "Partial", "Return", "Sw
 STRUCTURE |= {"UpdateState", "call", "Call", "make_tuple"}
 # No aclnn kernel in graph mode; MindSpore takes CANN's graph operator of the same name.
 EXCEPTIONS = {
-    "AddN": "16 flags of overflow, one number each; CANN's own on the vector cores",
+    "AddN": "16 flags of overflow, one number each",
     "Addcmul": "AdamW's moments: LoRA's matrices alone, 0.2 % of the network",
     "Assign": "a copy, of LoRA's matrices and moments",
     "AssignAdd": "one number: the step",
@@ -33,7 +33,7 @@ EXCEPTIONS = {
     "Gather": "CANN's GatherV2: rows of the embeddings and of rotary's tables, once a step",
     "NPUClearFloatStatusV2": "8 numbers: the overflow status, as MindFormers' own step has it",
     "NPUGetFloatStatusV2": "8 numbers: the overflow status, as MindFormers' own step has it",
-    "OneHot": "MindFormers' loss, once a step: 4 bytes a logit are written on the vector cores",
+    "OneHot": "MindFormers' own loss, once a step, as in each of its trainings on Ascend",
     "Reshape": "no data is moved",
     "StridedSlice": "a copy: halves of queries and keys, ids without the last",
     "StridedSliceGrad": "the same backwards",

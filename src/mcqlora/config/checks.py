@@ -118,6 +118,13 @@ def _training(settings: Settings) -> Iterator[str]:
     if train.workers % train.nodes:
         spread = f"cannot be spread evenly over train.nodes {train.nodes}"
         yield f"train.workers: {train.workers} {spread}; make it a multiple"
+    tensor = train.parallel.tensor
+    if train.workers % tensor:
+        yield f"train.parallel.tensor: {tensor} does not divide train.workers {train.workers}; make it a divisor"
+    if model.num_heads % tensor or (model.n_kv_heads or model.num_heads) % tensor:
+        yield f"train.parallel.tensor: {tensor} does not divide the heads; make it a divisor of them"
+    if settings.device == "CPU" and (tensor > 1 or train.parallel.optimizer):
+        yield "train.parallel: a CPU has no semi-automatic parallelism; leave it out, or set device: Ascend"
     if model.hidden_size % model.num_heads:
         yield f"model.hidden_size: {model.hidden_size} is no multiple of num_heads {model.num_heads}"
     if model.num_heads % (model.n_kv_heads or 1):

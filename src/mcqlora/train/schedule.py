@@ -51,10 +51,10 @@ def plan_steps(
             which nothing would ever happen.
     """
     rows = min(size.rows or available, available)
-    share = math.ceil(rows / size.workers) if rows == available else rows // size.workers
+    share = math.ceil(rows / size.replicas) if rows == available else rows // size.replicas
     steps_per_epoch = share // size.batch_size
     steps = steps_per_epoch * size.epochs // sink_size * sink_size
-    given = f"{rows} rows in batches of {size.workers} x {size.batch_size}"
+    given = f"{rows} rows in batches of {size.replicas} x {size.batch_size}"
     few = f"{steps} steps in {size.epochs} epochs, too few for {size.checkpoints} checkpoints"
     too_few = UserError(f"train: {given} give {few}; lower train.batch_size or raise train.epochs")
     if steps < (1 if size.checkpoint_interval else max(1, size.checkpoints)):
@@ -119,7 +119,7 @@ def evaluation_batch(rows: int, size: Size) -> int:
     Raises:
         UserError: `size.evaluation_batch_size` is asked for and leaves one.
     """
-    share, asked = math.ceil(rows / size.workers), size.evaluation_batch_size
+    share, asked = math.ceil(rows / size.replicas), size.evaluation_batch_size
     if asked is None:
         return max(batch for batch in range(1, size.batch_size + 1) if share % batch == 0)
     if left := share % asked:
