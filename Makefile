@@ -38,7 +38,7 @@ test-others:
 
 ## doctor   what this machine has and lacks; before the installation, too
 doctor:
-	@PYTHONPATH=src "$(or $(wildcard $(BIN)/python),$(PYTHON))" -m mcqlora.machine.doctor
+	@PYTHONPATH="src$${PYTHONPATH:+:$$PYTHONPATH}" "$(or $(wildcard $(BIN)/python),$(PYTHON))" -m mcqlora.machine.doctor
 
 ## slow     what test leaves out for its time, and ten times the examples of each property
 slow: $(VENV)/installed

@@ -8,6 +8,7 @@ import pytest
 ms = pytest.importorskip("mindspore")
 
 from mcqlora import files  # noqa: E402
+from mcqlora.errors import UserError  # noqa: E402
 from mcqlora.model import weights  # noqa: E402
 from mcqlora.train import callbacks, checkpoints  # noqa: E402
 
@@ -24,10 +25,10 @@ class Step(ms.nn.Cell):
         self.moment = ms.Parameter(ms.Tensor([0.0], ms.float32), name="moment", requires_grad=False)
 
 
-def train(folder, steps, patience=None, delivered=1, start=0, losses=LOSSES):
+def train(folder, steps, patience=None, delivered=1, start=0, losses=LOSSES, batches=12):
     """Goes through the steps until the callback asks for a stop; returns the last one."""
     schedule = callbacks.ScheduleCallback(
-        str(folder), [2, 4, 6, 8, 10, 12], [4, 8, 12], delivered, patience, start
+        str(folder), [2, 4, 6, 8, 10, 12], [4, 8, 12], delivered, 12, patience, start
     )
     cell, asked, stopped = Step(), iter(losses[start // 2 :]), []
 
@@ -35,7 +36,10 @@ def train(folder, steps, patience=None, delivered=1, start=0, losses=LOSSES):
         callbacks.TokenLoss.latest = next(asked)
 
     schedule.evaluator = SimpleNamespace(_execute_eval=evaluate)
-    given = SimpleNamespace(list_callback=[], train_network=cell, cur_step_num=0, net_outputs=None)
+    data = SimpleNamespace(get_dataset_size=lambda: batches)
+    given = SimpleNamespace(
+        list_callback=[], train_dataset=data, train_network=cell, cur_step_num=0, net_outputs=None
+    )
     context = SimpleNamespace(original_args=lambda: given, request_stop=lambda: stopped.append(True))
     schedule.on_train_begin(context)
     for step in range(start + 1, steps + 1):
@@ -68,6 +72,13 @@ def test_patience_ends_a_training_with_a_checkpoint(tmp_path, patience, delivere
     assert train(tmp_path, 12, patience, delivered) == end
     assert kept(tmp_path)[-1] == end and checkpoints.stopped(tmp_path / "checkpoints") == end
     assert weights.read(checkpoints.file(tmp_path / "checkpoints", end))["weight"] == np.float32(end)
+
+
+def test_an_epoch_of_other_steps_than_planned_does_not_begin(tmp_path):
+    """MindFormers 1.9.0 gives every worker all `rows` unless it is told the dataset's strategy."""
+    with pytest.raises(UserError, match=r"^an epoch has 24 steps, not the 12 planned; see make doctor$"):
+        train(tmp_path, 12, batches=24)
+    assert not (tmp_path / "history.jsonl").exists()
 
 
 def test_patience_counts_the_evaluations_before_a_resume(tmp_path):

@@ -3,7 +3,8 @@
 Each node has a host name of its own (a UTS namespace) and a hosts file that knows both (a mount namespace).
 Both share the machine's addresses, by which msrun tells whether it is on the master's node; so the second
 node has an `ip` that lists none to a job of several nodes. The NPUs are numbers in slurm.conf, and so are
-CPUs and memory. slurmdbd is there since the executor plugin reads the state of its jobs from sacct.
+CPUs and memory. slurmdbd is there since the executor plugin reads the state of its jobs from sacct, unless
+it is told to ask squeue.
 """
 
 from __future__ import annotations
@@ -63,15 +64,17 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SlurmdParameters=config_overrides
 GresTypes=npu
+NodeName=n1 NodeAddr=127.0.0.1 Port={n1} CPUs=8 RealMemory=64000 Gres=npu:{npus}
+NodeName=n2 NodeAddr=127.0.0.1 Port={n2} CPUs=8 RealMemory=64000 Gres=npu:{npus}
+PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE
+"""
+ACCOUNTING = """\
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=localhost
 AccountingStoragePort={dbd}
 AccountingStoragePass={folder}/munge.socket
 AccountingStorageTRES=gres/npu
 AccountingStoreFlags=job_comment
-NodeName=n1 NodeAddr=127.0.0.1 Port={n1} CPUs=8 RealMemory=64000 Gres=npu:{npus}
-NodeName=n2 NodeAddr=127.0.0.1 Port={n2} CPUs=8 RealMemory=64000 Gres=npu:{npus}
-PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE
 """
 IP = """\
 #!/bin/sh
@@ -144,11 +147,12 @@ def install() -> None:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Cluster]:
+def running(folder: Path, accounting: bool = True) -> Iterator[Cluster]:
     """The cluster, from the start of its first daemon to the end of its last."""
     cluster = Cluster(folder)
     ports = dict(zip(("dbd", "slurmctld", *NODES), _free_ports(4), strict=True))
-    for name, text in (("slurmdbd.conf", DATABASE), ("slurm.conf", SLURM)):
+    told = SLURM + ACCOUNTING if accounting else SLURM
+    for name, text in (("slurmdbd.conf", DATABASE), ("slurm.conf", told)):
         (folder / name).write_text(
             text.format(folder=folder, controller=CONTROLLER, npus=NPUS, **ports), encoding="ascii"
         )
@@ -173,13 +177,14 @@ def running(folder: Path) -> Iterator[Cluster]:
             (folder / "munge.socket").exists,
             *("munged", "--foreground", "--force", f"--socket={folder}/munge.socket", *files),
         )
-        start(
-            (folder / "database.socket").exists,
-            *("mariadbd", "--no-defaults", "--user=root", f"--datadir={folder}/data", "--skip-networking"),
-            *(f"--socket={folder}/database.socket", "--skip-grant-tables"),
-        )
-        start(lambda: _says(cluster, "sacctmgr", "list", "cluster"), "slurmdbd", "-D", host=CONTROLLER)
-        cluster.tell("sacctmgr", "--immediate", "add", "cluster", "test")
+        if accounting:
+            start(
+                (folder / "database.socket").exists,
+                *("mariadbd", "--no-defaults", "--user=root", f"--datadir={folder}/data"),
+                *("--skip-networking", f"--socket={folder}/database.socket", "--skip-grant-tables"),
+            )
+            start(lambda: _says(cluster, "sacctmgr", "list", "cluster"), "slurmdbd", "-D", host=CONTROLLER)
+            cluster.tell("sacctmgr", "--immediate", "add", "cluster", "test")
         start(lambda: _says(cluster, "scontrol", "ping"), "slurmctld", "-D", host=CONTROLLER)
         for node in NODES:
             state = ("sinfo", "--noheader", "--nodes", node, "--format=%t")

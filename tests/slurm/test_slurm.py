@@ -118,6 +118,14 @@ def test_the_same_artefacts_as_a_local_run(finished, through):
     assert summary(through[0]) == summary(finished)
 
 
+def test_a_cluster_without_accounting(without_accounting, finished, tmp_path):
+    asked = subprocess.run(["sacct"], env=without_accounting.environment, capture_output=True, text=True)
+    assert asked.returncode == 1 and "accounting storage is disabled" in asked.stderr
+    finish(start(without_accounting, tmp_path, "--slurm-status-command", "squeue"))
+    assert hashes(tmp_path) == hashes(finished)
+    assert summary(tmp_path) == summary(finished)
+
+
 def test_shards_and_evaluations_run_side_by_side(through):
     _, jobs = through
     assert all(job.state == "COMPLETED" for job in jobs)

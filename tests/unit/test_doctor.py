@@ -1,6 +1,8 @@
+import json
 import os
 import subprocess
 import venv
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,8 @@ from mcqlora.machine import doctor
 from mcqlora.machine.doctor import BAD, LESS, OK
 
 ROOT = Path(__file__).parents[2]
-LOCK = "mindspore==2.7.0 \\\n    --hash=sha256:00\nruamel-yaml==1.0 \\\n    --hash=sha256:11\n"
-HAVE = {"mindspore": "2.7.0", "ruamel-yaml": "1.0", "other": "9"}
+LOCK = "mindspore==2.9.0 \\\n    --hash=sha256:00\nruamel-yaml==1.0 \\\n    --hash=sha256:11\n"
+HAVE = {"mindspore": "2.9.0", "ruamel-yaml": "1.0", "other": "9"}
 MEMINFO = "MemTotal:       24000000 kB\nMemFree:  1 kB\nMemAvailable:   {} kB\n"
 
 
@@ -47,7 +49,7 @@ def test_packages_are_compared_with_the_nearest_lock():
 
 def test_a_missing_package_is_bad_and_another_version_is_less():
     other = doctor.packages({"cpu": LOCK}, HAVE | {"mindspore": "2.6.0"})
-    assert (other.state, other.found) == (LESS, "not envs/cpu.lock: mindspore 2.6.0 for 2.7.0")
+    assert (other.state, other.found) == (LESS, "not envs/cpu.lock: mindspore 2.6.0 for 2.9.0")
     missing = doctor.packages({"cpu": LOCK}, {"mindspore": "2.6.0"})
     assert (missing.state, missing.found) == (BAD, "1 of 2 missing (ruamel-yaml)")
     assert missing.remedy.endswith("pip install --require-hashes -r envs/cpu.lock")
@@ -104,24 +106,42 @@ def test_a_machine_without_npus_can_do_less_and_one_with_them_is_ok():
 @pytest.fixture
 def ascend(tmp_path):
     """The two version files that MindSpore and the driver keep."""
-    for place, version in (("driver", "25.2.0"), ("toolkit/compiler", "8.2.T11.0.B070")):
+    for place, version in (("driver", "26.0.RC1"), ("toolkit/compiler", "9.0.T12.0.B070")):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "version.info").write_text(f"Version={version}\ntimestamp=1\n")
     return tmp_path
 
 
 def test_driver_and_cann_of_this_mindspore(ascend):
-    driver, cann = doctor.ascend(ascend, str(ascend / "toolkit" / "opp"))
-    assert driver == ("driver", OK, "25.2.0", driver.remedy)
-    assert cann == ("CANN", OK, "8.2.T11.0.B070", cann.remedy)
+    driver, cann, _ = doctor.ascend(ascend, str(ascend / "toolkit" / "opp"))
+    assert driver == ("driver", OK, "26.0.RC1", driver.remedy)
+    assert cann == ("CANN", OK, "9.0.T12.0.B070", cann.remedy)
 
 
 def test_another_cann_or_driver_is_named(ascend):
     (ascend / "driver" / "version.info").write_text("Version=23.0.3\n")
     (ascend / "toolkit" / "compiler" / "version.info").write_text("Version=7.3.0.1\n")
-    driver, cann = doctor.ascend(ascend, str(ascend / "toolkit" / "opp"))
-    assert (driver.state, driver.found) == (LESS, "23.0.3") and "25.2.0" in driver.remedy
-    assert (cann.state, cann.found) == (LESS, "7.3.0.1") and "8.2.RC1" in cann.remedy
+    driver, cann, _ = doctor.ascend(ascend, str(ascend / "toolkit" / "opp"))
+    assert (driver.state, driver.found) == (LESS, "23.0.3") and "26.0.RC1" in driver.remedy
+    assert (cann.state, cann.found) == (LESS, "7.3.0.1") and "CANN 9.0.0" in cann.remedy
+
+
+def test_cann_s_packages_are_looked_for_as_a_training_would(ascend, monkeypatch):
+    """MindSpore's check_deps_version (run_check/_check_version.py) imports te, which PYTHONPATH leads to."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    *_, missing = doctor.ascend(ascend, str(ascend / "toolkit" / "opp"))
+    assert (missing.state, missing.found) == (BAD, "a training would not find te")
+    assert missing.remedy == f"source {ascend}/ascend-toolkit/set_env.sh, which sets PYTHONPATH"
+    packages = ascend / "toolkit/opp/built-in/op_impl/ai_core/tbe"
+    (packages / "te").mkdir(parents=True)
+    (packages / "te" / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(packages))
+    *_, seen = doctor.ascend(ascend, str(ascend / "toolkit" / "opp"))
+    assert (seen.state, seen.found) == (OK, str(packages / "te" / "__init__.py"))
+    told = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    monkeypatch.setattr(doctor, "environment", lambda folder: told)  # a launch that forgets it
+    *_, forgotten = doctor.ascend(ascend, str(ascend / "toolkit" / "opp"))
+    assert forgotten.state == BAD and doctor.verdict([forgotten]) == "No training can run: CANN's packages"
 
 
 def test_cann_s_environment_is_not_loaded(tmp_path):
@@ -135,7 +155,16 @@ def test_what_cann_belongs_to_this_mindspore_is_what_its_wheel_was_built_with():
 
     wheel = Path(importlib.util.find_spec("mindspore").origin).parent
     built = (wheel / "lib/plugin/ascend/custom_ascendc_910b/version.info").read_text()
-    assert built.startswith(f"custom_opp_compiler_version={doctor.CANN}.")
+    assert built.strip() == f"custom_opp_compiler_version={doctor.CANN}"
+
+
+def test_cann_and_driver_are_those_that_mindformers_names():
+    import importlib.util
+
+    package = Path(importlib.util.find_spec("mindformers").origin).parent
+    versions = json.loads((package / "VERSION_MAP.json").read_text())
+    mindspore, cann = metadata.version("mindspore"), doctor.CANN
+    assert versions["ms"][mindspore]["prefer"] == cann and versions["cann"][cann]["prefer"] == doctor.DRIVER
 
 
 @pytest.mark.integration
@@ -156,7 +185,7 @@ def test_a_probe_that_fails_says_its_last_error(monkeypatch):
 
 def test_the_verdict_counts_what_is_bad_alone():
     checks = [doctor.Check("disk", BAD, ""), doctor.Check("fonts", LESS, "")]
-    assert doctor.verdict(checks) == "The demo cannot run: disk"
+    assert doctor.verdict(checks) == "No training can run: disk"
     assert doctor.verdict(checks[1:]) == "The demo can run: make run"
     assert doctor.line(doctor.Check("a", OK, "b", "c")) == f"ok    a{' ' * 20}b\n"
 
@@ -173,6 +202,6 @@ def test_a_python_without_any_package_is_told_what_to_do(tmp_path):
     )
     assert done.returncode == 1 and done.stderr == ""
     lines = done.stdout.splitlines()
-    assert lines[-1].startswith("The demo cannot run: packages, MindSpore on CPU, msrun")
+    assert lines[-1].startswith("No training can run: packages, MindSpore on CPU, msrun")
     assert any(line.startswith("BAD   packages") and "make" in line for line in lines)
     assert [path.name for path in tmp_path.iterdir()] == ["venv"]

@@ -48,7 +48,7 @@ TRAIN, VALID = (
 )
 
 
-def cpu(rows=100, layout="padded", evaluation_batch=None, size=SMALL, **changes):
+def cpu(rows=100, layout="padded", valid_rows=20, size=SMALL, **changes):
     """A training of a tiny network; `changes` are of its settings."""
     asked = Settings(
         network=TINY, lora=LORA, optimization=OPTIMIZATION, size=size, seq_length=64, device="CPU"
@@ -61,7 +61,7 @@ def cpu(rows=100, layout="padded", evaluation_batch=None, size=SMALL, **changes)
         pad=2,
         eos=2,
         layout=layout,
-        evaluation_batch=evaluation_batch,
+        valid_rows=valid_rows,
     )
 
 
@@ -75,7 +75,9 @@ def ascend():
         device="Ascend",
     )
     schedule = plan_steps(138_020, RECIPE, 0.03, 5, sink_size=2)
-    return Training(name="lora", settings=asked, schedule=schedule, pad=2, eos=2, layout="padded")
+    return Training(
+        name="lora", settings=asked, schedule=schedule, pad=2, eos=2, layout="padded", valid_rows=2_480
+    )
 
 
 def rendered(training, train=TRAIN, valid=VALID, **arguments):
@@ -354,7 +356,7 @@ if os.environ.get("RANK_ID", "0") == "0":
 
 
 def train(work, place, base=None):
-    training = cpu(evaluation_batch=3)
+    training = cpu(size=replace(SMALL, evaluation_batch_size=3))
     launch = Launch(worker=place / "worker.py", runs=place / "runs")
     return work.run(training, launch, base, [str(place / "train_files")], [str(place / "valid_files")])
 
@@ -374,7 +376,8 @@ def test_a_workplace_renders_launches_and_collects(place):
     assert rendered["load_checkpoint"] == ""
     assert rendered["train_dataset"]["data_loader"]["dataset_files"] == ["../../train_files"]
     assert rendered["eval_dataset"]["data_loader"]["dataset_files"] == ["../../valid_files"]
-    assert rendered["eval_dataset"]["batch_size"] == 3
+    assert rendered["eval_dataset"]["planned_batch_size"] == 3
+    assert rendered["eval_dataset"]["padding"] == {"rows": 4, "length": 64, "input_ids": 2, "labels": -100}
     assert str(place) not in yaml.safe_dump(rendered)  # the same in every checkout
     assert attempts == ["attempt-1"]
 
@@ -384,10 +387,11 @@ def test_what_a_training_starts_from_is_gone_when_it_has_ended(place):
     """At 7 B it takes 14.6 GB. A kill may leave it; the next run, which trains nothing, removes it."""
     pytest.importorskip("mindspore")
     (place / "worker.py").write_text(
-        WORKER + "    assert os.path.exists('start.ckpt'), 'nothing to start from'\n"
+        "import os\nrank = os.environ['RANK_ID']\n"
+        "assert os.path.exists(f'start/rank_{rank}/start.ckpt'), 'nothing to start from'\n" + WORKER
     )
     weights.save({"w": np.ones(3, np.float32)}, place / "base.safetensors")
-    second, start = STEPS.checkpoints[1], place / "runs" / "key" / "start.ckpt"
+    second, start = STEPS.checkpoints[1], place / "runs" / "key" / "start"
     with workplace.workplace(place / "runs" / "key") as work:
         (work.directory / f"die-at-{second}").touch()
         with pytest.raises(UserError, match="killed"):
@@ -395,7 +399,7 @@ def test_what_a_training_starts_from_is_gone_when_it_has_ended(place):
         assert not start.exists()
         train(work, place, place / "base.safetensors")
         assert not start.exists()
-        start.write_text("left by a kill after the last checkpoint")
+        start.mkdir()  # left by a kill after the last checkpoint
         assert train(work, place, place / "base.safetensors") == STEPS.checkpoints
         assert not start.exists() and len(list(work.directory.glob("attempt-*"))) == 2
 
@@ -417,6 +421,19 @@ def test_a_workplace_goes_on_after_the_last_complete_checkpoint(place):
         assert yaml.safe_load(work.config.read_text()) == whole
     assert resumed["resume_training"] is True
     assert resumed["callbacks"][1]["start"] == first
+
+
+def test_a_training_of_other_steps_than_planned_delivers_nothing(place):
+    """Here the workers take twice the steps, as those of MindFormers 1.9.0 do with `rows` and no strategy."""
+    taken = 'schedule["checkpoints"][-1] + 1'
+    (place / "worker.py").write_text(WORKER.replace(taken, f"2 * {taken}"))
+    most = 2 * STEPS.steps + 1
+    said = rf"history.jsonl has {most} steps up to {most}, not the {STEPS.steps} planned"
+    with workplace.workplace(place / "runs" / "key") as work:
+        for _ in range(2):  # nothing is launched the second time
+            with pytest.raises(UserError, match=said):
+                train(work, place)
+        assert len(list(work.directory.glob("attempt-*"))) == 1
 
 
 def test_without_its_history_a_training_starts_again(place):
@@ -450,7 +467,7 @@ def worker(tmp_path):
         {"base": ""},
         {"training": cpu(rows=101 + 8)},
         {"training": cpu(layout="packed")},
-        {"training": cpu(evaluation_batch=2)},  # rounds the losses of history.csv
+        {"training": cpu(size=replace(SMALL, evaluation_batch_size=2))},  # rounds the losses of history.csv
         {"training": cpu(size=replace(SMALL, patience=3))},
         {"training": cpu(size=replace(SMALL, evaluations=12))},  # other steps have a validation loss
         {"training": cpu(size=replace(SMALL, rows=90))},

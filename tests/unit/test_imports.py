@@ -30,7 +30,7 @@ FLOORS = [
 BESIDE = {
     "demo": {"errors", "files", "hashing", "data", "tokens"},
     "job": {"errors", "files"},
-    "machine": {"errors"},
+    "machine": {"errors", "launch"},
     "provenance": {"errors", "files", "hashing", "storage"},
     "terminal": {"files", "report"},
 }
@@ -38,7 +38,7 @@ BESIDE = {
 OF_PROVENANCE = {"config/checks", "evaluate/model", "job", "train/pretrain", "train/workplace"}
 
 MINDSPORE = {"mindspore", "mindformers"}
-NEEDS_MINDSPORE = {"model/decoder", "train/step", "train/callbacks"}
+NEEDS_MINDSPORE = {"model/decoder", "train/step", "train/callbacks", "train/validation_rows"}
 
 
 def name(path):

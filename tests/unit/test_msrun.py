@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mcqlora.errors import UserError
-from mcqlora.launch import msrun
+from mcqlora.launch import environment, msrun
 from mcqlora.launch.msrun import Workers
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -133,6 +133,20 @@ def test_workers_get_a_home_where_there_is_none(place, monkeypatch, home):
 
 def test_a_home_of_somebody_elses_is_none(place, monkeypatch):
     monkeypatch.setenv("HOME", str(place))
-    assert msrun.home(place / "other") == str(place)
+    assert environment.home(place / "other") == str(place)
     monkeypatch.setattr(os, "geteuid", lambda: place.stat().st_uid + 1)
-    assert msrun.home(place / "other") == str(place / "other")
+    assert environment.home(place / "other") == str(place / "other")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_see_what_was_in_pythonpath(place, monkeypatch, workers):
+    """CANN's set_env.sh puts CANN's packages there."""
+    (place / "cann").mkdir()
+    (place / "cann" / "te.py").write_text("version = '9.0.0'")
+    monkeypatch.setenv("PYTHONPATH", str(place / "cann"))
+    (place / "worker.py").write_text("import te, mcqlora.errors; open('seen', 'w').write(te.version)")
+    run(place, workers, 1)
+    assert (place / "seen").read_text() == "9.0.0"
+    monkeypatch.delenv("PYTHONPATH")
+    with pytest.raises(UserError, match="No module named 'te'"):
+        run(place, workers, 1)

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from mcqlora.errors import UserError
 from mcqlora.tokens import mindrecord
 from mcqlora.train.checkpoints import exhausted
-from mcqlora.train.schedule import evaluation_batch, evenly, plan_steps
+from mcqlora.train.schedule import evaluation_batch, evenly, plan_steps, validation_padding
 from mcqlora.train.settings import Size
 
 RECIPE = Size(rows=None, workers=4, batch_size=4, epochs=4, evaluations=20, checkpoints=10)
@@ -192,19 +193,24 @@ def test_evenly():
     ("rows", "workers", "batch", "expected"),
     [
         (120, 1, 8, 8),
-        (120, 2, 8, 6),
+        (120, 2, 8, 8),
         (7, 1, 8, 7),
-        (13, 1, 8, 1),
+        (13, 1, 8, 7),
         (2_480, 4, 4, 4),
         (11, 2, 4, 3),
         (1, 4, 8, 1),
+        (843, 4, 4, 4),  # 12 of them were never seen
     ],
 )
 def test_evaluation_batch(rows, workers, batch, expected):
-    assert evaluation_batch(rows, size(workers, batch)) == expected
+    found = evaluation_batch(rows, size(workers, batch))
+    padding = validation_padding(rows, workers, found)
+    assert found == expected and (rows + padding) % (workers * found) == 0
+    assert padding < workers * found
+    assert math.ceil(rows / workers / found) == math.ceil(rows / workers / batch)
 
 
 def test_an_evaluation_batch_asked_for():
     assert evaluation_batch(2_480, size(4, 4, evaluation_batch_size=62)) == 62
-    with pytest.raises(UserError, match=r"^train.evaluation_batch_size: 620 .* leave 4, .* divisor of 620$"):
-        evaluation_batch(2_480, size(4, 4, evaluation_batch_size=8))
+    assert evaluation_batch(2_480, size(4, 4, evaluation_batch_size=8)) == 8
+    assert validation_padding(2_480, 4, 8) == 16

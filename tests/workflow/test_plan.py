@@ -41,7 +41,6 @@ def test_the_plan_needs_the_cheap_stages_alone(tmp_path, planned, dry):
         SLOW("plan.devices=1", r"mcqlora: train.workers is 2, but there are 1 devices; lower it"),
         ("model.vocab_size=32000", r"mcqlora: model.vocab_size: the network has 32000 ids, the tokenizer"),
         SLOW("train.evaluation_interval=1000000", r"mcqlora: train.evaluation_interval: every 1000000 steps"),
-        SLOW("train.evaluation_batch_size=7", r"mcqlora: train.evaluation_batch_size: "),
     ],
 )
 def test_what_would_fail_later_is_refused_now(planned, change, line):

@@ -272,7 +272,7 @@ class Train(Section):
     checkpoint_interval: Count | None = None
     """steps between two checkpoints, instead of checkpoints; a multiple of 2 on Ascend"""
     evaluation_batch_size: Count | None = None
-    """validation rows per worker and step; null: up to batch_size, with none left over"""
+    """validation rows per worker and step, at most; null: batch_size"""
     recompute: Flag = key(False, "make activations again in the backward pass: less memory, more time")
     attention: Literal["auto", "flash", "plain"] = "auto"
     """flash: the NPU's fused kernel; plain operators; auto: flash where the device has it"""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -45,8 +44,7 @@ def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], nam
     from mcqlora.model.decoder import MASKED
     from mcqlora.model.weights import load_into
 
-    of_rank = {"device_id": int(os.environ["DEVICE_ID"])} if "DEVICE_ID" in os.environ else {}  # msrun's
-    ms.set_context(mode=ms.GRAPH_MODE, device_target=device, **of_rank)
+    ms.set_context(mode=ms.GRAPH_MODE, device_target=device)
     config = {"model_config": model_config, "arch": {"type": "InternLMForCausalLM"}}
     network = build_network(MindFormerConfig(model=config).model)
     load_into(network, weights, name)

@@ -16,9 +16,9 @@ from mcqlora.evaluate.engine import Progress, silent
 from mcqlora.evaluate.model import GenerationSettings, Model, ModelSpec, ready
 from mcqlora.evaluate.reading import read
 from mcqlora.launch.msrun import Workers, next_attempt
-from mcqlora.launch.processes import enter
+from mcqlora.launch.processes import enter, join
 
-MEETING = 300  # seconds that msrun would let the workers look for each other; they don't
+MEETING = 300  # seconds that the workers wait for each other at the start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +93,11 @@ def ask(task: Task, workers: int, worker: Path, progress: Progress = silent) -> 
 
 
 def run_worker(path: str) -> None:
-    """One process of `ask`: a worker, or msrun's scheduler, which has nobody to bring together here."""
-    if not enter():
+    """One process of `ask`: a worker, or msrun's scheduler."""
+    works, told = enter(), files.read_json(path)
+    join(told["task"]["model"]["device"])
+    if not works:
         return
-    told = files.read_json(path)
     os.chdir(told["folder"])  # to which all paths are relative
     share = Share(int(os.environ["RANK_ID"]), told["workers"], Path(told["meetings"]))
     task: Task = TypeAdapter(Task).validate_python(told["task"])

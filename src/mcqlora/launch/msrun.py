@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcqlora.errors import UserError
+from mcqlora.launch.environment import environment
 from mcqlora.launch.processes import die_with_parent
 
 ERROR = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt)\b: .*", re.MULTILINE)  # a traceback's last line
@@ -30,28 +31,13 @@ def free_port() -> int:
 def _before_msrun() -> None:
     """Before exec of msrun: end with the parent, and yield CPU time to the workers.
 
-    msrun 2.7.0 waits for its workers in a loop without a pause, which costs a core. So it gets a session of
+    msrun 2.9.0 waits for its workers in a loop without a pause, which costs a core. So it gets a session of
     its own, whose scheduling group is made the least important (sched(7), autogroup). A worker opens another.
     """
     die_with_parent()
     os.setsid()
     with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as group:
         group.write("19")
-
-
-def home(instead: Path) -> str:
-    """This user's HOME, or the folder `instead` where nothing can be written there, or somebody else owns it.
-
-    MindFormers' LoRA is MindPet's, which keeps a log in HOME and stops without one.
-    """
-    own = Path(os.environ.get("HOME", ""))
-    with contextlib.suppress(OSError):
-        if own.is_absolute() and own.stat().st_uid == os.geteuid():
-            (own / ".cache").mkdir(exist_ok=True)
-            if os.access(own / ".cache", os.W_OK | os.X_OK):
-                return str(own)
-    instead.mkdir(parents=True, exist_ok=True)
-    return str(instead)
 
 
 def next_attempt(directory: Path) -> Path:
@@ -136,12 +122,6 @@ class Workers:
             )
         self.logs.mkdir(parents=True, exist_ok=True)
         several = self.count > 1
-        environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-            "LOG_MF_PATH": str(self.logs.resolve()),
-            "HOME": home(self.logs.resolve() / "home"),
-        }
         try:
             with open(self.logs / ("msrun.log" if several else "worker_0.log"), "wb") as log:
                 process = subprocess.Popen(
@@ -149,7 +129,7 @@ class Workers:
                     cwd=self.config.parent,  # MindFormers writes ./output wherever it is imported
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=environment,
+                    env=environment(self.logs),
                     preexec_fn=_before_msrun if several else die_with_parent,
                 )
                 code = process.wait()

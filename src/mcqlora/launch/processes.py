@@ -28,6 +28,19 @@ def enter() -> bool:
     return os.environ.get("MS_ROLE") != "MS_SCHED"
 
 
+def join(device: str) -> None:
+    """Meet the other processes of this msrun on `device`; its scheduler waits here for their end.
+
+    msrun's DEVICE_ID is a worker's number on its machine.
+    """
+    import mindspore as ms
+    from mindspore.communication import init
+
+    own = {"device_id": int(os.environ["DEVICE_ID"])} if "DEVICE_ID" in os.environ else {}
+    ms.set_context(device_target=device, **own)
+    init()
+
+
 def each_in_its_own(function: Callable[[T], R], arguments: Sequence[T]) -> list[R]:
     """`[function(argument) for argument in arguments]`, each in a process of its own; a single one here.
 

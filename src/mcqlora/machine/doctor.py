@@ -17,14 +17,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-OK, LESS, BAD = "ok", "less", "BAD"  # BAD: the demo cannot run; LESS: it can, something else cannot
+from mcqlora.launch.environment import environment
+
+OK, LESS, BAD = "ok", "less", "BAD"  # BAD: no training can run here; LESS: one can, something else cannot
 
 PYTHON = (3, 11)
 MEMORY_GB = 4.2  # the most that the demo takes: max_rss (MiB) in benchmarks/demo/train.tsv
 DISK_GB = 1
-# MindFormers 1.6.0 with MindSpore 2.7.0: https://www.mindspore.cn/mindformers/docs/en/r1.7.0/installation.html
-CANN = "8.2"
-DRIVER = "25.2.0"
+# MindFormers 1.9.0 with MindSpore 2.9.0: its package's own METADATA and VERSION_MAP.json
+CANN = "9.0.0"
+DRIVER = "26.0.RC1"
 
 PROBE = """
 import numpy, sys
@@ -127,11 +129,10 @@ def mindspore(device: str, timeout: int = 600) -> Check:
     if device == "Ascend":
         state, remedy = LESS, "see docs/devices.md for driver, CANN and their Python packages"
     with tempfile.TemporaryDirectory() as folder:  # MindFormers writes ./output wherever it is imported
-        command = [sys.executable, "-c", PROBE, device]
-        environment = {**os.environ, "LOG_MF_PATH": folder, "GLOG_v": "4"}
+        command, told = [sys.executable, "-c", PROBE, device], {**environment(Path(folder)), "GLOG_v": "4"}
         try:
             done = subprocess.run(
-                command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout
+                command, cwd=folder, env=told, capture_output=True, text=True, timeout=timeout
             )
         except subprocess.TimeoutExpired:
             return Check(name, state, f"no answer in {timeout} s", remedy)
@@ -156,13 +157,26 @@ def ascend(root: Path, opp: str | None) -> Iterator[Check]:
 
     driver = version(root / "driver" / "version.info")
     state = OK if driver.startswith(DRIVER) else LESS
-    yield Check("driver", state, driver or "none found", f"CANN {CANN}.RC1 needs driver {DRIVER}")
+    yield Check("driver", state, driver or "none found", f"CANN {CANN} needs driver {DRIVER}")
     if not opp:
         yield Check("CANN", LESS, "ASCEND_OPP_PATH is not set", f"source {root}/ascend-toolkit/set_env.sh")
         return
     cann = version(Path(opp).parent / "compiler" / "version.info")
-    state = OK if cann.split(".")[:2] == CANN.split(".") else LESS
-    yield Check("CANN", state, cann or f"no version beside {opp}", f"install CANN {CANN}.RC1")
+    state = OK if cann.split(".")[:2] == CANN.split(".")[:2] else LESS
+    yield Check("CANN", state, cann or f"no version beside {opp}", f"install CANN {CANN}")
+    yield cann_packages(root)
+
+
+def cann_packages(root: Path) -> Check:
+    """Would a training see the package te, which MindSpore takes from CANN? In a process like its own."""
+    name, ask = "CANN's packages", "import te; print(te.__file__)"
+    with tempfile.TemporaryDirectory() as folder:
+        command, told = [sys.executable, "-c", ask], environment(Path(folder))
+        done = subprocess.run(command, cwd=folder, env=told, capture_output=True, text=True)
+    if done.returncode == 0:
+        return Check(name, OK, done.stdout.splitlines()[-1])
+    remedy = f"source {root}/ascend-toolkit/set_env.sh, which sets PYTHONPATH"
+    return Check(name, BAD, "a training would not find te", remedy)
 
 
 def msrun(path: Path) -> Check:
@@ -227,11 +241,11 @@ def line(check: Check) -> str:
 def verdict(found: Sequence[Check]) -> str:
     """The last line."""
     bad = [check.name for check in found if check.state == BAD]
-    return f"The demo cannot run: {', '.join(bad)}" if bad else "The demo can run: make run"
+    return f"No training can run: {', '.join(bad)}" if bad else "The demo can run: make run"
 
 
 def main() -> int:
-    """Print one line per check as it is made; returns 1 if the demo could not run."""
+    """Print one line per check as it is made; returns 1 if one is BAD."""
     found = []
     for check in checks(Path(__file__).parents[3], Path.cwd()):
         print(line(check), end="", flush=True)

@@ -78,7 +78,8 @@ class InternLMForCausalLM(LlamaForCausalLM):
     config_class = InternLMConfig
 
     def __init__(self, config: InternLMConfig):
-        super().__init__(config)
+        # By its name: MindFormers looks for it there to leave out lazy inlining, which a CPU cannot compile.
+        super().__init__(config=config)
         self.model.causal = Tensor(np.tril(np.ones((config.seq_length, config.seq_length), np.float32)))
         # Not a second decoder: at 7 B parameters building LLaMA's and dropping it would double the memory.
         self.model.__class__ = InternLMModel

@@ -12,6 +12,7 @@ from mindspore import Callback, Parameter, Tensor, nn, ops
 from mindspore.common import dtype as mstype
 
 from mcqlora import files
+from mcqlora.errors import UserError
 from mcqlora.model import weights
 from mcqlora.train import checkpoints
 from mcqlora.train.step import PortableTrainOneStepCell, rank
@@ -64,18 +65,25 @@ class ScheduleCallback(Callback):
     frozen base with every checkpoint.
 
     Raises:
+        UserError: an epoch has other steps than planned: MindFormers divided the rows otherwise.
         FloatingPointError: a loss or a weight is not finite. (Gradients may be: the loss scale mends those.)
     """
 
-    def __init__(self, directory, evaluations, checkpoints, delivered, patience=None, start=0):
+    def __init__(
+        self, directory, evaluations, checkpoints, delivered, steps_per_epoch, patience=None, start=0
+    ):
         super().__init__()
         self.directory = Path(directory)
         self.evaluations, self.checkpoints, self.start = set(evaluations), list(checkpoints), start
-        self.delivered, self.patience = delivered, patience
+        self.delivered, self.patience, self.steps_per_epoch = delivered, patience, steps_per_epoch
         self.valid_losses: list[float] = []
 
     def on_train_begin(self, run_context):
         parameters = run_context.original_args()
+        if (steps := parameters.train_dataset.get_dataset_size()) != self.steps_per_epoch:
+            raise UserError(
+                f"an epoch has {steps} steps, not the {self.steps_per_epoch} planned; see make doctor"
+            )
         for callback in parameters.list_callback:
             if isinstance(callback, EvalCallBack):
                 self.evaluator = callback

@@ -81,22 +81,30 @@ def taken(output: Path, schedule: Schedule) -> tuple[int, ...]:
 
 
 def begin(output: Path, schedule: Schedule) -> int:
-    """The step to go on after, or 0; what an earlier attempt wrote after it is forgotten."""
-    start = last_complete(output / "checkpoints", taken(output, schedule))
+    """The step to go on after, or 0; what an earlier attempt wrote after it is forgotten.
+
+    Not after the last step: there all that was written is told, for `workplace` to compare with the plan.
+    """
+    planned = taken(output, schedule)
+    start = last_complete(output / "checkpoints", planned)
     path = output / "history.jsonl"
     rows = [row for row in files.read_appended_jsonl(path) if row["step"] <= start]
     if start and rows and rows[-1]["step"] == start:
-        files.write_jsonl(path, rows)
+        if start != planned[-1]:
+            files.write_jsonl(path, rows)
         return start
     shutil.rmtree(output, ignore_errors=True)
     return 0
 
 
-def write_start(base: Path, path: Path, schedule: Schedule, start: int, device: str, output: Path) -> None:
-    """The .ckpt that MindFormers loads: the base's weights, and where the training stood after `start` steps.
+def write_start(
+    base: Path, folder: Path, schedule: Schedule, start: int, device: str, workers: int, output: Path
+) -> None:
+    """What MindFormers loads: the base's weights, and where the training stood after `start` steps.
 
-    Several workers can load one whole .ckpt; of safetensors MindFormers wants a file for each of them. What
-    the training had changed by then is put in by `callbacks.ScheduleCallback`.
+    To go on MindFormers wants a folder with one for each worker: `folder`/rank_0 has the one .ckpt, the
+    others are links to it. Of safetensors several workers would want a part each. What the training had
+    changed by then is put in by `callbacks.ScheduleCallback`.
     """
     import mindspore as ms
 
@@ -106,6 +114,10 @@ def write_start(base: Path, path: Path, schedule: Schedule, start: int, device: 
         epoch = start // of.sink_size if of.sink_mode else math.ceil(start / schedule.steps_per_epoch)
         state = weights.read(file(output / "checkpoints", start))
         stood = {"step_num": start, "epoch_num": epoch, "loss_scale": float(state["scale_sense"])}
+    path = folder / "rank_0" / "start.ckpt"
+    path.parent.mkdir(parents=True)
+    for worker in range(1, workers):
+        (folder / f"rank_{worker}").symlink_to("rank_0")
     tensors = tensorfiles.index_safetensors(base)
     ms.save_checkpoint(
         [{"name": n, "data": ms.Tensor.from_numpy(tensorfiles.mapped(tensors[n]))} for n in sorted(tensors)],

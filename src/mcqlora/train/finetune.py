@@ -14,7 +14,7 @@ from mcqlora.tokens import mindrecord, prompt, tokenizer
 from mcqlora.tokens.layout import Layout
 from mcqlora.train import history
 from mcqlora.train.mindformers_yaml import Training
-from mcqlora.train.schedule import evaluation_batch, evenly, plan_steps
+from mcqlora.train.schedule import evenly, plan_steps
 from mcqlora.train.settings import Settings
 from mcqlora.train.workplace import Launch, fingerprint_of, workplace
 
@@ -76,7 +76,7 @@ def finetune(
         pad=template.pad,
         eos=template.eos,
         layout=layout,
-        evaluation_batch=evaluation_batch(validated, size),
+        valid_rows=validated,
     )
     parameters = settings.network.parameters(settings.lora)
     with workplace(launch.runs / fingerprint_of(training, launch.worker, *inputs)) as place:

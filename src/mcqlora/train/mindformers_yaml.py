@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mcqlora.files import Json
 from mcqlora.model.architecture import DEVICES, context
 from mcqlora.tokens.layout import COLUMNS, Layout
-from mcqlora.train.schedule import Schedule
+from mcqlora.train.schedule import Schedule, evaluation_batch, validation_padding
 from mcqlora.train.settings import Settings
 
 Paths = Sequence[str]
@@ -25,7 +25,7 @@ class Training:
     pad: int  # its id
     eos: int  # its id
     layout: Layout  # of the training rows; validation rows are padded
-    evaluation_batch: int | None = None  # None is the training's
+    valid_rows: int = 0
 
 
 def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str = "", start: int = 0) -> Json:
@@ -51,6 +51,7 @@ def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str 
         "delivered": len(schedule.delivered),
         "patience": size.patience,
         "start": start,
+        "steps_per_epoch": schedule.steps_per_epoch,
     }
     scale = {"type": "DynamicLossScaleUpdateCell", "loss_scale_value": optimization.loss_scale}
     config: Json = {
@@ -61,6 +62,7 @@ def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str 
         "auto_trans_ckpt": False,
         "only_save_strategy": False,
         "resume_training": start > 0,
+        "resume_by_last_timestamp_ckpt": True,  # there is one, which no record of MindFormers' own names
         "use_parallel": size.workers > 1,
         "run_mode": "finetune",
         "trainer": {"type": "CausalLanguageModelingTrainer", "model_name": training.name},
@@ -104,6 +106,7 @@ def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str 
             "parallel_mode": 0,  # data parallel: each worker has the whole network
             "gradients_mean": True,
             "full_batch": False,
+            "dataset_strategy": [[size.workers, 1] for _ in COLUMNS[training.layout]],  # a share for each
             "enable_parallel_optimizer": False,
         },
         "model": {"model_config": model, "arch": {"type": "InternLMForCausalLM"}},
@@ -117,11 +120,15 @@ def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str 
         },
     }
     if valid:
-        evaluated = _dataset(valid, "padded", optimization.seed, shuffle=False)
-        if training.evaluation_batch is not None:
-            evaluated["batch_size"] = training.evaluation_batch
+        batch = evaluation_batch(training.valid_rows, size)
+        padding = validation_padding(training.valid_rows, size.workers, batch)
+        row = {"input_ids": training.pad, "labels": model["ignore_token_id"]}
+        evaluated = _dataset(valid, "padded", optimization.seed, shuffle=False) | {
+            "planned_batch_size": batch,
+            "padding": {"rows": padding, "length": settings.seq_length, **row},
+        }
         config["eval_dataset"] = evaluated
-        config["eval_dataset_task"] = {"type": "CausalLanguageModelDataset", "dataset_config": evaluated}
+        config["eval_dataset_task"] = {"type": "ValidationRows", "dataset_config": evaluated}
     return config
 
 

@@ -122,8 +122,7 @@ def reckon(
     the base comes from a Hugging Face folder.
 
     Raises:
-        UserError: no training comes of it: too few rows, an interval at which nothing would happen, a
-            validation batch that leaves a ragged last one.
+        UserError: no training comes of it: too few rows, or an interval at which nothing would happen.
     """
     train, valid, packed = rows.train, rows.valid, rows.layout == "packed"
     schedule = plan_steps(train.rows, size, warmup_ratio, DELIVERED, DEVICES[device].sink_size)
@@ -266,7 +265,7 @@ def mindrecord_bytes(part: Part, vocabulary: int, shards: int, packed: bool = Fa
     """Bytes of a part's shards and their indexes, at most.
 
     MindRecord stores a number in 1, 2 or 4 bytes, as it needs, and a quarter for which (measured with
-    MindSpore 2.7.0, see tests/unit/test_plan.py): padding, ignored labels and documents' numbers take 1. Rows
+    MindSpore 2.9.0, see tests/unit/test_plan.py): padding, ignored labels and documents' numbers take 1. Rows
     stand whole in pages; the index has about 45 bytes per row.
     """
     width = 1 if vocabulary <= 1 << 7 else 2 if vocabulary <= 1 << 15 else 4
@@ -337,11 +336,6 @@ def notices(plan: Json, packable: int | None) -> list[str]:
         padding = f"{1 - plan['tokens']['useful_fraction']:.1%} of the compute is padding"
         would = f"packed, an epoch would be {shorter:.2f} times shorter (encode.layout: packed)"
         found.append(f"{padding}: {would}")
-    share = math.ceil(plan["rows"]["valid"] / plan["workers"])
-    if extra := share * plan["workers"] - plan["rows"]["valid"]:
-        found.append(f"{extra} validation rows count twice, so that all workers have as many")
-    if plan["evaluation_batch"] == 1 and share > 1:
-        found.append(f"validation goes row by row: {share} rows per worker have no divisor up to a batch")
     return found
 
 

@@ -111,19 +111,18 @@ def evenly(steps: Sequence[int], count: int) -> tuple[int, ...]:
 
 
 def evaluation_batch(rows: int, size: Size) -> int:
-    """The batch for `rows` validation rows: the largest up to `batch_size` that leaves no ragged last one.
+    """Validation rows of a worker's batch: of the fewest batches up to `evaluation_batch_size`, the smallest.
 
-    It divides the rows of a worker. A ragged batch would compile the network a second time and, in sink mode,
-    be dropped without a word.
-
-    Raises:
-        UserError: `size.evaluation_batch_size` is asked for and leaves one.
+    That is `batch_size` where it is not given. Padding fills the last batches, see `validation_padding`.
     """
-    share, asked = math.ceil(rows / size.replicas), size.evaluation_batch_size
-    if asked is None:
-        return max(batch for batch in range(1, size.batch_size + 1) if share % batch == 0)
-    if left := share % asked:
-        said = f"{share} validation rows per worker in batches of {asked} leave {left}"
-        remedy = f"which would be passed over; set it to a divisor of {share}"
-        raise UserError(f"train.evaluation_batch_size: {said}, {remedy}")
-    return asked
+    share = math.ceil(rows / size.replicas)
+    return math.ceil(share / math.ceil(share / (size.evaluation_batch_size or size.batch_size)))
+
+
+def validation_padding(rows: int, replicas: int, batch: int) -> int:
+    """Rows without a label that make whole batches of `rows`, as many for every worker.
+
+    A ragged batch would compile the network a second time and, in sink mode, be dropped without a word; to
+    make the replicas' shares equal, rows of the first would come again in the last.
+    """
+    return -rows % (replicas * batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from mcqlora import files, hashing
 from mcqlora.errors import UserError
 from mcqlora.launch import msrun
 from mcqlora.model import weights
+from mcqlora.model.architecture import DEVICES
 from mcqlora.provenance.fingerprint import fingerprint
 from mcqlora.train import checkpoints
 from mcqlora.train.mindformers_yaml import Paths, Training, render
@@ -58,18 +60,19 @@ class Workplace:
         """Render the YAML, with paths relative to this folder, and train `base`, or random weights.
 
         Goes on after the last complete checkpoint of an earlier attempt. `config.yaml` is that of the whole
-        training, `resumed.yaml` that of an attempt that goes on. `start.ckpt`, as large as the base, is made
-        anew for each attempt; of one that was killed it stays until the next.
+        training, `resumed.yaml` that of an attempt that goes on. `start/`, as large as the base, is made anew
+        for each attempt; of one that was killed it stays until the next.
 
         Returns:
             The steps of its checkpoints, ascending; the last one ends it.
 
         Raises:
-            UserError: a worker failed.
+            UserError: a worker failed, or other steps were taken than planned.
         """
         import yaml
 
-        schedule, begun = training.schedule, self.directory / "start.ckpt"
+        schedule, begun = training.schedule, self.directory / "start"
+        workers = training.settings.size.workers
         train, valid = ([os.path.relpath(path, self.directory) for path in part] for part in (train, valid))
 
         def write(config: Path, start: int) -> Path:
@@ -77,26 +80,37 @@ class Workplace:
             files.write_text(config, yaml.safe_dump(made, sort_keys=False))
             return config
 
+        shutil.rmtree(begun, ignore_errors=True)  # left by a kill
         start = checkpoints.begin(self.output, schedule)
         write(self.config, 0)
         if start != checkpoints.taken(self.output, schedule)[-1]:
             if base:
                 device = training.settings.device
-                checkpoints.write_start(base, begun, schedule, start, device, self.output)
-            workers = msrun.Workers(
+                checkpoints.write_start(base, begun, schedule, start, device, workers, self.output)
+            launched = msrun.Workers(
                 launch.worker.resolve(),
                 write(self.directory / "resumed.yaml" if start else self.config, start).resolve(),
-                training.settings.size.workers,
+                workers,
                 msrun.next_attempt(self.directory),
                 launch.timeout,
                 launch.nodes,
             )
             try:
-                workers.run()
+                launched.run()
             finally:
-                begun.unlink(missing_ok=True)
-        begun.unlink(missing_ok=True)  # left by a kill after the last checkpoint
-        return checkpoints.taken(self.output, schedule)
+                shutil.rmtree(begun, ignore_errors=True)
+        taken = checkpoints.taken(self.output, schedule)
+        self._check_steps(taken[-1], DEVICES[training.settings.device].sink_size)
+        return taken
+
+    def _check_steps(self, last: int, every: int) -> None:
+        """Compare the history, which has each `every`-th step, with the planned end of the training."""
+        steps = [row["step"] for row in self.history()]
+        if steps != list(range(every, last + 1, every)):
+            said = f"{self.output / 'history.jsonl'} has {len(steps)} steps up to {max(steps)}"
+            raise UserError(
+                f"training: {said}, not the {last} planned; see make doctor, then delete {self.output}"
+            )
 
     def history(self) -> list[files.Json]:
         return list(files.read_jsonl(self.output / "history.jsonl"))
