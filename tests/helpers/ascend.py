@@ -1,8 +1,8 @@
 """What MindSpore's wheel says about an Ascend NPU's kernels, without one.
 
-MindSpore asks four sources for an operator's kernel, in this order: `aclnn`, CANN's fast kernels; CANN's graph
-operators, compiled for the NPU's vector cores (`aclop`); its own operators for the NPU's few, slow CPU cores
-(AI CPU); and its host. The first is read from the names of C++ types in the library that holds the wrappers:
+An operator's kernel is one of four kinds: `aclnn`, CANN's fast ones; CANN's graph operators (`aclop`); those
+that the wheel brings for the NPU's few, slow CPU cores (AI CPU); and the host's. The first kind is read from
+the names of C++ types in the library that holds the wrappers:
 `MS_ACLNN_COMMON_KERNEL_FACTORY_REG(Abs, ...)` of include/mindspore/ops/kernel/ascend/opapi/aclnn_kernel_mod.h
 leaves `AclnnAbsKernelMod`, a hand-written one `AbsAscend` or `AbsAclnnKernelMod`.
 """

@@ -123,7 +123,7 @@ CARD = costs.Run(
 
 
 def test_operations_by_hand():
-    """Of a token: two for a weight and pass; a frozen one has two passes, LoRA's three, a score four halves."""
+    """Of a token: two for a weight and pass, of which a frozen weight has two and LoRA three."""
     layer = 4 * 4_096**2 + 3 * 4_096 * 11_008
     pairs = 4 * 8 * 2 * 4_096
     assert costs.training(CARD) == {
@@ -190,7 +190,12 @@ def test_a_network_of_32_b_on_8_devices():
 @pytest.mark.parametrize(
     ("workers", "tensor", "devices", "said"),
     [
-        (8, 8, 4, "train.workers is 8, but there are 4 devices; set train.workers: 4, train.parallel.tensor: 4"),
+        (
+            8,
+            8,
+            4,
+            "train.workers is 8, but there are 4 devices; set train.workers: 4, train.parallel.tensor: 4",
+        ),
         (4, 1, 4, "device memory: a step takes 75 GB, a device has 64 GB; set train.parallel.tensor: 2"),
     ],
 )
@@ -317,7 +322,9 @@ def test_what_is_mixed_in_is_told_by_file():
 def test_the_devices_are_the_profiles_where_none_are_described():
     made = reckon(plan__devices=None)
     (line,) = made["refusals"]
-    assert line.startswith("train.workers is 4, but there are 2 devices; set train.workers: 2, which takes 23 ")
+    assert line.startswith(
+        "train.workers is 4, but there are 2 devices; set train.workers: 2, which takes 23 "
+    )
 
 
 def test_memory_by_hand():

@@ -1,4 +1,4 @@
-"""What a network's passes cost: operations and bytes by part. Arithmetic alone; docs/plan.md has the formulas.
+"""What a network's passes cost: operations and bytes by part, by arithmetic (docs/plan.md has the formulas).
 
 Counted as in Korthikanti et al. 2022, arXiv 2205.05198, sections 4 and A, but with frozen weights: these have
 no gradient, so a backward pass takes as many operations as a forward pass.
@@ -15,7 +15,9 @@ from mcqlora.model.architecture import Architecture, Lora
 from mcqlora.train.settings import Size
 
 SCORE_BYTES = 30  # that plain attention reads and writes of a score, forward: scale, mask, float32 softmax
-STATISTICS = 64  # bytes of a token and head that the flash kernel keeps: maximum and sum, float32 [.., 8] each
+STATISTICS = (
+    64  # bytes of a token and head that the flash kernel keeps: maximum and sum, float32 [.., 8] each
+)
 
 
 class Speed(NamedTuple):

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from mcqlora.errors import UserError
 from mcqlora.files import Json
 from mcqlora.model.architecture import DEVICES, Architecture, Lora, Parameters
+from mcqlora.model.attention import fused
 from mcqlora.tokens.layout import HEADER, PAGE
 from mcqlora.train import costs
-from mcqlora.train.attention import fused
 from mcqlora.train.costs import SPEEDS, Run
 from mcqlora.train.schedule import evaluation_batch, plan_steps
 from mcqlora.train.settings import Size
@@ -174,9 +174,7 @@ def reckon(
         },
         "attention": "flash" if run.flash else "plain",
         "operations_per_token": costs.training(run),
-        "disk_bytes": disk_bytes(
-            parameters, width, run.lora_width, len(schedule.checkpoints), shards, given
-        ),
+        "disk_bytes": disk_bytes(parameters, width, run.lora_width, len(schedule.checkpoints), shards, given),
         "device_memory_bytes": costs.memory(run),
         "machine": {key: getattr(machine, key) for key in ("devices", "memory_gb", "disk_gb")},
     }
@@ -243,7 +241,7 @@ def others(run: Run, device: str, machine: Machine, tokens: int, layout: str, ra
 
 
 def too_large(plan: Json, run: Run, device: str) -> list[str]:
-    """What does not fit into a device's memory, or needs more devices, with the cheapest change that would."""
+    """What does not fit into a device's memory, or more devices, and the cheapest change that would."""
     memory, devices = plan["machine"]["memory_gb"], plan["machine"]["devices"]
     needed, there = costs.memory(run)["total"], devices or run.size.workers
     if run.size.workers > there:

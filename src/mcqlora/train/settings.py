@@ -62,7 +62,7 @@ class Settings:
     size: Size
     seq_length: int
     device: str  # a key of `DEVICES`
-    attention: str = "plain"  # or flash, see `attention`
+    attention: str = "auto"  # or flash or plain, see `model.attention`
     lora_dtype: str = "float32"  # of LoRA's weights
     dtype: str | None = None  # that the network computes in; None is the device's own
 

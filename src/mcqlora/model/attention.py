@@ -1,13 +1,18 @@
-"""Which attention a training takes: MindSpore's fused kernel (flash attention), or plain operators."""
+"""Which attention a network takes: MindSpore's fused kernel (flash attention), or plain operators.
+
+The kernel is `FlashAttentionScore`, with a mask for each row (see `model.flash`). It has another form for
+rows of several documents (layout TND): that wants their ends as Python numbers, for which a graph would be
+compiled, and a triangle in each, which the continuations of an evaluation's row are not.
+"""
 
 from __future__ import annotations
 
 from mcqlora.errors import UserError
 from mcqlora.model.architecture import Architecture
 
-# Of the kernel behind `ops.flash_attention_score`, as mindformers/modules/flash_attention.py has them.
-HEAD_WIDTHS = (64, 80, 96, 120, 128, 256)
-ROW = 16  # of which the ids of a row are a multiple
+# Documented limits: mindspore/ops/auto_generate/gen_ops_prim.py, mindformers/modules/flash_attention.py.
+MULTIPLE = 16  # of which the width of a head, and the ids of a row, are a multiple
+WIDEST = 512  # heads
 
 
 def missing(device: str, network: Architecture, seq_length: int) -> str | None:
@@ -15,10 +20,10 @@ def missing(device: str, network: Architecture, seq_length: int) -> str | None:
     width = network.projections()["wq"][1] // network.num_heads
     if device != "Ascend":
         return f"a {device} has no such kernel"
-    if width not in HEAD_WIDTHS:
-        return f"heads are {width} wide, not one of {', '.join(map(str, HEAD_WIDTHS))}"
-    if seq_length % ROW:
-        return f"encode.seq_length {seq_length} is no multiple of {ROW}"
+    if width % MULTIPLE or width > WIDEST:
+        return f"heads are {width} wide, no multiple of {MULTIPLE} up to {WIDEST}"
+    if seq_length % MULTIPLE:
+        return f"encode.seq_length {seq_length} is no multiple of {MULTIPLE}"
     return None
 
 
