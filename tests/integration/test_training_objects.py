@@ -102,7 +102,7 @@ def test_the_recipe_s_network(recipe):
     _, (made, *_) = recipe
     assert made["lora"].keys() == {f"{layer}.attention.{name}" for layer in (0, 1) for name in SITES}
     assert all(site["rank"] == 16 and site["scaling"] == 2 for site in made["lora"].values())
-    assert [site["dropout"] for site in made["lora"].values()] == pytest.approx([1 / 0.95] * 8)
+    assert [site["dropout"] for site in made["lora"].values()] == pytest.approx([1 / 0.95] * 8, rel=1e-3)
     assert made["bias"] is True and made["recomputed"] == []
 
 
@@ -216,7 +216,7 @@ def test_other_keys_reach_the_network(other):
     names = {"attention.wk", "feed_forward.w2"}
     assert made["lora"].keys() == {f"{layer}.{name}" for layer in range(3) for name in names}
     assert all(site["rank"] == 3 and site["scaling"] == 4 for site in made["lora"].values())
-    assert [site["dropout"] for site in made["lora"].values()] == pytest.approx([1 / 0.8] * 6)
+    assert [site["dropout"] for site in made["lora"].values()] == pytest.approx([1 / 0.8] * 6, rel=1e-3)
     network = training.settings.network.parameters(training.settings.lora)
     assert made["optimizer"]["trained"] == network.trainable
     assert made["bias"] is False

@@ -23,6 +23,11 @@ def test_the_default_passes():
         (given(data="./benchmarks/x"), r"^data: ./benchmarks/x is where the jobs' times are written"),
         (given(tokenizer__path="https://[x/t.model"), r"^tokenizer.path: no address can be read in it"),
         (given(base__text="corpus"), r"^base.text: only the generated benchmark has a corpus"),
+        (
+            settings(train__parallel={"tensor": 3}),
+            r"^train.parallel.tensor: 3 does not divide train.workers 2; make it a divisor$",
+        ),
+        (settings(train__parallel={"tensor": 2}), r"^train.parallel: a CPU has no semi-automatic"),
         (settings(model__hidden_size=130), r"^model.hidden_size: 130 is no multiple of num_heads 4"),
         (settings(model__n_kv_heads=3), r"^model.n_kv_heads: 3 does not divide num_heads 4$"),
         (

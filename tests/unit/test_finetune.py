@@ -80,6 +80,41 @@ def ascend():
     )
 
 
+def test_a_fused_kernel_where_the_device_has_it():
+    def flash(**changes):
+        return rendered(cpu(network=INTERNLM_7B, **changes))["model"]["model_config"]["use_flash_attention"]
+
+    assert flash(device="Ascend") is True and flash(device="CPU") is False
+    assert flash(device="Ascend", attention="plain") is False
+    assert flash(device="Ascend", seq_length=1_000) is False
+
+
+def test_precision():
+    """LoRA's weights are float32 whatever the network computes in; the base's own or the device's."""
+
+    def kinds(**changes):
+        model = rendered(cpu(network=INTERNLM_7B, **changes))["model"]["model_config"]
+        return model["compute_dtype"], model["param_init_type"], model["pet_config"]["param_init_type"]
+
+    assert kinds(device="CPU") == ("float32",) * 3
+    assert kinds(device="Ascend") == ("float16", "float16", "float32")
+    assert kinds(device="Ascend", dtype="bfloat16") == ("bfloat16", "bfloat16", "float32")
+    assert kinds(device="Ascend", lora_dtype="float16") == ("float16",) * 3
+
+
+def test_a_network_over_several_devices():
+    """Semi-automatic parallelism: rows are divided among the groups that share a network."""
+    size = replace(SMALL, workers=8, tensor=4, batch_size=2)
+    made = rendered(cpu(rows=100, network=INTERNLM_7B, device="Ascend", size=size, layout="packed"))
+    assert made["parallel_config"] | {"data_parallel": 2, "model_parallel": 4} == made["parallel_config"]
+    assert made["parallel"]["parallel_mode"] == 1 and made["auto_trans_ckpt"] is True
+    assert made["parallel"]["dataset_strategy"] == [[2, 1]] * 3
+    assert made["parallel"]["enable_parallel_optimizer"] is False
+    assert plan_steps(100, size, 0.03, 5).steps_per_epoch == 25 == 100 // (2 * 2)
+    divided = rendered(cpu(device="Ascend", size=replace(size, tensor=1, shard_optimizer=True)))["parallel"]
+    assert (divided["parallel_mode"], divided["enable_parallel_optimizer"]) == (1, True)
+
+
 def rendered(training, train=TRAIN, valid=VALID, **arguments):
     return render(training, train, valid, "base.ckpt", **arguments)
 
@@ -102,6 +137,8 @@ def test_cpu_and_ascend_differ_in_the_devices_table_alone():
     for name, device in DEVICES.items():
         made[name] = rendered(cpu(device=name))
         assert made[name]["context"].pop("device_target") == name
+        for key, value in device.context.items():
+            assert made[name]["context"].pop(key) == value
         for key, value in device.model.items():
             assert made[name]["model"]["model_config"].pop(key) == value
         for key in ("sink_size", "sink_mode"):

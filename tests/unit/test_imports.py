@@ -38,7 +38,7 @@ BESIDE = {
 OF_PROVENANCE = {"config/checks", "evaluate/model", "job", "train/pretrain", "train/workplace"}
 
 MINDSPORE = {"mindspore", "mindformers"}
-NEEDS_MINDSPORE = {"model/decoder", "train/step", "train/callbacks", "train/validation_rows"}
+NEEDS_MINDSPORE = {"model/decoder", "model/flash", "train/step", "train/callbacks", "train/validation_rows"}
 
 
 def name(path):

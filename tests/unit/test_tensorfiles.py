@@ -206,6 +206,19 @@ def test_safetensors_are_found_and_read(tmp_path):
         assert tensorfiles.read(found[name]).dtype == value.dtype
 
 
+def test_float32_is_rounded_to_bfloat16(tmp_path):
+    """To the nearest, of two as near the even one; a bfloat16 network read and written is as it was."""
+    numbers = np.array([1.0, 1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, -3.5, 1e30, 0.0], np.float32)
+    path = tmp_path / "x.safetensors"
+    tensorfiles.write_safetensors(path, {"w": (7,)}, "BF16", lambda _: numbers)
+    read = tensorfiles.read(tensorfiles.index_safetensors(path)["w"])
+    assert read[:5].tolist() == [1.0, 1.0, 1 + 2**-6, 1 + 2**-7, -3.5] and read[6] == 0
+    assert abs(read[5] / 1e30 - 1) < 2**-8
+    again = tmp_path / "y.safetensors"
+    tensorfiles.write_safetensors(again, {"w": (7,)}, "BF16", lambda _: read)
+    assert again.read_bytes() == path.read_bytes()
+
+
 def test_bfloat16_of_safetensors(tmp_path):
     path = tmp_path / "model.safetensors"
     tensorfiles.write_safetensors(path, {"w": (2,)}, "BF16", lambda _: bfloat16([0.5, -2.0]))

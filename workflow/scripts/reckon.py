@@ -28,6 +28,9 @@ with job(snakemake):
         device=params.device,
         machine=plan.Machine.of(params.machine, params.npus, params.nodes),
         given=bool(source.base),
+        asked=plan.Asked.of(vars(params), test),
+        attention=params.attention,
+        lora_dtype=params.lora_dtype,
     )
     named = {"run": params.run, "recipe": params.recipe}
     files.write_json(snakemake.output[0], named | made, indent=True)

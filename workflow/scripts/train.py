@@ -24,6 +24,8 @@ with job(snakemake):
             size=settings.of(settings.Size, vars(params)),
             seq_length=params.seq_length,
             device=params.device,
+            attention=params.attention,
+            lora_dtype=params.lora_dtype,
         ),
         launch=Launch(
             worker=Path(snakemake.scriptdir, "worker.py"),

@@ -118,6 +118,14 @@ def _training(settings: Settings) -> Iterator[str]:
     if train.workers % train.nodes:
         spread = f"cannot be spread evenly over train.nodes {train.nodes}"
         yield f"train.workers: {train.workers} {spread}; make it a multiple"
+    tensor = train.parallel.tensor
+    if train.workers % tensor:
+        said = f"{tensor} does not divide train.workers {train.workers}"
+        yield f"train.parallel.tensor: {said}; make it a divisor"
+    if model.num_heads % tensor or (model.n_kv_heads or model.num_heads) % tensor:
+        yield f"train.parallel.tensor: {tensor} does not divide the heads; make it a divisor of them"
+    if settings.device == "CPU" and (tensor > 1 or train.parallel.optimizer):
+        yield "train.parallel: a CPU has no semi-automatic parallelism; leave it out, or set device: Ascend"
     if model.hidden_size % model.num_heads:
         yield f"model.hidden_size: {model.hidden_size} is no multiple of num_heads {model.num_heads}"
     if model.num_heads % (model.n_kv_heads or 1):
@@ -139,8 +147,15 @@ def check_npus(settings: Settings, part: str, npus: int | None) -> None:
     """Check that all workers of `part` get a device: Snakemake would clamp the resource without a word.
 
     Raises:
-        UserError: `npus`, the profile's resource, is less than base, train or evaluate needs. None is any.
+        UserError: `npus`, the profile's resource, is less than base, train or evaluate needs. None is any. Or
+            a network is to be divided, for which no training can be collected.
     """
+    parallel = settings.train.parallel
+    if part == "train" and (parallel.tensor > 1 or parallel.optimizer):
+        raise UserError(
+            "train.parallel: is planned, not trained: its parts are not collected into one adapter yet; "
+            "leave it out, and let train.recompute or a smaller base make room"
+        )
     nodes, total = settings.train.nodes if part == "train" else 1, getattr(settings, part).workers
     workers = total // nodes
     if npus is not None and workers > npus:

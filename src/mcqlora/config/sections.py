@@ -236,6 +236,13 @@ class Mix(Section):
     licence: Text | None = key(None, "terms of use of its text, for the data card; null: none was given")
 
 
+class Parallel(Section):
+    """For networks that one NPU cannot hold; data parallelism is what `workers` are for otherwise."""
+
+    tensor: Count = key(1, "workers that share a network, its matrices divided among them")
+    optimizer: Flag = key(False, "AdamW's moments are divided among the workers")
+
+
 class Train(Section):
     mix: list[Mix] = [Mix(path="squad/train-v1.1.json", share=0.1)]
     """other instruction data among the training records, here the embedded benchmark's; [] for none"""
@@ -246,6 +253,8 @@ class Train(Section):
     lora_alpha: Number = key(32, "the update is scaled by alpha / rank", gt=0)
     lora_dropout: Number = key(0.05, "of the input, before the first matrix", ge=0, lt=1)
     target_modules: Text = key(".*wq|.*wk|.*wv|.*wo", "regular expression of the projections that are tuned")
+    lora_dtype: Literal["float32", "float16"] = "float32"
+    """of the two matrices and so of the adapters; float16 loses most of the last steps' small updates"""
     epochs: Count = key(1, "passes over the training rows")
     batch_size: Count = key(8, "rows per worker and step")
     learning_rate: Number = key(0.003, "peak; rises linearly, then falls as a cosine", gt=0)
@@ -268,12 +277,16 @@ class Train(Section):
     evaluation_batch_size: Count | None = None
     """validation rows per worker and step, at most; null: batch_size"""
     recompute: Flag = key(False, "make activations again in the backward pass: less memory, more time")
+    attention: Literal["auto", "flash", "plain"] = "auto"
+    """flash: the NPU's fused kernel; plain operators; auto: flash where the device has it"""
+    parallel: Parallel = section(Parallel, "for networks larger than one NPU")
     retries: Int = key(0, "how often a failed training starts again, from its last complete checkpoint", ge=0)
 
 
 class Plan(Section):
     devices: Count | None = key(None, "of the machine; null: the npu of the profile")
-    tokens_per_second: Number = key(1550, "that a device trains on, padding included", gt=0)
+    tokens_per_second: Number | None = key(1550, gt=0)
+    """measured, that a device trains on, padding included; null: by operations, peak and utilisation"""
     source: Filled = key("this file's network on two CPU cores", "where tokens_per_second is from")
     memory_gb: Number | None = key(None, "of a device, in 10^9 bytes; null: no limit to compare with", gt=0)
     disk_gb: Number | None = key(None, gt=0)

@@ -42,6 +42,7 @@ def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], nam
     from mindspore import Tensor, nn, ops
 
     from mcqlora.model.decoder import MASKED
+    from mcqlora.model.flash import discarded
     from mcqlora.model.weights import load_into
 
     ms.set_context(mode=ms.GRAPH_MODE, device_target=device)
@@ -62,16 +63,20 @@ def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], nam
             seen = ops.logical_or(ops.equal(keys, 0), ops.equal(keys, branches.reshape(batch, length, 1)))
             order = ops.arange(0, length, 1)
             seen = ops.logical_and(seen, ops.less_equal(order.reshape(1, 1, -1), order.reshape(1, -1, 1)))
-            mask = ops.mul(ops.sub(1.0, ops.cast(seen, self.decoder.dtype)), MASKED)
+            if self.decoder.use_flash_attention:
+                mask = discarded(seen)
+            else:
+                mask = ops.expand_dims(ops.mul(ops.sub(1.0, ops.cast(seen, self.decoder.dtype)), MASKED), 1)
             rotary = (self._at(self.cos, places), self._at(self.sin, places), self.swap)
             hidden = ops.cast(self.decoder.tok_embeddings(ids), self.decoder.dtype)
             for layer in self.decoder.layers:
-                hidden = layer(hidden, rotary, mask.reshape(batch, 1, length, length))
+                hidden = layer(hidden, rotary, mask)
             hidden = self.decoder.norm_out(hidden).reshape(batch * length, -1)
             rows = positions + ops.arange(0, batch * length, length).reshape(batch, 1)
             logits = ops.cast(self.head(ops.gather(hidden, rows.reshape(-1), 0)), ms.float32)
             logprobs = ops.gather_elements(ops.log_softmax(logits, -1), 1, targets.reshape(-1, 1))
-            return logprobs.reshape(targets.shape), ops.argmax(logits, -1).reshape(targets.shape)
+            _, first = ops.max(logits, -1)  # an NPU has no fast kernel for argmax alone
+            return logprobs.reshape(targets.shape), first.reshape(targets.shape)
 
         def _at(self, table: Any, places: Any) -> Any:
             batch, length = places.shape

@@ -19,7 +19,8 @@ from mcqlora.evaluate.protocols import Item, Tokenization
 from mcqlora.evaluate.trees import Scored
 from mcqlora.files import Json
 from mcqlora.model.architecture import Architecture
-from mcqlora.model.weights import Merged, read
+from mcqlora.model.attention import fused
+from mcqlora.model.weights import Merged, computes_in, read
 from mcqlora.provenance import fingerprint
 from mcqlora.tokens import prompt, segments, tokenizer
 
@@ -86,6 +87,9 @@ def ready(spec: ModelSpec, progress: Progress = silent, share: Share = ALONE) ->
     base = Path(spec.base)
     network = spec.architecture.of_base(base, spec.seq_length)
     config = network.model_config(spec.seq_length, spec.batch_size, spec.device, template.pad, template.eos)
+    config["use_flash_attention"] = fused("auto", spec.device, network, spec.seq_length)
+    if kind := computes_in(base / "model.safetensors", spec.device):
+        config |= {"compute_dtype": kind, "param_init_type": kind}
 
     @functools.cache
     def built() -> forward.Forward:

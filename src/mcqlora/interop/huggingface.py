@@ -117,8 +117,8 @@ def check_architecture(
 def convert(*, folder: Path, tokenizer_path: str, output: Path, network: Architecture, device: str) -> None:
     """Make the base folder `output` of a Hugging Face folder's weights, one tensor in memory at a time.
 
-    The numbers get the device's dtype: float32 on a CPU, float16 on Ascend. Tied embeddings become two equal
-    matrices, as our network has two.
+    The numbers get the device's dtype: float32 on a CPU; on Ascend bfloat16 stays, and else float16. Tied
+    embeddings become two equal matrices, as our network has two.
 
     Raises:
         UserError: the folder is not whole, not of this network, or too large for this machine.
@@ -128,6 +128,8 @@ def convert(*, folder: Path, tokenizer_path: str, output: Path, network: Archite
     wanted = network.shapes()
     sources = check_tensors(folder, tensorfiles.locate(folder), wanted, given.tied)
     dtype = DTYPES[str(DEVICES[device].model["param_init_type"])]
+    if device == "Ascend" and {source.dtype for source in sources.values()} == {tensorfiles.BFLOAT16}:
+        dtype = tensorfiles.BFLOAT16  # whose range float16 has not
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     print(check_memory(folder, network.parameters().total, device, memory))
     tensorfiles.write_safetensors(
@@ -174,7 +176,8 @@ def _some(names: list[str]) -> str:
 def _cast(tensor: tensorfiles.Tensor, dtype: str, name: str) -> np.ndarray:
     array = tensorfiles.read(tensor)
     with np.errstate(over="ignore"):
-        cast = array.astype(tensorfiles.DTYPES[dtype], copy=False)
+        kept = np.dtype("f4") if dtype == tensorfiles.BFLOAT16 else tensorfiles.DTYPES[dtype]
+        cast = array.astype(kept, copy=False)
     if not np.isfinite(cast).all():
         raise UserError(
             f"{tensor.file}: {name} holds numbers that are not finite as {dtype}; fetch it again, or take "

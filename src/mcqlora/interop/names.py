@@ -18,7 +18,7 @@ MODULES = {
     "attention_norm": "input_layernorm",
     "ffn_norm": "post_attention_layernorm",
 }
-DTYPES = {"float32": "F32", "float16": "F16"}  # MindFormers' names and safetensors'
+DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}  # MindFormers' names and safetensors'
 
 
 def name_of(ours: str) -> str:

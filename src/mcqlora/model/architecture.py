@@ -18,6 +18,7 @@ class Device:
     """What differs between devices."""
 
     model: Mapping[str, str | bool]  # keys of MindFormers' `model_config`
+    context: Mapping[str, files.Json]  # keys of MindFormers' `context`
     sink_mode: bool  # how data reaches the network
     sink_size: int  # steps between two calls of callbacks: evaluations and checkpoints fire on its multiples
 
@@ -37,19 +38,23 @@ _CPU: dict[str, str | bool] = {
 _ASCEND: dict[str, str | bool] = {
     "compute_dtype": "float16",
     "param_init_type": "float16",
-    "use_flash_attention": False,  # its mask is one row's; documents are isolated in plain operators
+    "use_flash_attention": False,  # unless `attention.fused`
     "use_rope_slice": False,
     "fused_rms_norm": True,
 }
+# As MindFormers' template for training, configs/general/llm_finetune_dense_template.yaml of 1.9.0: kernel
+# by kernel, which takes aclnn's, and what an NPU of 64 GB leaves beside its own needs.
+_ASCEND_CONTEXT: dict[str, files.Json] = {"jit_config": {"jit_level": "O0"}, "max_device_memory": "58GB"}
 DEVICES = {
-    "CPU": Device(model=_CPU, sink_mode=False, sink_size=1),
-    "Ascend": Device(model=_ASCEND, sink_mode=True, sink_size=2),
+    "CPU": Device(model=_CPU, context={}, sink_mode=False, sink_size=1),
+    "Ascend": Device(model=_ASCEND, context=_ASCEND_CONTEXT, sink_mode=True, sink_size=2),
 }
 
 
 def context(device: str) -> files.Json:
     """MindFormers' `context`: graph mode on `device`."""
-    return {"mode": 0, "device_target": device, "max_call_depth": 10000, "save_graphs": False, "device_id": 0}
+    common = {"max_call_depth": 10000, "save_graphs": False, "device_id": 0}
+    return {"mode": 0, "device_target": device, **common, **DEVICES[device].context}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from mindformers.tools.register import MindFormerModuleType, MindFormerRegister
 from mindspore import Tensor, ops
 from mindspore.common import dtype as mstype
 
+from mcqlora.model.flash import discarded
+
 MASKED = -10000.0  # what MindFormers adds to a masked attention score; finite in float16
 
 
@@ -49,7 +51,10 @@ class InternLMModel(LlamaModel):
         causal = ops.greater(self.causal[:length, :length], 0)
         seen = self.cast(ops.logical_and(same, causal), mstype.float32)
         freqs = self._restarted(seen) if packed else self.freqs_mgr(length)
-        mask = ops.expand_dims(ops.mul(ops.sub(1.0, self.cast(seen, self.dtype)), MASKED), 1)
+        if self.use_flash_attention:
+            mask = discarded(seen)
+        else:
+            mask = ops.expand_dims(ops.mul(ops.sub(1.0, self.cast(seen, self.dtype)), MASKED), 1)
         hidden = self.cast(self.tok_embeddings(tokens), self.dtype)
         hidden = self.reshape(hidden, (batch, length, self.hidden_size))
         for layer in self.layers:

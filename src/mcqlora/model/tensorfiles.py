@@ -233,6 +233,12 @@ def mapped(tensor: Tensor) -> np.ndarray:
     return np.memmap(tensor.file, DTYPES[tensor.dtype], "c", tensor.offset, tensor.shape)
 
 
+def _upper_halves(numbers: np.ndarray) -> np.ndarray:
+    """bfloat16, as its 16 bits, of finite float32: the nearest, of two as near the even one."""
+    bits = numbers.view("<u4")
+    return ((bits + (0x7FFF + (bits >> 16 & 1))) >> 16).astype("<u2")
+
+
 def write_safetensors(
     path: files.PathLike,
     shapes: Mapping[str, tuple[int, ...]],
@@ -241,6 +247,8 @@ def write_safetensors(
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write tensors of one dtype (safetensors' name) as they are made, in the order of their names; atomic.
+
+    For bfloat16 its 16 bits are made, or float32, which is rounded to the nearest.
 
     One tensor at a time is in memory. The bytes are those of safetensors' own writer; for the format see its
     README: length of the header, header (JSON), numbers.
@@ -255,7 +263,10 @@ def write_safetensors(
     with files.atomic(path) as file:
         file.write(len(said).to_bytes(8, "little") + said)
         for name in names:
-            array = np.asarray(make(name), DTYPES[dtype], order="C")
+            made = make(name)
+            if dtype == BFLOAT16 and made.dtype == np.float32:
+                made = _upper_halves(made)
+            array = np.asarray(made, DTYPES[dtype], order="C")
             if array.shape != tuple(shapes[name]):
                 raise ValueError(f"{name}: made with {array.shape}, announced with {shapes[name]}")
             file.write(array.data)

@@ -35,6 +35,15 @@ def read(path: files.PathLike) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: not a whole safetensors file ({error}); delete it and run again") from error
 
 
+def computes_in(network: Path, device: str) -> str | None:
+    """What a network computes in, of whose weights this is the file: None is what `device` has for others.
+
+    Ascend 910B has bfloat16, which holds numbers that float16 does not: such a network keeps it.
+    """
+    kinds = {tensor.dtype for tensor in tensorfiles.index_safetensors(network).values()}
+    return "bfloat16" if device == "Ascend" and kinds == {tensorfiles.BFLOAT16} else None
+
+
 def only_lora(weights: Arrays) -> dict[str, np.ndarray]:
     """The adapter's tensors alone, without the optimizer's moments of the same names."""
     return {name: weights[name] for name in weights if name.startswith("model.") and name.endswith(LORA)}

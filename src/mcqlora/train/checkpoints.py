@@ -120,7 +120,16 @@ def write_start(
         (folder / f"rank_{worker}").symlink_to("rank_0")
     tensors = tensorfiles.index_safetensors(base)
     ms.save_checkpoint(
-        [{"name": n, "data": ms.Tensor.from_numpy(tensorfiles.mapped(tensors[n]))} for n in sorted(tensors)],
+        [{"name": name, "data": _tensor(tensors[name])} for name in sorted(tensors)],
         str(path),
         append_dict=stood or None,
     )
+
+
+def _tensor(stored: tensorfiles.Tensor) -> Any:
+    """A MindSpore tensor; NumPy has no bfloat16, which float32 holds exactly."""
+    import mindspore as ms
+
+    if stored.dtype == tensorfiles.BFLOAT16:
+        return ms.Tensor(tensorfiles.read(stored), ms.bfloat16)
+    return ms.Tensor.from_numpy(tensorfiles.mapped(stored))

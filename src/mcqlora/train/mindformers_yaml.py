@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mcqlora.files import Json
 from mcqlora.model.architecture import DEVICES, context
+from mcqlora.model.attention import fused
 from mcqlora.tokens.layout import COLUMNS, Layout
 from mcqlora.train.schedule import Schedule, evaluation_batch, validation_padding
 from mcqlora.train.settings import Settings
@@ -42,6 +43,10 @@ def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str 
     model = settings.network.model_config(
         settings.seq_length, size.batch_size, settings.device, training.pad, training.eos, settings.lora
     )
+    model |= _computing(settings)
+    if settings.lora:
+        model["pet_config"]["param_init_type"] = settings.lora_dtype
+    divided = size.tensor > 1 or size.shard_optimizer
     monitor = {"type": "MFLossMonitor", "per_print_times": max(1, schedule.steps // 100)}
     callback = {
         "type": "ScheduleCallback",
@@ -59,7 +64,7 @@ def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str 
         "output_dir": OUTPUT,
         "load_checkpoint": load_checkpoint,
         "src_strategy_path_or_dir": "",
-        "auto_trans_ckpt": False,
+        "auto_trans_ckpt": divided,  # the base is whole: every worker takes its part
         "only_save_strategy": False,
         "resume_training": start > 0,
         "resume_by_last_timestamp_ckpt": True,  # there is one, which no record of MindFormers' own names
@@ -91,8 +96,8 @@ def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str 
         "eval_step_interval": schedule.evaluation_interval,
         "eval_epoch_interval": -1,
         "parallel_config": {
-            "data_parallel": size.workers,
-            "model_parallel": 1,
+            "data_parallel": size.replicas,
+            "model_parallel": size.tensor,
             "pipeline_stage": 1,
             "micro_batch_num": 1,
             "vocab_emb_dp": True,
@@ -103,11 +108,12 @@ def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str 
         "callbacks": [monitor, callback],
         "context": context(settings.device),
         "parallel": {
-            "parallel_mode": 0,  # data parallel: each worker has the whole network
+            # 0, data parallel: each worker has the whole network; 1, semi-automatic: MindSpore divides it.
+            "parallel_mode": 1 if divided else 0,
             "gradients_mean": True,
             "full_batch": False,
-            "dataset_strategy": [[size.workers, 1] for _ in COLUMNS[training.layout]],  # a share for each
-            "enable_parallel_optimizer": False,
+            "dataset_strategy": [[size.replicas, 1] for _ in COLUMNS[training.layout]],  # a share for each
+            "enable_parallel_optimizer": size.shard_optimizer,
         },
         "model": {"model_config": model, "arch": {"type": "InternLMForCausalLM"}},
         "processor": {"return_tensors": "ms", "type": "LlamaProcessor"},
@@ -121,7 +127,7 @@ def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str 
     }
     if valid:
         batch = evaluation_batch(training.valid_rows, size)
-        padding = validation_padding(training.valid_rows, size.workers, batch)
+        padding = validation_padding(training.valid_rows, size.replicas, batch)
         row = {"input_ids": training.pad, "labels": model["ignore_token_id"]}
         evaluated = _dataset(valid, "padded", optimization.seed, shuffle=False) | {
             "planned_batch_size": batch,
@@ -130,6 +136,13 @@ def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str 
         config["eval_dataset"] = evaluated
         config["eval_dataset_task"] = {"type": "ValidationRows", "dataset_config": evaluated}
     return config
+
+
+def _computing(settings: Settings) -> Json:
+    """The keys of `model_config` for attention, and for the numbers that the network computes in."""
+    flash = fused(settings.attention, settings.device, settings.network, settings.seq_length)
+    kind = settings.dtype and {"compute_dtype": settings.dtype, "param_init_type": settings.dtype}
+    return {"use_flash_attention": flash} | (kind or {})
 
 
 def _dataset(files: Paths, layout: Layout, seed: int, shuffle: bool) -> Json:

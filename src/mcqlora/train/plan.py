@@ -6,6 +6,7 @@ formulas in one table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import NamedTuple
@@ -13,7 +14,10 @@ from typing import NamedTuple
 from mcqlora.errors import UserError
 from mcqlora.files import Json
 from mcqlora.model.architecture import DEVICES, Architecture, Lora, Parameters
+from mcqlora.model.attention import fused
 from mcqlora.tokens.layout import HEADER, PAGE
+from mcqlora.train import costs
+from mcqlora.train.costs import SPEEDS, Run
 from mcqlora.train.schedule import evaluation_batch, plan_steps
 from mcqlora.train.settings import Size
 
@@ -64,7 +68,7 @@ class Machine(NamedTuple):
     """What a training is to run on; None where it is not known."""
 
     devices: int | None
-    tokens_per_second: float  # of one device, padding included
+    tokens_per_second: float | None  # of one device in training, padding included; None: by `costs`
     source: str  # where that number is from
     memory_gb: float | None  # of a device
     disk_gb: float | None
@@ -74,6 +78,26 @@ class Machine(NamedTuple):
         """Of the configuration's `plan`, and the profile's `npus` where that names no devices."""
         devices = npus if described["devices"] is None else described["devices"]
         return cls(**{**described, "devices": devices and devices * nodes})
+
+
+class Asked(NamedTuple):
+    """What the base and each delivered checkpoint are asked, beside the test rows themselves."""
+
+    forms: int  # rows that a test question is asked in: protocols, their rotations and shots
+    answers: int  # questions answered by generation, those of the reading test among them, at most
+    answer_ids: int  # that an answer has, at most
+
+    @classmethod
+    def of(cls, chosen: Json, rows: int) -> Asked:
+        """Of the configuration's `evaluate`, and the number of test rows."""
+        many = [1 if name not in ROTATED else chosen["rotations"] for name in chosen["protocols"]]
+        of_mcq = min(chosen["generation_items"], rows) if "generation" in chosen["protocols"] else 0
+        most = max(chosen["generation_max_new_tokens"] if of_mcq else 1, chosen["squad_max_new_tokens"])
+        return cls(sum(many) * len(chosen["shots"]), of_mcq + chosen["squad_items"], most)
+
+
+ROTATED = ("answer", "letter")  # protocols that ask with the options rotated as well
+CHECKED = 16  # ids that a pass of generation settles at most, see `evaluate.generation.GUESSED`
 
 
 def reckon(
@@ -88,6 +112,9 @@ def reckon(
     device: str,
     machine: Machine,
     given: bool,
+    asked: Asked,
+    attention: str = "auto",
+    lora_dtype: str = "float32",
 ) -> Json:
     """plan.json, but for the names of the run and of its recipe.
 
@@ -99,17 +126,21 @@ def reckon(
     """
     train, valid, packed = rows.train, rows.valid, rows.layout == "packed"
     schedule = plan_steps(train.rows, size, warmup_ratio, DELIVERED, DEVICES[device].sink_size)
-    asked, network = network, replace(network, vocab_size=network.vocab_size or vocabulary)
+    configured, network = network, replace(network, vocab_size=network.vocab_size or vocabulary)
     parameters, width = network.parameters(lora), DEVICES[device].bytes_per_weight
     unpacked = train.padded * schedule.rows // train.rows // schedule.global_batch  # steps of padded rows
     tokens = schedule.steps * schedule.global_batch * seq_length
     useful = train.ids / (train.rows * train.size)
-    rate = machine.tokens_per_second
-    training = tokens / rate / 3600
-    # Half a token each: of a LoRA step's two passes, forward and backward to the activations (frozen weights
-    # have no gradient), validation has the first. Evaluation of the test is not in it.
-    validation = len(schedule.evaluated) * valid.rows * seq_length / 2 / rate / 3600
-    npu = training + validation
+    run = Run(
+        network=network,
+        lora=lora,
+        size=size,
+        seq_length=seq_length,
+        flash=fused(attention, device, network, seq_length),
+        width=width,
+        lora_width=4 if lora_dtype == "float32" else width,
+    )
+    other = train.padded if packed else train.packed  # rows in the other layout
     shards = mindrecord_bytes(train, vocabulary, rows.shards, packed) + mindrecord_bytes(valid, vocabulary, 1)
     plan = {
         "layout": rows.layout,
@@ -138,19 +169,94 @@ def reckon(
         "tokens": {"total": tokens, "useful": round(tokens * useful), "useful_fraction": useful},
         "epoch_speedup_over_padding": unpacked / schedule.steps_per_epoch,
         "hours": {
-            "npu_training": training,
-            "npu_validation": validation,
-            "npu": npu,
-            "wall": npu / size.workers,
-            "tokens_per_second": rate,
-            "source": machine.source,
+            **hours(run, device, machine, tokens, len(schedule.evaluated) * valid.rows, rows, asked),
+            "other_wall": others(run, device, machine, tokens, rows.layout, other / train.rows),
         },
-        "disk_bytes": disk_bytes(parameters, width, len(schedule.checkpoints), shards, given),
-        "device_memory_bytes": memory_bytes(network, lora, size, seq_length, width),
+        "attention": "flash" if run.flash else "plain",
+        "operations_per_token": costs.training(run),
+        "disk_bytes": disk_bytes(parameters, width, run.lora_width, len(schedule.checkpoints), shards, given),
+        "device_memory_bytes": costs.memory(run),
         "machine": {key: getattr(machine, key) for key in ("devices", "memory_gb", "disk_gb")},
     }
     found = notices(plan, None if packed else train.packed)
-    return plan | {"refusals": refusals(plan, asked, seq_length), "notices": found}
+    refused = refusals(plan, configured, seq_length) + too_large(plan, run, device)
+    return plan | {"refusals": refused, "notices": found}
+
+
+Range = tuple[float, float]  # the least and the most
+
+
+def hours(
+    run: Run, device: str, machine: Machine, tokens: int, validated: int, rows: Rows, asked: Asked
+) -> Json:
+    """Hours of one device (NPU hours) by purpose, and those on the clock of the training, as ranges.
+
+    `tokens` are trained on, padding included, and `validated` rows evaluated meanwhile. A measured
+    `tokens_per_second` takes the place of the training's; what has no backward pass takes its share of it.
+    The evaluation of the base and the delivered checkpoints: one row for each form of a test question, of a
+    validation row's mean length, and for each answer, which is fed anew for each pass, from one pass for
+    `CHECKED` ids to one for each.
+    """
+    each, once, source = rates(run, device, machine)
+    mean = rows.valid.ids / max(1, rows.valid.rows)
+    passes = (math.ceil(asked.answer_ids / CHECKED), asked.answer_ids)
+    models = 1 + DELIVERED
+    fed = [models * mean * (rows.test * asked.forms + asked.answers * many) for many in passes]
+    training = [tokens * second / 3600 for second in each]
+    validation = [validated * run.seq_length * second / 3600 for second in once]
+    evaluation = [ids * second / 3600 for ids, second in zip(fed, once, strict=True)]
+    npu = [sum(parts) for parts in zip(training, validation, strict=True)]
+    return {
+        "npu_training": training,
+        "npu_validation": validation,
+        "npu": npu,
+        "wall": [value / run.size.workers for value in npu],
+        "npu_evaluation": evaluation,
+        "tokens_per_second": [1 / second for second in reversed(each)],
+        "source": source,
+    }
+
+
+def rates(run: Run, device: str, machine: Machine) -> tuple[Range, Range, str]:
+    """Seconds of a token in training, and in a forward pass alone, on one device; where they are from."""
+    once, each = costs.forward_seconds(run, SPEEDS[device]), costs.seconds(run, SPEEDS[device])
+    if machine.tokens_per_second is None:
+        return each, once, f"operations counted; {SPEEDS[device].source}; not measured here"
+    measured = 1 / machine.tokens_per_second
+    share = sum(costs.forward(run).values()) / sum(costs.training(run).values())
+    return (measured, measured), (measured * share, measured * share), machine.source
+
+
+def others(run: Run, device: str, machine: Machine, tokens: int, layout: str, ratio: float) -> Json:
+    """Hours on the clock with the other attention, layout of rows (`ratio` times the rows), and both."""
+    if machine.tokens_per_second is not None:
+        return {}
+    made, rows = {}, {layout: 1.0, "padded" if layout == "packed" else "packed": ratio}
+    for flash in (True, False):
+        for name, times in rows.items():
+            each = costs.seconds(replace(run, flash=flash), SPEEDS[device])
+            wall = [tokens * times * second / 3600 / run.size.workers for second in each]
+            made[f"{'flash' if flash else 'plain'}, {name}"] = wall
+    return made
+
+
+def too_large(plan: Json, run: Run, device: str) -> list[str]:
+    """What does not fit into a device's memory, or more devices, and the cheapest change that would."""
+    memory, devices = plan["machine"]["memory_gb"], plan["machine"]["devices"]
+    needed, there = costs.memory(run)["total"], devices or run.size.workers
+    if run.size.workers > there:
+        said = f"train.workers is {run.size.workers}, but there are {there} devices"
+    elif memory and needed > memory * GB:
+        said = f"device memory: a step takes {needed / GB:.0f} GB, a device has {memory:g} GB"
+    else:
+        return []
+    can = fused("auto", device, run.network, run.seq_length)
+    found = costs.fitting(run, (memory or math.inf) * GB, there, can)
+    if found is None:
+        return [f"{said}; no attention, recomputation, batch or tensor parallelism fits: take more devices"]
+    change = costs.change(run, found)
+    room = f", which takes {costs.memory(found)['total'] / GB:.0f} GB" if memory else ""
+    return [f"{said}; set {change}{room}"]
 
 
 def mindrecord_bytes(part: Part, vocabulary: int, shards: int, packed: bool = False) -> int:
@@ -167,59 +273,27 @@ def mindrecord_bytes(part: Part, vocabulary: int, shards: int, packed: bool = Fa
 
 
 def disk_bytes(
-    parameters: Parameters, width: int, checkpoints: int, mindrecord: int, given: bool
+    parameters: Parameters, width: int, lora_width: int, checkpoints: int, mindrecord: int, given: bool
 ) -> dict[str, int]:
     """Bytes that a run writes after the plan, by what they are for; "total" is the most at any moment.
 
     Shards; the base; "start", the copy of it that training starts from, which goes when it has ended;
     checkpoints (trained weights and two float32 moments; the last has no moments); delivered adapters; and
     the exports: adapters for PEFT, the merged network, and the base, unless it is a `given` one. Items of the
-    evaluation, some kilobytes per question, are not in it. `width` is the bytes of a weight: 2 for float16.
+    evaluation, some kilobytes per question, are not in it. `width` is the bytes of a weight, 2 for float16,
+    and `lora_width` that of one of LoRA's.
     """
     trainable, network = parameters.trainable, width * parameters.total
-    start, exported = {"start": network}, {"peft": DELIVERED * width * trainable, "merged": network}
+    start, exported = {"start": network}, {"peft": DELIVERED * lora_width * trainable, "merged": network}
     stays = {
         "mindrecord": mindrecord,
         "base": network,
-        "checkpoints": checkpoints * width * trainable + (checkpoints - 1) * 8 * trainable,
-        "adapters": DELIVERED * width * trainable,
+        "checkpoints": checkpoints * lora_width * trainable + (checkpoints - 1) * 8 * trainable,
+        "adapters": DELIVERED * lora_width * trainable,
         "exported_base": 0 if given else network,
     }
     most = sum(stays.values()) + max(sum(start.values()), sum(exported.values()))
     return stays | start | exported | {"total": most}
-
-
-def memory_bytes(
-    network: Architecture, lora: Lora, size: Size, seq_length: int, width: int
-) -> dict[str, int]:
-    """Bytes on a device in a training step, an estimate.
-
-    Weights; of what is trained two float32 moments and a gradient; and what the backward pass needs of the
-    forward pass. With frozen weights that is, of a token and a layer, where e is `width`, h the hidden width,
-    F the feed-forward width, a the heads and s the tokens of a row: both norms' inputs in float32 (8 h); of
-    each tuned projection its dropped input and mask (2 e times its inputs); queries, keys and values of all
-    heads (3 e h); the attention weights in float32 and in e bytes ((4 + e) a s), as attention runs in plain
-    operators; three of the feed-forward's (3 e F). With recomputation a layer's input (e h) is kept, and all
-    the rest of one layer at a time. Of the head: logits in e bytes and in float32, their log-softmax and
-    their gradient ((e + 12) V). Counted as in Korthikanti et al. 2022, arXiv 2205.05198, section 4.
-    """
-    parameters = network.parameters(lora)
-    tokens, hidden, layers = size.batch_size * seq_length, network.hidden_size, network.num_layers
-    layer = tokens * (
-        8 * hidden
-        + 2 * width * sum(inputs for inputs, _ in network.tuned(lora))
-        + 3 * width * hidden
-        + (4 + width) * network.num_heads * seq_length
-        + 3 * width * network.intermediate_size
-    )
-    made = {
-        "weights": width * (parameters.total + parameters.trainable),
-        "optimizer": 8 * parameters.trainable,
-        "gradients": width * parameters.trainable,
-        "activations": layers * tokens * width * hidden + layer if size.recompute else layers * layer,
-        "logits": tokens * network.vocabulary * (width + 12),
-    }
-    return made | {"total": sum(made.values())}
 
 
 def refusals(plan: Json, network: Architecture, seq_length: int) -> list[str]:
@@ -233,9 +307,7 @@ def refusals(plan: Json, network: Architecture, seq_length: int) -> list[str]:
         if (held := plan["row_length"][part]) != wanted:
             said = f"encode: {part} rows hold {held} ids, the network wants {wanted}: it slices the last one "
             found.append(said + "off in training, and not in evaluation")
-    devices, room = plan["machine"]["devices"], plan["machine"]["disk_gb"]
-    if devices is not None and plan["workers"] > devices:
-        found.append(f"train.workers is {plan['workers']}, but there are {devices} devices; lower it")
+    room = plan["machine"]["disk_gb"]
     return found if room is None else found + disk_refusals(plan, room * GB)
 
 
@@ -262,10 +334,6 @@ def notices(plan: Json, packable: int | None) -> list[str]:
         padding = f"{1 - plan['tokens']['useful_fraction']:.1%} of the compute is padding"
         would = f"packed, an epoch would be {shorter:.2f} times shorter (encode.layout: packed)"
         found.append(f"{padding}: {would}")
-    memory, device = plan["device_memory_bytes"]["total"], plan["machine"]["memory_gb"]
-    if device and memory > device * GB:
-        said = f"a step is estimated at {memory / GB:.0f} GB, a device has {device:g} GB"
-        found.append(f"{said}: set train.recompute, or lower train.batch_size")
     return found
 
 
@@ -294,9 +362,11 @@ def table(plan: Json) -> str:
         "epoch": f"{plan['epoch_speedup_over_padding']:.2f} times shorter than padded"
         if plan["layout"] == "packed"
         else "as long as padded: it is padded",
-        "NPU hours": f"{took['npu']:.1f} ({took['npu_training']:.1f} training, {took['npu_validation']:.1f} "
-        f"validation), {took['wall']:.1f} h on the clock",
-        "  at": f"{took['tokens_per_second']:,} tokens/s per device: {took['source']}",
+        "NPU hours": f"{span(took['npu'])} ({span(took['npu_training'])} training, "
+        f"{span(took['npu_validation'])} validation), {span(took['wall'])} h on the clock",
+        "  at": f"{span(took['tokens_per_second'], 0)} tokens/s per device: {took['source']}",
+        **{f"  {way}": f"{span(wall)} h on the clock" for way, wall in took["other_wall"].items()},
+        "evaluation": f"{span(took['npu_evaluation'])} NPU hours, of the base and {DELIVERED} checkpoints",
         "disk": f"{disk['total'] / GB:.1f} GB at most ({_parts(disk)})",
         "device memory": f"{memory['total'] / GB:.1f} GB, estimated ({_parts(memory)})",
     }
@@ -304,6 +374,12 @@ def table(plan: Json) -> str:
     text = [f"{name:<{width}}{value}" for name, value in lines.items()]
     text += [f"note: {line}" for line in plan["notices"]] + [f"REFUSED: {line}" for line in plan["refusals"]]
     return "\n".join(text) + "\n"
+
+
+def span(values: Range, digits: int = 1) -> str:
+    """A range as text: one number where both ends look alike."""
+    ends = [f"{value:,.{digits}f}" for value in values]
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def mixed(one: Json) -> str:

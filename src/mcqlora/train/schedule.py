@@ -51,10 +51,10 @@ def plan_steps(
             which nothing would ever happen.
     """
     rows = min(size.rows or available, available)
-    share = math.ceil(rows / size.workers) if rows == available else rows // size.workers
+    share = math.ceil(rows / size.replicas) if rows == available else rows // size.replicas
     steps_per_epoch = share // size.batch_size
     steps = steps_per_epoch * size.epochs // sink_size * sink_size
-    given = f"{rows} rows in batches of {size.workers} x {size.batch_size}"
+    given = f"{rows} rows in batches of {size.replicas} x {size.batch_size}"
     few = f"{steps} steps in {size.epochs} epochs, too few for {size.checkpoints} checkpoints"
     too_few = UserError(f"train: {given} give {few}; lower train.batch_size or raise train.epochs")
     if steps < (1 if size.checkpoint_interval else max(1, size.checkpoints)):
@@ -115,14 +115,14 @@ def evaluation_batch(rows: int, size: Size) -> int:
 
     That is `batch_size` where it is not given. Padding fills the last batches, see `validation_padding`.
     """
-    share = math.ceil(rows / size.workers)
+    share = math.ceil(rows / size.replicas)
     return math.ceil(share / math.ceil(share / (size.evaluation_batch_size or size.batch_size)))
 
 
-def validation_padding(rows: int, workers: int, batch: int) -> int:
+def validation_padding(rows: int, replicas: int, batch: int) -> int:
     """Rows without a label that make whole batches of `rows`, as many for every worker.
 
     A ragged batch would compile the network a second time and, in sink mode, be dropped without a word; to
-    make the workers' shares equal, rows of the first would come again in the last.
+    make the replicas' shares equal, rows of the first would come again in the last.
     """
-    return -rows % (workers * batch)
+    return -rows % (replicas * batch)

@@ -37,12 +37,19 @@ class Size:
     checkpoint_interval: int | None = None
     evaluation_batch_size: int | None = None  # None lets `evaluation_batch` choose
     recompute: bool = False  # a layer's activations in the backward pass, instead of keeping them
+    tensor: int = 1  # workers that a network's matrices are divided among
+    shard_optimizer: bool = False  # each worker keeps a part of the moments
     patience: int | None = None  # evaluations without a better validation loss, after which the training ends
+
+    @property
+    def replicas(self) -> int:
+        """How many workers, or groups of workers that share a network, divide the rows among them."""
+        return self.workers // self.tensor
 
     @property
     def global_batch(self) -> int:
         """Rows per step, over all workers."""
-        return self.workers * self.batch_size
+        return self.replicas * self.batch_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +62,9 @@ class Settings:
     size: Size
     seq_length: int
     device: str  # a key of `DEVICES`
+    attention: str = "auto"  # or flash or plain, see `model.attention`
+    lora_dtype: str = "float32"  # of LoRA's weights
+    dtype: str | None = None  # that the network computes in; None is the device's own
 
 
 Kind = TypeVar("Kind", Optimization, Size)

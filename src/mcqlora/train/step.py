@@ -3,59 +3,95 @@
 from __future__ import annotations
 
 import mindspore as ms
+import numpy as np
 from mindformers.tools.register import MindFormerModuleType, MindFormerRegister
 from mindformers.wrapper.wrapper import MFTrainOneStepCell
 from mindpet.delta.lora import LoRADense
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common import dtype as mstype
 from mindspore.ops import composite as C
+from mindspore.ops import constexpr
 
-# Odd multipliers of the integer hash "lowbias32" (Wellons 2018, hash-prospector) and of Fibonacci hashing.
-MIX = (0x7FEB352D, 0x846CA68B)
-SHIFT = 15
-GOLDEN = 0x9E3779B9
+from mcqlora import hashing
+
+BITS = 12  # of the numbers below: a product of two is exact in float32
+LEVELS = 1 << BITS
+STEPS = 1 << 2 * BITS  # after which masks come again; the last number of steps that float32 counts to
 
 
-def int32(value: int) -> int:
-    """`value` modulo 2**32 as a signed number: what int32 operators, which wrap around, make of it."""
-    return (value + 2**31) % 2**32 - 2**31
+def drawn(shape: tuple[int, ...], limit: int, seed: int, *key: int) -> np.ndarray:
+    """Whole float32 numbers from 0 to below `limit`, which seed and `key` alone decide."""
+    return hashing.rng(seed, "dropout", *key).integers(0, limit, shape).astype(np.float32)
+
+
+@constexpr
+def _constant(size: int, limit: int, scale: float, key: tuple[int, ...]) -> Tensor:
+    return Tensor(drawn((size,), limit, *key) * np.float32(scale))
+
+
+class StepNumbers(nn.Cell):
+    """The numbers of a step that all masks of it are made with: float32 [3], whole, below `LEVELS`.
+
+    The first and the last are odd. Each is the sum, modulo `LEVELS`, of a number drawn for each of the two
+    digits that the step has to that base.
+    """
+
+    def __init__(self, seed: int):
+        super().__init__()
+        low, high = (drawn((LEVELS, 3), LEVELS, seed, digit) for digit in (0, 1))
+        odd = np.array([1, 0, 1], np.float32)
+        self.low, self.high = Tensor(low - low % 2 * odd + odd), Tensor(high - high % 2 * odd)
+
+    def construct(self, step):
+        """Of `step`, float32 [1]."""
+        high = ops.floor(step * (1 / LEVELS))
+        of_low = ops.gather(self.low, ops.cast(step - high * LEVELS, mstype.int32), 0)
+        of_high = ops.gather(self.high, ops.cast(high, mstype.int32), 0)
+        return ops.reshape(_modulo(of_low + of_high), (3,))
+
+
+def _modulo(x):
+    """`x` modulo `LEVELS`, exactly: a product with a power of two is, and so is a difference of such."""
+    return x - ops.floor(x * (1 / LEVELS)) * LEVELS
 
 
 class StepDropout(nn.Cell):
-    """Dropout whose mask is a hash of (seed, step, site, rank, element), in plain int32 operators.
+    """Dropout whose mask is a hash of (seed, step, site, rank, element), in float32 without any rounding.
 
     MindSpore's own kernel draws from a generator: on a CPU its numbers depend on the number of threads, which
-    the runtime chooses by its clock, and nowhere does it come back after a resume. `step` is an int32 [1]
-    Parameter that the training cell sets; `key` holds the other numbers.
+    the runtime chooses by its clock, and nowhere does it come back after a resume. Bitwise operators and
+    shifts have no fast kernel on an NPU, and nothing says that its int32 products wrap around; so this hash
+    has neither. An element of row i and column j, at a step with the numbers (a, b, c), is dropped where
+
+        frac((((R_i a + b) mod M) + ((C_j c) mod M)) / M * (1 + P_i + Q_j)) < share dropped,   M = `LEVELS`
+
+    R, C (below M) and P, Q (even, below M / 4) are drawn for the site; all products stay below 2**24. Since
+    the last factor is odd, over the draws each element is dropped with exactly that share, and any two of
+    them, of one step or of two, independently of each other (pairwise, as a strongly universal hash).
+
+    `numbers` are `StepNumbers`, a float32 [3] Parameter that the training cell sets; `key` holds seed, site
+    and rank. `drop_prob` is rounded to 1 / `LEVELS`.
     """
 
-    def __init__(self, drop_prob: float, step: Parameter, *key: int):
+    def __init__(self, drop_prob: float, numbers: Parameter, *key: int):
         super().__init__()
-        self.step = step
-        self.below = Tensor(int32(int(drop_prob * 2**32) - 2**31), mstype.int32)
-        self.scale = 1.0 / (1.0 - drop_prob)
-        number = 0
-        for part in key:
-            number = (number ^ part) * GOLDEN % 2**32
-            number ^= number >> SHIFT
-        # (index + step * golden + number) * mix[0] is added up from the parts already multiplied. Tensors,
-        # because a Python number of a cell passes through float32 on its way to an int32 operator.
-        self.first, self.second, self.by_step, self.number, self.fifteen = (
-            Tensor(int32(value), mstype.int32) for value in (*MIX, GOLDEN * MIX[0], number * MIX[0], SHIFT)
-        )
-        self.shift = ops.RightShift()
+        self.numbers, self.key = numbers, key
+        self.dropped = round(drop_prob * LEVELS) / LEVELS
+        self.scale = 1.0 / (1.0 - self.dropped)
 
     def construct(self, x):
         """`x` float [N, hidden], with a share of its elements 0 and the others scaled up, in training."""
-        if not self.training:
+        if not self.training or self.dropped == 0:
             return x
         rows, width = x.shape
-        row = ops.cast(ops.arange(0, rows * width, width), mstype.int32) * self.first
-        column = ops.cast(ops.arange(width), mstype.int32) * self.first
-        row = row + (self.step * self.by_step + self.number)
-        bits = ops.expand_dims(row, 1) + column
-        bits = ops.bitwise_xor(bits, self.shift(bits, self.fifteen)) * self.second
-        return ops.select(ops.greater_equal(bits, self.below), x * self.scale, ops.zeros_like(x))
+        a, b, c = self.numbers[0], self.numbers[1], self.numbers[2]
+        row = _modulo(_constant(rows, LEVELS, 1, (*self.key, 0)) * a + b) * (1 / LEVELS)
+        column = _modulo(_constant(width, LEVELS, 1, (*self.key, 1)) * c) * (1 / LEVELS)
+        of_row = _constant(rows, LEVELS // 8, 2, (*self.key, 2)) + 1.0
+        of_column = _constant(width, LEVELS // 8, 2, (*self.key, 3))
+        mixed = (ops.expand_dims(row, 1) + column) * (ops.expand_dims(of_row, 1) + of_column)
+        kept = ops.greater_equal(mixed - ops.floor(mixed), self.dropped)
+        return ops.select(kept, x * self.scale, ops.zeros_like(x))
 
 
 _not_finite = C.MultitypeFuncGraph("not_finite")
@@ -78,15 +114,18 @@ class PortableTrainOneStepCell(MFTrainOneStepCell):
         super().__init__(*args, **kwargs)
         self.on_ascend = ms.get_context("device_target") == "Ascend"
         self.workers = ms.communication.get_group_size() if ms.communication.GlobalComm.INITED else 1
-        self.dropout_step = Parameter(Tensor([0], mstype.int32), name="dropout_step", requires_grad=False)
+        seed = ms.get_seed() or 0
+        self.step_numbers = StepNumbers(seed)
+        self.dropout = Parameter(Tensor([0, 0, 0], mstype.float32), name="dropout", requires_grad=False)
         layers = [cell for _, cell in self.network.cells_and_names() if isinstance(cell, LoRADense)]
         for site, layer in enumerate(layers):
             drop_prob = layer.lora_dropout.p
-            layer.lora_dropout = StepDropout(drop_prob, self.dropout_step, ms.get_seed() or 0, site, rank())
+            layer.lora_dropout = StepDropout(drop_prob, self.dropout, seed, site, rank())
 
     def construct(self, *inputs):
         """What the stock cell returns, with the mean loss of all workers."""
-        ops.assign(self.dropout_step, self.optimizer.global_step)
+        step = ops.cast(self.optimizer.global_step, mstype.float32)
+        ops.assign(self.dropout, self.step_numbers(step))
         loss, overflow, scale, learning_rate, norm = super().construct(*inputs)
         if self.is_distributed:
             loss = self.allreduce(loss) / self.workers
