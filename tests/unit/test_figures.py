@@ -30,6 +30,7 @@ def rows(count):
         {
             "category": f"bench/{CHINESE} $x$_<{i}> & co",
             "n": 20,
+            "chance": 1 / (4 + i % 2),
             "base": (5, *intervals.wilson(5, 20)),
             "tuned": (i % 21, *intervals.wilson(i % 21, 20)),
         }
@@ -242,8 +243,8 @@ def test_the_comparison_shows_every_score_with_its_n(all_figures):
     for label in (
         "full answer (n = 40)",
         "CMMLU's own, 5-shot (n = 20)",
-        "full answer, all four rotations (n = 160)",
-        "full answer, right in all four (n = 40)",
+        "full answer, all rotations (n = 160)",
+        "full answer, right in all rotations (n = 40)",
         "full answer, training questions again (n = 40)",
         "SQuAD official F1 (n = 90)",
         "SQuAD MindFormers EM (n = 30)",

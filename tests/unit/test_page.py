@@ -114,7 +114,7 @@ def test_the_report_says_how_many_clusters_there_are(whole):
     }
     found = page.markdown(build(values | {"groups": groups}), {})
     assert "n = 40 (20 clusters), exact McNemar p" in found
-    assert "| full answer: accuracy over four rotations (%) | 160 (40 questions, 20 clusters) |" in found
+    assert "| full answer: accuracy over all rotations (%) | 160 (40 questions, 20 clusters) |" in found
 
 
 def test_what_was_not_run_is_said():
@@ -146,7 +146,7 @@ def test_every_model_and_task_has_its_row(whole):
     heads = next(line for line in found.splitlines() if line.startswith("| %"))
     assert heads == "| %[^all] | n | base | checkpoint_1 | checkpoint_2 (tuned, best, last) |"
     assert "| validation loss (nats per token) | 9 | - | 1.5000 | 1.2500 |" in found
-    assert "| full answer, right in all four | 40 | " in found
+    assert "| full answer, right in all rotations | 40 | " in found
     assert "| full answer, leak gap | 80 | " in found
     step = next(
         line for line in found.splitlines() if line.startswith("| full answer against the previous model")
