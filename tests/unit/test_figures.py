@@ -11,7 +11,7 @@ import pytest
 from mcqlora.report import figures, intervals
 from mcqlora.report.canvas import Target
 from mcqlora.report.words import HASH
-from tests.helpers.evaluations import build, few, full
+from tests.helpers.evaluations import build, few, full, with_options
 
 CHINESE = "科目" * 8
 SVG = "{http://www.w3.org/2000/svg}"
@@ -92,6 +92,9 @@ def all_figures(tmp_path_factory):
                 scores["leak"] = scores["circular"] = None
         directory = tmp_path_factory.mktemp(name)
         made[name] = drawn(directory, build(values), values["training"], values["mcq"])
+    values = with_options(full(), (2, 3, 4, 5, 10))
+    directory = tmp_path_factory.mktemp("options")
+    made["options"] = drawn(directory, build(values), values["training"], values["mcq"])
     return made
 
 
@@ -129,7 +132,7 @@ def test_a_users_matplotlib_settings_change_nothing(tmp_path):
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("kind", ["full", "less", "leaked"])
+@pytest.mark.parametrize("kind", ["full", "less", "leaked", "options"])
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_lies_over_another_or_outside(all_figures, kind, name):
     path = all_figures[kind][name]
