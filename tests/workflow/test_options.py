@@ -1,4 +1,4 @@
-"""A benchmark with 2, 3, 4, 5 and 10 options in one run, some questions about a shared passage, to the report."""
+"""A benchmark with 2, 3, 4, 5 and 10 options in one run, some questions about a passage, to the report."""
 
 from collections import Counter, defaultdict
 
