@@ -1,6 +1,6 @@
 """From CSV files to rows of token ids: a plain implementation, Hugging Face `datasets`, and this project.
 
-    .venv/bin/python bench/prepare.py [--data ../shared/data] [--sides plain,packed,...]
+    .venv/bin/python bench/prepare.py [--data ../shared/data] [--sides plain,packed,...] [--json FILE]
 
 Needs the real MMLU and CMMLU files and InternLM's tokenizer. Every side starts at the same CSV files, ends at
 138,020 training records (27,604 questions) in rows of 1,025 ids on disk, and runs in a process of its own:
@@ -14,7 +14,9 @@ Needs the real MMLU and CMMLU files and InternLM's tokenizer. Every side starts 
 * padded, packed: the jobs of these two, with their scripts and Snakemake's parameters, run by one program
   as the first two sides are, two jobs at a time; the shards must be bit-identical;
 * empty: Snakemake with the same jobs in the same order, all of them empty: the cost of a DAG;
-* limit: SentencePiece alone on each distinct segment of text, which no cache can save.
+* limit: SentencePiece alone on each distinct segment of text, which no cache can save;
+* library, words: with `--json`, a byte-level tokenizer.json, the ids of the same records' texts, by Hugging
+  Face's `tokenizers` alone and by this project's segment encoder before it; both must be the same.
 
 CPU seconds are user and system time of all processes of a side. "All" has everything in it: interpreters,
 imports, Snakemake. "Work" leaves out what it costs to start and to import: what a side's process has used
@@ -38,13 +40,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 SIZE, IGNORE, SEED, COPIES, CORES = 1025, -100, 42, 6, 2
-SIDES = ("plain", "datasets", "dag-padded", "padded", "dag-packed", "packed", "empty", "limit")
+SIDES = (
+    "plain",
+    "datasets",
+    "dag-padded",
+    "padded",
+    "dag-packed",
+    "packed",
+    "empty",
+    "limit",
+    "library",
+    "words",
+)
+JSON = "MCQLORA_BENCH_JSON"  # the environment's name of --json, for the sides' processes
 TAKES = {"padded": "dag-padded", "packed": "dag-packed", "limit": "dag-packed"}  # what another side made
 TARGETS = {"padded": 8, "packed": 20}  # times faster than plain
 CPU_LIMIT, MEMORY_LIMIT, USEFUL_LIMIT = 15, 600, 0.975  # seconds, MB, fraction
@@ -246,7 +260,6 @@ def ours(data: Path, work: Path, layout: str) -> int:
 
 def one_program(work: Path, layout: str) -> int:
     """The jobs that Snakemake ran, as soon as what they read is there and a core is free."""
-    sys.path.insert(0, str(ROOT / "src"))
     from mcqlora.data import duplicates, leakage, splits  # noqa: F401  (once for all jobs)
     from mcqlora.tokens import encoding, mindrecord, packing, segments  # noqa: F401
 
@@ -318,22 +331,21 @@ def empty(data: Path, work: Path) -> int:
 
 def limit(data: Path, work: Path) -> int:
     """Encode again all texts that reach SentencePiece from an encoder of the packed side's records."""
-    sys.path.insert(0, str(ROOT / "src"))
     from mcqlora import files
     from mcqlora.tokens import encoding, prompt, segments, tokenizer
 
     processor = tokenizer.load(tokenizer_file(data))
     asked: list[str] = []
 
-    class Asking:
-        def __getattr__(self, name: str):
-            return getattr(processor, name)
-
+    class Asking(tokenizer.SentencePiece):
         def encode(self, text: str) -> list[int]:
             asked.append(text)
             return processor.encode(text)
 
-    encoder, template = segments.SegmentEncoder(Asking()), prompt.reference(processor)
+    encoder, template = (
+        segments.SegmentEncoder(Asking(tokenizer_file(data).read_bytes())),
+        prompt.reference(processor),
+    )
     encoded = encoding.row_encoder(encoder.int32, template)
     for record in files.read_json_array(work.parent / TAKES["limit"] / "results/reference/splits/train.json"):
         encoded(record)
@@ -341,6 +353,30 @@ def limit(data: Path, work: Path) -> int:
     for text in asked:
         processor.encode(text)
     return len(asked)
+
+
+def library(data: Path, work: Path) -> int:
+    from mcqlora.tokens import segments, tokenizer
+
+    encode = tokenizer.load(os.environ[JSON]).encode
+    return write_ids(data, work, lambda text: segments.to_bytes(encode(text)))
+
+
+def words(data: Path, work: Path) -> int:
+    from mcqlora.tokens import segments, tokenizer
+
+    return write_ids(data, work, segments.SegmentEncoder(tokenizer.load(os.environ[JSON])).int32)
+
+
+def write_ids(data: Path, work: Path, int32: Callable[[str], bytes]) -> int:
+    """The ids of all texts in a file; reading the records is no work here."""
+    records = training_records(data, work)
+    imported()
+    with open(work / "ids", "wb") as file:
+        for record in records:
+            file.write(int32(f"<|User|>:{record['instruction']}\n{record['input']}"))
+            file.write(int32(record["output"]))
+    return len(records)
 
 
 # Measuring and printing.
@@ -401,6 +437,8 @@ def reason_without(side: str, done: Collection[str]) -> str | None:
     """Why a side can't run here, or None."""
     if TAKES.get(side, side) not in (side, *done):
         return f"it takes what {TAKES[side]} made: name that before it"
+    if side in ("library", "words") and JSON not in os.environ:
+        return "say --json FILE"
     if side == "datasets":
         missing = [name for name in ("datasets", "transformers") if importlib.util.find_spec(name) is None]
         if missing:
@@ -416,11 +454,15 @@ def main() -> None:
     parser.add_argument("--sides", default=",".join(SIDES), help="some of " + ", ".join(SIDES))
     parser.add_argument("--run", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path, help="a byte-level tokenizer.json, for library and words")
     given = parser.parse_args()
     data = given.data.resolve()
+    if given.json:
+        os.environ[JSON] = str(given.json.resolve())
     if not tokenizer_file(data).is_file():
         sys.exit(f"bench: {tokenizer_file(data)}: no such file; say --data FOLDER")
     if given.run:
+        sys.path.insert(0, str(ROOT / "src"))
         print(globals()[given.run.replace("-", "_")](data, given.work))
         return
     with tempfile.TemporaryDirectory(prefix="bench-prepare-") as folder:
@@ -477,6 +519,11 @@ def compare(sides: list[str], data: Path, folder: Path) -> None:
                 f"{side}: CSV to rows in {one['work']:.1f} CPU s (target {CPU_LIMIT}), {one['cpu']:.1f} with "
                 f"starting; peak of any process {one['mb']:.0f} MB (target {MEMORY_LIMIT})"
             )
+    if {"library", "words"} <= found.keys():
+        if not filecmp.cmp(folder / "library/ids", folder / "words/ids", shallow=False):
+            sys.exit("bench: the ids of library and words differ")
+        ratio = found["library"]["work"] / found["words"]["work"]
+        print(f"words against library: {ratio:.1f} x in CPU time without starting and importing")
     if "empty" in found:
         wall, cpu = (found["empty"][key] for key in ("wall", "cpu"))
         print(f"the same jobs without work: {wall:.1f} s by the clock, {cpu:.1f} CPU s")

@@ -145,7 +145,7 @@ from mcqlora.tokens import prompt, segments, tokenizer
 model, folder, texts = sys.argv[1:]
 processor = tokenizer.load(model)
 template = prompt.template(processor)
-export.write_tokenizer(processor, template, Path(folder), 2048)
+export.write_tokenizer(Path(model), processor, template, Path(folder), 2048)
 encoder = segments.SegmentEncoder(processor)
 files.write_json(Path(folder) / "ids.json", [[*template.start, *encoder(text)] for text in json.loads(texts)])
 """

@@ -129,8 +129,9 @@ def test_a_question_that_spells_a_mark_asks_the_same(chat):
 
 def test_thinking_is_off_and_said(tmp_path):
     off, without = (tokenizer.load(write(tmp_path / name, **FILES[name])) for name in ("qwen3", "qwen2.5"))
-    assert prompt.said(off, None).endswith("the tokenizer's own; its thinking is off")
-    assert "thinking" not in prompt.said(without, None)
+    line = "tokenizer.template: chat_template, by the tokenizer's pieces"
+    assert prompt.said(off, None)[0] == line and "thinking" in prompt.said(off, None)[1]
+    assert prompt.said(without, None) == (line, None)
     think = off.id_of("<think>")
     assert think in prompt.prompt_ids(off.encode, prompt.template(off), "x", "y")
 

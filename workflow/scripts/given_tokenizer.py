@@ -8,7 +8,10 @@ from mcqlora.tokens import prompt, tokenizer
 
 with job(snakemake) as terminal:
     found = tokenizer.load(snakemake.input[0])
-    terminal.say(prompt.said(found, snakemake.params.chosen["template"]))
+    said, notice = prompt.said(found, snakemake.params.chosen["template"])
+    print(said)
+    if notice:
+        terminal.say(notice)
     with files.atomic(snakemake.output[0]) as file, open(snakemake.input[0], "rb") as given:
         shutil.copyfileobj(given, file)
     if snakemake.output.get("config"):

@@ -131,7 +131,7 @@ def write_tokenizer(
 
     With them transformers gives our ids, but where `differs` says so.
     """
-    files.write_bytes(output / path.name, path.read_bytes())
+    files.write_bytes(output / f"tokenizer{path.suffix}", path.read_bytes())
     config = dict(given.config) or _llama_tokenizer(given, turns, positions)
     if config.pop("auto_map", None):  # code of its authors' that is not here
         config["tokenizer_class"] = "LlamaTokenizer" if path.suffix == ".model" else "PreTrainedTokenizerFast"

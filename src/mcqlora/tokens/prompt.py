@@ -61,15 +61,20 @@ def template(tokenizer: Tokenizer, name: str | None = None) -> Template:
     return TEMPLATES[name](tokenizer)
 
 
-def said(tokenizer: Tokenizer, name: str | None) -> str:
-    """A line on the template that is used. Raises: UserError: as `template`."""
+def said(tokenizer: Tokenizer, name: str | None) -> tuple[str, str | None]:
+    """A line for the log on the template that is used, and one for the user where it leaves something out.
+
+    Raises:
+        UserError: as `template`.
+    """
     found = template(tokenizer, name).name
-    line = f"tokenizer.template: {found}"
+    notice = None
     if found == "chat_template":
         from mcqlora.tokens import chat
 
-        line += ", the tokenizer's own" + ("; its thinking is off" if chat.thinks(tokenizer) else "")
-    return line if name else f"{line}, by its pieces" if found == "internlm" else line
+        if chat.thinks(tokenizer):
+            notice = "tokenizer.template: thinking, for which the chat template has a switch, is off"
+    return f"tokenizer.template: {found}" + ("" if name else ", by the tokenizer's pieces"), notice
 
 
 def internlm(tokenizer: Tokenizer) -> Template:
