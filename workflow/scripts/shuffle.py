@@ -28,6 +28,6 @@ with job(snakemake) as terminal, contextlib.ExitStack() as stack:
         missing = option_references.not_looked_for(language, patterns)
         if params.pin_references and missing:
             terminal.say(
-                f"language {language}: options that refer to others ({', '.join(missing)}) are not "
+                f"language {language}: options in it that refer to others ({', '.join(missing)}) are not "
                 "looked for and move as all others do; add expressions to shuffle.option_references"
             )

@@ -47,13 +47,26 @@ def _distinct(values: list[object]) -> list[object]:
     return values
 
 
+_SHORT = {
+    "eng": "en",
+    "zho": "zh",
+    "chi": "zh",
+    "cmn": "zh",
+    "spa": "es",
+    "fra": "fr",
+    "fre": "fr",
+    "deu": "de",
+}
+_SHORT |= {"ger": "de", "por": "pt", "rus": "ru", "jpn": "ja", "kor": "ko", "ara": "ar", "hin": "hi"}
+
+
 def _language(tag: str) -> str:
-    """The language of a tag (BCP 47), with the shortest code of the two that have patterns."""
+    """The language of a tag (BCP 47), with the shortest code of those that have patterns."""
     if not re.fullmatch(LANGUAGE, tag):
         said = "{value} is no language tag; write a code with two or three letters (BCP 47): en, zh, fr"
         raise PydanticCustomError("language", said, {"value": tag})
     code = re.split("[-_]", tag)[0].lower()
-    return {"eng": "en", "zho": "zh", "chi": "zh", "cmn": "zh"}.get(code, code)
+    return _SHORT.get(code, code)
 
 
 def _language_key(tag: str) -> str:
@@ -113,7 +126,7 @@ class Benchmark(Section):
     path: Text
     """Folder or archive (.zip, .tar, .tar.gz, .tgz) below data, or an archive's address (https://, s3://)."""
     language: Language
-    """Language tag; en and zh (also zh-CN) have patterns for options that refer to others."""
+    """Language tag; of en, zh, es, fr, de, pt, ru, ja, ko, ar, hi options that refer to others are known."""
     licence: Text | None = key(None, "terms of use of its text, for the data card; null: none was given")
     sha256: Sha256 | None = key(None, "that the archive must have, in hex; null takes any")
     family: Text | None = None

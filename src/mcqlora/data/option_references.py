@@ -1,5 +1,7 @@
 """Options that refer to other options ("both A and B", "none of the above", "以上都对"): what they forbid.
 
+`reference_expressions` has the expressions by which they are found.
+
 Moving options can make such an option false. There are three kinds:
 
     letters   names options by their letters: the question keeps its original order
@@ -16,106 +18,36 @@ import re
 import signal
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 
-from mcqlora.data.questions import Question
+from mcqlora.data.questions import LETTERS, Question
+from mcqlora.data.reference_expressions import KINDS, SCRIPTS, expressions
 from mcqlora.errors import UserError
 
-KINDS = ("letters", "place", "rest")
-
 Search = Callable[[str], object]  # true of a text in which an expression is found
-Table = Mapping[str, Mapping[str, tuple[Search, ...]]]  # by language and kind
+Given = Mapping[str, tuple[Search, ...]]  # a user's expressions by kind
+Table = Mapping[str, Given]  # by language
+DEFAULT: Table = {}
 KEY = "shuffle.option_references"
 SECONDS = 10.0  # of a processor, for one search by an expression that we have not written
 
-# Expressions are searched for in NFKC text (full-width letters and punctuation become ASCII), without LaTeX
-# markup and outer white space, case ignored. The first kind that matches wins. They rather find too much than
-# too little: a question pinned without need loses variety, but one that is missed is trained or scored with a
-# false option.
-#
-# An option may be damaged or hostile, so any takes linear time: what repeats never stands beside its like
-# (`\s*\s*`, `(?:\s*,\s*)+`), nor `.*` before `\W*`. Else a text that fits nowhere is read in too many ways.
-_LETTER = r"\(?[a-d]\)?\.?(?![\w'+#])"
-_JOINS = r"\s*(?:(?:,|&|/|\band|\bor|\bnor|\bthrough|\bto)\.?\s*+)+"
-_LETTERS = rf"{_LETTER}{_JOINS}{_LETTER}(?:[\s,]*+(?:(?:and|or|nor|&)\s*+)?{_LETTER})*"
-_SINGLE = r"(?-i:\(?[A-D]\)?)"
-_NAMES = r"(?:options?|answers?|choices?|alternatives?|responses?)"
-_TRUE = r"(?:true|false|correct|incorrect|right|wrong)"
-_NEITHER = r"n[ei]i?ther"
-_ALL = rf"(?:all|none|both|any|either|{_NEITHER})"
-_MANY = rf"(?:{_ALL}|each|some|most|one|two|three|\d|combinations?|more than one)"
-
-PATTERNS: dict[str, dict[str, Sequence[str]]] = {
-    "en": {
-        "letters": [
-            rf"^\W*(?:(?:only|just|{_NAMES})\s+)*(?:both|{_NEITHER}|either|{_NAMES}|only)\s+{_LETTERS}",
-            rf"^\W*(?:all|any|none) of\s+{_LETTERS}",
-            rf"^{_LETTERS}\W*+(?:(?:(?:only|above)\W*+|(?:are|is)(?: both| all)? {_TRUE}\b.*+(?:\n\W*+)?))?$",
-            r"^\([a-d]\)\s*+(?:(?:,|&|and|or|nor)+\s*+)?\([a-d]\)",
-            r"^\W*[a-d] [a-d],? (?:and|or) [a-d]\W*$",
-            rf"^\W*(?:only|just|all (?:but|except)|same as)\s+{_SINGLE}\W*$",
-            rf"^\W*{_SINGLE}\s+only\W*$",
-            rf"\b{_NAMES}\s+{_SINGLE}(?!\w)",
-            rf"\b(?:except|but(?:\s+not)?|not)\s+{_SINGLE}(?![\w'+#])",
-        ],
-        "place": [
-            rf"\b{_MANY}\s+of\s+(?:the\s+)?(?:above|below|preceding|foregoing|previous)\b",
-            rf"\b{_ALL}\s+(?:of\s+)?(?:the\s+)?(?:\w+\s+){{0,2}}(?:above|below)\W*$",
-            r"\ball\s+the\s+above\b",
-            r"^\W*(?:\w+\s+)?of\s+the\s+above\W*$",
-        ],
-        "rest": [
-            rf"^\W*{_MANY}\s+of\s+(?:these|those|them)\b",
-            rf"\b(?:{_ALL}|each|combination)\s+of\s+these\b",
-            rf"^\W*{_ALL}\s++(?:of\s++)?(?:the\s++)?(?:(?:other|given|listed|remaining)\s*+)?{_NAMES}\b",
-            r"^\W*(?:none|all|both|either|neither)\W*$",
-            r"^\W*no (?:correct|right) (?:answer|option|choice)",
-        ],
-    },
-    "zh": {
-        "letters": [
-            r"^\W*(?:选项)?(?-i:[A-D](?:\s*(?:,|、|和|与|或|及|以及|\+)\s*(?:选项)?[A-D])+)\W*(?:(?:两|二|三)[者项个].{0,8}|[都均皆全].*)?$",
-            r"^\W*(?:选项)?(?-i:[A-D]{2,4})\W*(?:(?:(?:两|二|三)[者项个])?[都均皆全].*)?$",
-            r"选项\s*(?-i:[A-D])",
-            r"除(?:了|去)?\s*(?-i:[A-D])(?![A-Za-z])",
-        ],
-        "place": [
-            r"^\W*(?:以上|上述|以下|下述|上面|前述).{0,8}?(?:[都均皆全]|所有|各项)",
-            r"(?:所有|全部)(?:的)?(?:以上|上述)",
-            r"^\W*(?:以上|上述)[两二三几][个种者项]",
-            r"^\W*前面?(?:两|二|三|几)(?:[者项]|个选项)",
-        ],
-        "rest": [
-            r"^\W*(?:其他|其它|其余).{0,3}(?:选项|答案|各项)",
-            r"^\W*(?:没有|无)(?:正确|合适)的?(?:答案|选项)",
-            r"^\W*(?:[两二三四][者项])?(?:全部|全都|都|均|皆|全)不?(?:是|对|正确|错|错误|可以|可|有|有可能|包括)\W*$",
-        ],
-    },
-}
-
 
 def table(extra: Mapping[str, Mapping[str, Sequence[str]]] | None = None) -> Table:
-    """The compiled expressions, case ignored; `extra`, shaped like `PATTERNS`, adds languages or expressions.
+    """A user's compiled expressions, case ignored; `extra` has them by language and kind. They add to ours.
 
     Raises:
         UserError: a kind that does not exist, or an expression that does not compile.
     """
-    extra = extra or {}
     made: dict[str, dict[str, tuple[Search, ...]]] = {}
-    for language in (*PATTERNS, *extra):
-        own, given = PATTERNS.get(language, {}), extra.get(language, {})
+    for language, given in (extra or {}).items():
         for kind in given:
             if kind not in KINDS:
                 raise UserError(f"{KEY}: {language}: {kind!r} is not one of {', '.join(KINDS)}")
-        made[language] = {}
         try:
-            for kind in KINDS:
-                # Ours in one, which is faster. A user's stay apart, with their own groups and flags.
-                ours = "|".join(f"(?:{one})" for one in own.get(kind, ()))
-                made[language][kind] = (
-                    *([re.compile(ours, re.IGNORECASE).search] if ours else []),
-                    *(partial(bounded, re.compile(one, re.IGNORECASE), KEY) for one in given.get(kind, ())),
-                )
+            made[language] = {
+                kind: tuple(partial(bounded, re.compile(one, re.IGNORECASE), KEY) for one in given[kind])
+                for kind in given
+            }
         except re.error as error:
             raise UserError(f"{KEY}: {language}: {error.pattern!r}: {error}; mend the expression") from error
     return made
@@ -143,17 +75,58 @@ def bounded(expression: re.Pattern[str], key: str, text: str) -> re.Match[str] |
         signal.signal(signal.SIGVTALRM, before)
 
 
-DEFAULT = table()
 _LATEX = re.compile(r"\\(?:mathrm|text|mathbf)\{([^}]*)\}|\$")
 
 
+def _search(expressions: Sequence[str], flags: re.RegexFlag) -> Search:
+    """Whether one of our expressions is found in a text.
+
+    A search tries all of them at every character. But most can only be found at the start of the text (`^`),
+    or at that of a word (`\\b`), so they are tried there alone.
+    """
+    parts = [one for one in expressions if one.startswith("^")]
+    for steps, others in (
+        (r"(?:\W*+\w++)*?\W*+", [one for one in expressions if one.startswith(r"\b")]),
+        (r"(?s:.*?)", [one for one in expressions if not one.startswith(("^", r"\b"))]),
+    ):
+        parts += [f"{steps}(?:{'|'.join(others)})"] if others else []
+    return re.compile("|".join(f"(?:{one})" for one in parts) or "(?!)", flags).match
+
+
+@cache
+def _by_kind(language: str, count: int) -> dict[str, Search]:
+    """Our expressions of a language, for questions of `count` options."""
+    return {kind: _search(found, re.I) for kind, found in expressions(language, count).items()}
+
+
+@cache
+def _any(languages: Sequence[str], count: int) -> Search:
+    """Those of some languages and every kind in one, for a text in small letters, in which they find more.
+
+    It says that an option has none, as nearly all do. `re` is more than twice as fast where case counts.
+    """
+    by_kind = [expressions(language, count, folded=True) for language in languages]
+    return _search([one for kinds in by_kind for found in kinds.values() for one in found], re.NOFLAG)
+
+
+@cache
+def _others(language: str) -> list[tuple[Search, tuple[str, ...]]]:
+    """The other languages of ours, by what finds their script in a text."""
+    others = {script: tuple(one for one in of if one != language) for script, of in SCRIPTS.items()}
+    return [(re.compile(script).search, some) for script, some in others.items() if some]
+
+
 def not_looked_for(language: str, patterns: Table = DEFAULT) -> list[str]:
-    """Those of `KINDS` for which a language has no expression, so that they are never found."""
-    return [kind for kind in KINDS if not patterns.get(language, {}).get(kind)]
+    """Those of `KINDS` for which a language has no expression of its own."""
+    own, given = expressions(language, 4), patterns.get(language, {})
+    return [kind for kind in KINDS if not own.get(kind) and not given.get(kind)]
 
 
-def reference_kind(option: str, language: str, patterns: Table = DEFAULT) -> str | None:
-    """One of `KINDS`, or None for an option that refers to no other; see `not_looked_for`.
+def reference_kind(option: str, language: str, patterns: Table = DEFAULT, count: int = 4) -> str | None:
+    """One of `KINDS`, or None for an option that refers to no other of a question's `count`.
+
+    Looked for are the expressions of the benchmark's `language`, ours and the user's. Then come ours of all
+    other languages in whose script the option has a word: an English option may stand among Chinese ones.
 
     Raises:
         UserError: a user's expression comes to no end.
@@ -163,8 +136,20 @@ def reference_kind(option: str, language: str, patterns: Table = DEFAULT) -> str
         last = text.rfind("}") + 1  # behind it no brace is closed, so none is looked for
         text = _LATEX.sub(r"\1", text[:last]) + text[last:].replace("$", "")
     text = text.strip()
-    for kind, expressions in patterns.get(language, {}).items():
-        if any(found(text) for found in expressions):
+    if kind := _kind(text, language, count, patterns.get(language, {})):
+        return kind
+    for script, others in _others(language):
+        if script(text) and _any(others, count)(text.lower()):
+            return next(filter(None, (_kind(text, other, count, {}) for other in others)), None)
+    return None
+
+
+def _kind(text: str, language: str, count: int, given: Given) -> str | None:
+    if not given and not _any((language,), count)(text.lower()):
+        return None
+    ours = _by_kind(language, count)
+    for kind in KINDS:
+        if (kind in ours and ours[kind](text)) or any(search(text) for search in given.get(kind, ())):
             return kind
     return None
 
@@ -175,7 +160,8 @@ def kinds(question: Question, patterns: Table = DEFAULT) -> list[str | None]:
     Where all of them name letters ("A and B", "A and C", ...), these are letters of statements in the
     question: no option is left that they could mean, so none counts as a reference.
     """
-    found = [reference_kind(option, question.language, patterns) for option in question.options]
+    of = partial(reference_kind, language=question.language, patterns=patterns, count=len(question.options))
+    found = [of(option) for option in question.options]
     return [None] * len(found) if set(found) == {"letters"} else found
 
 

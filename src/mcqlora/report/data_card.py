@@ -246,12 +246,18 @@ def _references(described: Described) -> list[str]:
     sizes = sorted({size for counts in described.orders.values() for size in counts}, reverse=True)
     rows: list[Row] = []
     for name, found in described.references.items():
-        unknown = described.unknown[name]
-        kinds = ("not looked for" if kind in unknown else found[kind] for kind in option_references.KINDS)
+        kinds = (_found(found[kind], kind in described.unknown[name]) for kind in option_references.KINDS)
         rows.append([name, *kinds, *(described.orders[name][size] for size in sizes)])
     orders = (f"{size:,} {'orders' if size > 1 else 'order'}" for size in sizes)
     note = "Questions with such an option, and questions by the number of orders that keep every option true."
     return [*table(["benchmark", "by letter", "by place", "to all others", *orders], rows), "", note]
+
+
+def _found(number: int, unknown: bool) -> str | int:
+    """How often a kind of option was found, or that none was looked for in the benchmark's own language."""
+    if not unknown:
+        return number
+    return f"not looked for; {number:,} in other languages" if number else "not looked for"
 
 
 def _letters(copies: Sequence[Mapping[str, int]]) -> list[str]:
