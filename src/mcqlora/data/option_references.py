@@ -20,7 +20,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 
-from mcqlora.data.questions import LETTERS, Question
+from mcqlora.data.questions import Question
 from mcqlora.data.reference_expressions import KINDS, SCRIPTS, expressions
 from mcqlora.errors import UserError
 
