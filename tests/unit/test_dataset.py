@@ -12,6 +12,7 @@ from mcqlora import files
 from mcqlora.data import alpaca, option_orders
 from mcqlora.data.questions import Question
 from mcqlora.interop import dataset
+from mcqlora.report import dataset_card
 
 # What LLaMA-Factory's parser takes from an entry of dataset_info.json for a local file, beside `file_name`.
 ALPACA = {"prompt": "instruction", "query": "input", "response": "output"}
@@ -41,18 +42,18 @@ FORMS = {"messages": ".jsonl", "alpaca": ".json", "parquet": ".parquet"}
 
 
 def card(leaked=False, mixed=(), licence="MIT"):
-    about = dataset.About(
+    about = dataset_card.About(
         run="mine",
         recipe="corrected",
         split="question",
         seed=42,
         copies=4,
-        benchmarks={"ferns": dataset.Benchmark("en", licence), "羊": dataset.Benchmark("zh", None)},
+        benchmarks={"ferns": dataset_card.Benchmark("en", licence), "羊": dataset_card.Benchmark("zh", None)},
         mixed=list(mixed),
     )
     parts = {"train": 30, "valid": 4, "test": 0}
     leakage = {"valid": {"leaked": False}, "test": {"leaked": leaked}, "split": parts}
-    return dataset.card(about, {"train": 90, "valid": 12, "test": 0}, leakage)
+    return dataset_card.markdown(about, dataset.SPLITS, {"train": 90, "valid": 12, "test": 0}, leakage)
 
 
 def test_the_same_rows_in_every_form(folder, monkeypatch):
@@ -143,4 +144,4 @@ def test_the_card_names_splits_and_licences(folder):
 def test_the_card_says_what_leaked_and_what_is_not_in_it():
     assert "> **LEAKED**" in card(leaked=True)
     assert "(`train.mix`) is not in here: talk.jsonl, a&#42;b.txt." in card(mixed=["talk.jsonl", "a*b.txt"])
-    assert "| ferns | en | MIT &#124; x |" in card(licence="MIT | x")
+    assert "| ferns | en | MIT \\| x |" in card(licence="MIT | x")

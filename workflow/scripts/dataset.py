@@ -6,16 +6,17 @@ from types import SimpleNamespace
 from mcqlora import files
 from mcqlora.interop import dataset
 from mcqlora.job import job
+from mcqlora.report import dataset_card
 
 with job(snakemake):
     source, made, params = snakemake.input, snakemake.output, SimpleNamespace(**snakemake.params.chosen)
-    about = dataset.About(
+    about = dataset_card.About(
         run=params.run,
         recipe=params.recipe,
         split=params.split,
         seed=params.seed,
         copies=params.copies,
-        benchmarks={name: dataset.Benchmark(*said) for name, said in params.benchmarks.items()},
+        benchmarks={name: dataset_card.Benchmark(*said) for name, said in params.benchmarks.items()},
         mixed=params.mixed,
     )
     counts = {
@@ -25,4 +26,5 @@ with job(snakemake):
         )
     }
     files.write_json(made.info, dataset.dataset_info(params.run), indent=True)
-    files.write_text(made.card, dataset.card(about, counts, files.read_json(source.leakage)))
+    leakage = files.read_json(source.leakage)
+    files.write_text(made.card, dataset_card.markdown(about, dataset.SPLITS, counts, leakage))
