@@ -25,6 +25,10 @@ with job(snakemake):
             dataset.SPLITS, source.parts, made.messages, made.alpaca, made.parquet, strict=True
         )
     }
-    files.write_json(made.info, dataset.dataset_info(params.run), indent=True)
+    files.write_json(
+        made.info,
+        dataset.dataset_info(params.run, [part for part, rows in counts.items() if rows]),
+        indent=True,
+    )
     leakage = files.read_json(source.leakage)
     files.write_text(made.card, dataset_card.markdown(about, dataset.SPLITS, counts, leakage))

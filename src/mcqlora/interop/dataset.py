@@ -1,7 +1,7 @@
 """A run's parts for other trainers: messages, Alpaca JSON and Parquet, row for row the same.
 
 Alpaca JSON with `dataset_info.json` is what LLaMA-Factory reads; Parquet with a card (`report.dataset_card`)
-is a dataset folder of Hugging Face's. In all a user's turn is instruction, newline, input, as in our own prompt.
+is a dataset folder of Hugging Face's. Everywhere a user's turn is instruction, newline, input, as in our prompt.
 """
 
 from __future__ import annotations
@@ -70,15 +70,14 @@ def write(records: Iterable[Record], messages: Path, alpaca: Path, parquet: Path
     return count
 
 
-def dataset_info(run: str) -> Json:
-    """LLaMA-Factory's `dataset_info.json`: RUN_train, RUN_valid and RUN_test, and each once more as messages.
+def dataset_info(run: str, parts: Iterable[str]) -> Json:
+    """LLaMA-Factory's `dataset_info.json`: RUN_train, for instance, and RUN_train_messages.
 
     Keys as its documentation has them, https://llamafactory.readthedocs.io, "Data Preparation".
     """
     found: Json = {}
-    for part in SPLITS:
+    for part in parts:
         found[f"{run}_{part}"] = {"file_name": f"alpaca/{part}.json"}
-    for part in SPLITS:
         found[f"{run}_{part}_messages"] = {
             "file_name": f"messages/{part}.jsonl",
             "formatting": "sharegpt",

@@ -77,10 +77,15 @@ def markdown(about: About, splits: Mapping[str, str], counts: Mapping[str, int],
         "The same rows stand in `messages/*.jsonl`, and in `alpaca/*.json` for LLaMA-Factory, whose "
         "`dataset_dir` is this folder.",
     ]
-    return f"---\n{_header(about, splits)}---\n\n" + "\n".join(lines) + "\n"
+    return (
+        f"---\n{_header(about, {part: name for part, name in splits.items() if counts[part]})}---\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
 
 
 def _header(about: About, splits: Mapping[str, str]) -> str:
+    """Without the splits that have no row, which no reader loads."""
     files = [{"split": split, "path": f"parquet/{part}.parquet"} for part, split in splits.items()]
     header = {
         "pretty_name": f"Multiple-choice questions of mcqlora's run {about.run}",
