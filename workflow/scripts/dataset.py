@@ -25,10 +25,7 @@ with job(snakemake):
             dataset.SPLITS, source.parts, made.messages, made.alpaca, made.parquet, strict=True
         )
     }
-    files.write_json(
-        made.info,
-        dataset.dataset_info(params.run, [part for part, rows in counts.items() if rows]),
-        indent=True,
-    )
+    info = dataset.dataset_info(params.run, [part for part, rows in counts.items() if rows])
+    files.write_json(made.info, info, indent=True)
     leakage = files.read_json(source.leakage)
     files.write_text(made.card, dataset_card.markdown(about, dataset.SPLITS, counts, leakage))

@@ -1,7 +1,7 @@
 """A run's parts for other trainers: messages, Alpaca JSON and Parquet, row for row the same.
 
 Alpaca JSON with `dataset_info.json` is what LLaMA-Factory reads; Parquet with a card (`report.dataset_card`)
-is a dataset folder of Hugging Face's. Everywhere a user's turn is instruction, newline, input, as in our prompt.
+is a dataset folder of Hugging Face's. A user's turn is instruction, newline, input, as in our own prompt.
 """
 
 from __future__ import annotations
