@@ -392,7 +392,15 @@ def language(tag):
     ("tag", "code"),
     [
         *(("zh-CN", "zh"), ("ZH_CN", "zh"), ("zh-Hans-CN", "zh"), ("zh", "zh"), ("cmn", "zh"), ("zho", "zh")),
-        *(("en-US", "en"), ("EN", "en"), ("eng", "en"), ("fr_CA", "fr"), ("tlh", "tlh"), ("NO", "no")),
+        *(
+            ("en-US", "en"),
+            ("EN", "en"),
+            ("eng", "en"),
+            ("fr_CA", "fr"),
+            ("tlh", "tlh"),
+            ("NO", "no"),
+            ("deu", "de"),
+        ),
     ],
 )
 def test_a_tag_counts_by_its_language(tag, code):

@@ -196,7 +196,7 @@ def test_what_a_language_has_no_expressions_for_is_not_counted_as_none():
     never, others = "not looked for", "not looked for; 1 in other languages"
     for patterns, row in (
         (option_references.DEFAULT, f"| felci | {never} | {never} | {others} | 2 | 1 |"),
-        (table, f"| felci | {never} | 3 | {others} | 0 | 2 | 1 |"),
+        (table, f"| felci | {never} | 3 | {others} | 0 | 0 | 2 | 1 |"),
     ):
         other = question(0, ("all of the above", "two", "three", "four"))
         described = data_card.describe([question(1), *asked, other], patterns)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcqlora.data import option_references, readers, reference_expressions
+from mcqlora.data import option_references, readers, reference_expressions, users_expressions
 from mcqlora.data.questions import Question
 from mcqlora.data.reference_expressions import KINDS, LANGUAGES
 from mcqlora.errors import UserError
@@ -503,7 +503,7 @@ def test_white_space_and_marks_between_words(option, kind):
 
 
 def test_an_expression_of_a_users_that_comes_to_no_end_is_named(monkeypatch):
-    monkeypatch.setattr(option_references, "SECONDS", 0.1)
+    monkeypatch.setattr(users_expressions, "SECONDS", 0.1)
     table = option_references.table({"en": {"rest": ["^(x+)+$", "^odd$"]}})
     with pytest.raises(UserError, match=r"^shuffle\.option_.*: '\^\(x\+\)\+\$' comes to no end in 'xxx"):
         option_references.reference_kind("x" * 200 + "!", "en", table)
@@ -511,11 +511,11 @@ def test_an_expression_of_a_users_that_comes_to_no_end_is_named(monkeypatch):
 
 
 def test_the_bound_names_the_key_it_is_given(monkeypatch):
-    monkeypatch.setattr(option_references, "SECONDS", 0.1)
+    monkeypatch.setattr(users_expressions, "SECONDS", 0.1)
     expression = re.compile("^(x+)+$")
     with pytest.raises(UserError, match=r"^a.key: '\^\(x\+\)\+\$' comes to no end in 'xxx"):
-        option_references.bounded(expression, "a.key", "x" * 200 + "!")
-    assert option_references.bounded(expression, "a.key", "xx").groups() == ("xx",)
+        users_expressions.bounded(expression, "a.key", "x" * 200 + "!")
+    assert users_expressions.bounded(expression, "a.key", "xx").groups() == ("xx",)
 
 
 def test_kinds_without_an_expression_are_known():

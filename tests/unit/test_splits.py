@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcqlora.config import recipe
-from mcqlora.data import alpaca, duplicates, leakage, option_references, shuffle, splits
+from mcqlora.data import alpaca, duplicates, leakage, shuffle, splits, users_expressions
 from mcqlora.data.questions import Question
 from mcqlora.errors import UserError
 
@@ -342,7 +342,7 @@ def test_an_expression_that_is_found_nowhere_is_known(name):
 
 
 def test_an_expression_of_families_that_comes_to_no_end_is_named(monkeypatch):
-    monkeypatch.setattr(option_references, "SECONDS", 0.1)
+    monkeypatch.setattr(users_expressions, "SECONDS", 0.1)
     items = [question(0, "x" * 200 + "!")]
     with pytest.raises(UserError, match=r"^benchmarks: family of b: '\^\(x\+\)\+\$' comes to no end in 'xx"):
         duplicates.groups(items, families={"b": "^(x+)+$"})

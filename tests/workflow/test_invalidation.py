@@ -24,7 +24,7 @@ from tests.helpers.runs import ROOT, TINY, setting, snakemake
 
 GIVEN = Path(__file__).parent / "config" / "given.yaml"
 ADDRESSED = GIVEN.with_name("addressed.yaml")
-TARGETS = ("all", "reckon")
+TARGETS = ("all", "reckon", "dataset")
 ADDRESSED_TARGETS = (*TARGETS, "publish", "fetch_run")
 
 NOTHING: set[str] = set()
@@ -41,7 +41,7 @@ ENCODE = {"encode", "shard"} | TRAIN_PLAN
 TEMPLATE = ENCODE | EVALUATE | CONFIGS | {"exported_base"}
 ROWS = ENCODE | NETWORK
 TOKENIZER = {"tokenizer"} | ROWS
-SPLIT = {"split", "data_card"} | ENCODE | EVALUATE
+SPLIT = {"split", "data_card", "dataset"} | ENCODE | EVALUATE
 MIX = {"mix", "data_card"} | ENCODE  # where something is mixed in
 SHUFFLE = {"shuffle"} | SPLIT
 READ = {"read", "alpaca", "groups"} | SHUFFLE
@@ -81,7 +81,7 @@ KEYS: dict[str, tuple[str | tuple[str, ...] | None, set[str]]] = {
     "benchmarks.path": (island(path="isle"), READ),
     "benchmarks.sha256": (island(path="isle.zip", sha256=HASH), READ),
     "benchmarks.family": (island(family="^What (is)"), {"groups"} | SPLIT),
-    "benchmarks.licence": (island(licence="MIT"), {"data_card"}),
+    "benchmarks.licence": (island(licence="MIT"), {"data_card", "dataset"}),
     "benchmarks.language": (island(language="de"), READ),
     "demo.seed": ("8", EVERYTHING),
     "demo.repeats": ("3", EVERYTHING),
@@ -130,7 +130,7 @@ KEYS: dict[str, tuple[str | tuple[str, ...] | None, set[str]]] = {
     "base.batch_size": ("4", BASE),
     "base.learning_rate": ("0.002", BASE),
     "base.seed": ("1", BASE),
-    "train.mix.path": (mixed("corpus.jsonl"), MIX),
+    "train.mix.path": (mixed("corpus.jsonl"), MIX | {"dataset"}),
     "train.mix.share": (None, NOTHING),
     "train.mix.sha256": (None, NOTHING),
     "train.mix.licence": (None, NOTHING),
@@ -200,6 +200,7 @@ SCRIPTS = {
     "configs": CONFIGS,
     "convert": NOTHING,  # see GIVEN_FILES
     "data_card": {"data_card"},
+    "dataset": {"dataset"},
     "demo": EVERYTHING,
     "encode": ENCODE,
     "evaluate": EVALUATE | REPORT,
@@ -301,7 +302,7 @@ ADDRESSED_KEYS = {
         "{config.json: " + HASH + "}",
         FETCH | {"fetch_base"} | (NETWORK - OURS) - CONFIGS | PUBLISH,
     ),
-    "train.mix.path": (mixed("https://data.invalid/other.json"), FETCH | MIX | PUBLISH),
+    "train.mix.path": (mixed("https://data.invalid/other.json"), FETCH | MIX | PUBLISH | {"dataset"}),
     "train.mix.share": (mixed(TALK, share=0.2), MIX | PUBLISH),
     "train.mix.sha256": (mixed(TALK, sha256=HASH), FETCH | MIX | PUBLISH),
     "train.mix.licence": (mixed(TALK, licence="MIT"), {"data_card"} | PUBLISH),
@@ -376,6 +377,8 @@ def tiny(finished, tmp_path_factory) -> Path:
     shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("runs", "logs"))
     shutil.copy(folder / "results/tiny/tokenizer.model", folder / "x.model")
     shutil.copy(folder / "x.model", folder / "results/tiny/data/x.model")  # is in the folder, and no output
+    made = snakemake(folder, "dataset", "--cores", "1", configfile=TINY)
+    assert made.returncode == 0, made.stderr[-3000:]
     for name in ("isle/test/a_test.csv", "isle.zip"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
@@ -497,9 +500,9 @@ STAGES = {
     "everything": EVERYTHING,
     "reading": {"read", "alpaca", "groups"},
     "shuffle": {"shuffle"},
-    "split": {"split", "data_card"},
+    "split": {"split", "data_card", "dataset"},
     "mixing": {"mix"},
-    "data card": {"data_card"},
+    "data card": {"data_card", "dataset"},
     "tokenizer": {"tokenizer"},
     "encoding": {"encode", "shard"},
     "base": {"base", "exported_base"},

@@ -68,6 +68,7 @@ ROOT = f"{RESULTS}/data" if GENERATED else config.data
 DOWNLOADS = inputs.downloads(settings)
 FETCHED_BASE = inputs.base_download(settings)
 COPIES = range(1, config.shuffle.copies + 1)
+PARTS = ("train", "valid", "test")
 SHARDS = {"train": config.encode.shards, "valid": 1}
 CHECKPOINTS = [f"checkpoint_{k}" for k in range(1, 6)]
 MODELS = ["base", *CHECKPOINTS]

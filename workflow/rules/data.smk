@@ -227,3 +227,35 @@ rule data_card:
         code=code("data_card.py"),
     script:
         "../scripts/data_card.py"
+
+
+rule dataset:
+    """The parts for other trainers: messages, Alpaca JSON for LLaMA-Factory, Parquet with a dataset card."""
+    input:
+        parts=[rules.split.output.train, rules.split.output.valid, rules.split.output.test],
+        leakage=rules.split.output.leakage,
+    output:
+        messages=expand(f"{RESULTS}/dataset/messages/{{part}}.jsonl", part=PARTS),
+        alpaca=expand(f"{RESULTS}/dataset/alpaca/{{part}}.json", part=PARTS),
+        parquet=expand(f"{RESULTS}/dataset/parquet/{{part}}.parquet", part=PARTS),
+        info=f"{RESULTS}/dataset/dataset_info.json",
+        card=f"{RESULTS}/dataset/README.md",
+    log:
+        f"{LOGS}/dataset.log",
+    benchmark:
+        f"{TIMES}/dataset.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        chosen=dict(
+            run=RUN,
+            recipe=config.recipe,
+            split=config.split,
+            seed=config.shuffle.seed,
+            copies=config.shuffle.copies,
+            benchmarks={one.name: [one.language, one.licence] for one in config.benchmarks},
+            mixed=[addresses.shown(one.path) for one in config.train.mix],
+        ),
+        code=code("dataset.py"),
+    script:
+        "../scripts/dataset.py"

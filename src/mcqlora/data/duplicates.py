@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcqlora.data.option_references import bounded
 from mcqlora.data.questions import LETTERS, Question
+from mcqlora.data.users_expressions import bounded
 from mcqlora.files import Json
 
 # How two questions are found to be one item, in a reader's words; see `keys` and `find`.

@@ -15,13 +15,13 @@ rewriting those would make the option false. A question kept in order without ne
 from __future__ import annotations
 
 import re
-import signal
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 
 from mcqlora.data.questions import Question
 from mcqlora.data.reference_expressions import KINDS, SCRIPTS, expressions
+from mcqlora.data.users_expressions import bounded
 from mcqlora.errors import UserError
 
 Search = Callable[[str], object]  # true of a text in which an expression is found
@@ -29,7 +29,6 @@ Given = Mapping[str, tuple[Search, ...]]  # a user's expressions by kind
 Table = Mapping[str, Given]  # by language
 DEFAULT: Table = {}
 KEY = "shuffle.option_references"
-SECONDS = 10.0  # of a processor, for one search by an expression that we have not written
 
 
 def table(extra: Mapping[str, Mapping[str, Sequence[str]]] | None = None) -> Table:
@@ -51,28 +50,6 @@ def table(extra: Mapping[str, Mapping[str, Sequence[str]]] | None = None) -> Tab
         except re.error as error:
             raise UserError(f"{KEY}: {language}: {error.pattern!r}: {error}; mend the expression") from error
     return made
-
-
-def bounded(expression: re.Pattern[str], key: str, text: str) -> re.Match[str] | None:
-    """`expression.search(text)`, given up after `SECONDS`: some expressions would take years.
-
-    Raises:
-        UserError: it comes to no end; names `key`, where a user wrote it.
-    """
-
-    def give_up(*_: object) -> None:
-        raise UserError(
-            f"{key}: {expression.pattern!r} comes to no end in {text[:60]!r}; "
-            "write it without a repetition inside a repetition"
-        )
-
-    before = signal.signal(signal.SIGVTALRM, give_up)  # `re` lets signals in while it searches
-    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
-    try:
-        return expression.search(text)
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
 
 
 _LATEX = re.compile(r"\\(?:mathrm|text|mathbf)\{([^}]*)\}|\$")
