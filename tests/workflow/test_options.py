@@ -18,12 +18,13 @@ SETTINGS = ["encode.seq_length=256", "holdout={valid: 6, test: 15}", "read.drop_
 
 
 def with_options(question: Question, number: int, values: list[str]) -> Question:
-    """The question with `number` options, among them the right one; every other one with a passage."""
+    """The question with `number` options, among them the right one; the English ones are about a passage."""
     right = question.options[LETTERS.index(question.answer)]
     others = [value for value in dict.fromkeys(values) if value != right][: number - 1]
     place = question.row % number
     options = [*others[:place], right, *others[place:]]
-    passage = f"Notes {question.row // 20} on {question.subject}." if question.row % 2 else ""
+    family = question.question.split()[-1]  # of an English question: its members are one group anyway
+    passage = f"Notes on the {question.subject} of {family}" if question.language == "en" else ""
     return Question(
         question.id,
         question.benchmark,
