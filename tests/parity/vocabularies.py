@@ -44,7 +44,8 @@ def _byte_level(folder, ranks, pattern, normalizer, first=0):
     def spelt(token):
         return "".join(map(spelling.__getitem__, token))
 
-    vocabulary = {spelt(token): first + rank for token, rank in ranks.items()}
+    vocabulary = {f"<SPECIAL_{i}>": i for i in range(first)}
+    vocabulary |= {spelt(token): first + rank for token, rank in ranks.items()}
     made = Tokenizer(models.BPE(vocabulary, [tuple(map(spelt, pair)) for pair in _merges(ranks)]))
     if normalizer:
         made.normalizer = normalizer
