@@ -94,10 +94,10 @@ def render(
         "eval_dataset_task": {"type": "CausalLanguageModelDataset", "dataset_config": dataset},
         "metric": {"type": "EmF1Metric"},
     }
-    told = {"type": "LlamaTokenizer", "vocab_file": vocabulary.file, **vocabulary.marks}
+    told: files.Json = {"type": "LlamaTokenizer", "vocab_file": vocabulary.file, **vocabulary.marks}
     if vocabulary.file.endswith(".json"):
         told = {"type": "LlamaTokenizerFast", "tokenizer_file": vocabulary.file, **vocabulary.marks}
-        told["add_bos_token"] = vocabulary.begins
+        told |= {"add_bos_token": vocabulary.begins}
     return {
         "seed": 0,
         "output_dir": "./output",
