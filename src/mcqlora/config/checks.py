@@ -110,6 +110,10 @@ def _training(settings: Settings) -> Iterator[str]:
     for path in paths:
         if paths.count(path) > 1:
             yield f"train.mix: {path} stands there twice; remove one"
+    turns = settings.tokenizer.template
+    if settings.tokenizer.unused_marks and turns not in (None, "internlm"):
+        said = f"tokenizer.unused_marks: they mark InternLM's turns, not those of {turns}"
+        yield f"{said}; set tokenizer.unused_marks: false, or tokenizer.template: null"
     if settings.encode.layout == "packed" and settings.encode.on_long == "truncate":
         yield (
             "encode.on_long: truncate leaves rows without a label, and packed rows have no room for them; "

@@ -38,6 +38,7 @@ class Vocabulary:
     marks: Mapping[str, str]  # `unk_token`, `bos_token`, `eos_token` and `pad_token`
     pad: int
     stop: tuple[int, ...]  # the first is </s>
+    begins: bool = True  # whether bos stands before a text
 
 
 def render(
@@ -93,7 +94,10 @@ def render(
         "eval_dataset_task": {"type": "CausalLanguageModelDataset", "dataset_config": dataset},
         "metric": {"type": "EmF1Metric"},
     }
-    told = {"type": "LlamaTokenizer", "vocab_file": vocabulary.file, **vocabulary.marks}
+    told: files.Json = {"type": "LlamaTokenizer", "vocab_file": vocabulary.file, **vocabulary.marks}
+    if vocabulary.file.endswith(".json"):
+        told = {"type": "LlamaTokenizerFast", "tokenizer_file": vocabulary.file, **vocabulary.marks}
+        told |= {"add_bos_token": vocabulary.begins}
     return {
         "seed": 0,
         "output_dir": "./output",
@@ -146,7 +150,7 @@ def write(
     turns = prompt.template(processor, template)
     special = {"unk": processor.unk, "bos": processor.bos, "eos": turns.eos, "pad": turns.pad}
     marks = {f"{name}_token": processor.id_to_piece(i) for name, i in special.items() if i is not None}
-    vocabulary = Vocabulary(tokenizer_path, marks, turns.pad, turns.stop)
+    vocabulary = Vocabulary(tokenizer_path, marks, turns.pad, turns.stop, bool(turns.start))
     for kind, answers in evaluations.items():
         made = render(
             kind=kind,

@@ -42,7 +42,7 @@ def build(*, corpus: Path, tokenizer_path: str, output: Path, settings: Settings
         UserError: the tokenizer is not the network's, there are too few texts, or a worker failed.
     """
     processor = tokenizer.load(tokenizer_path)
-    template, encoder = prompt.template(processor), segments.SegmentEncoder(processor)
+    template, encoder = prompt.plain(processor), segments.SegmentEncoder(processor)
     network = settings.network.for_tokenizer(processor.vocab_size())
     most, length = settings.size.rows, settings.seq_length + 1
     settings = replace(settings, network=network, size=replace(settings.size, rows=None))
