@@ -1,6 +1,7 @@
 """A Slurm cluster of two nodes with four NPUs each, on this machine: the real daemons of Debian's packages.
 
-Each node has a host name of its own (a UTS namespace) and a hosts file that knows both (a mount namespace).
+Each node has a host name of its own (a UTS namespace), a hosts file that knows both and the cluster's
+/etc/slurm (a mount namespace): the executor plugin's job steps forget SLURM_CONF.
 Both share the machine's addresses, by which msrun tells whether it is on the master's node; so the second
 node has an `ip` that lists none to a job of several nodes. The NPUs are numbers in slurm.conf, and so are
 CPUs and memory. slurmdbd is there since the executor plugin reads the state of its jobs from sacct, unless
@@ -199,7 +200,8 @@ def running(folder: Path, accounting: bool = True) -> Iterator[Cluster]:
 @contextmanager
 def _daemon(cluster: Cluster, command: tuple[str, ...], host: str | None) -> Iterator[None]:
     if host:
-        own = [f'mount --bind "{cluster.folder}/hosts" /etc/hosts']
+        own = [f'mount --bind "{cluster.folder}/hosts" /etc/hosts', "mkdir -p /etc/slurm"]
+        own.append(f'mount --bind "{cluster.folder}" /etc/slurm')
         if host == NODES[1]:
             own.append(f'mount --bind "{cluster.folder}/ip" "$(readlink -f "$(command -v ip)")"')
         script = " && ".join([*own, 'hostname "$0"', 'exec "$@"'])

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -488,3 +489,23 @@ def test_the_adapter_is_folded_in_by_alpha_over_rank(run):
 def test_without_an_adapter_the_base_is_as_it_is(run):
     _, _, weights = run(["", "", ""])
     np.testing.assert_array_equal(weights[WEIGHT], np.zeros((4, 4)))
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_workers_and_scheduler_meet_before_anything_is_asked(tmp_path, monkeypatch, works):
+    """MindSpore's processes find each other by init(), which the scheduler waits in until all have ended."""
+    (tmp_path / "here").mkdir()
+    task = {"model": {"device": "Ascend"}}
+    told = {"task": task, "folder": str(tmp_path / "here"), "workers": 2, "meetings": str(tmp_path)}
+    files.write_json(tmp_path / "workers.json", told)
+    done = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RANK_ID", "1")
+    monkeypatch.setattr(tasks, "enter", lambda: works)
+    monkeypatch.setattr(tasks, "join", lambda device: done.append(device))
+    asked = SimpleNamespace(model="spec", ask=lambda model: done.append(model))
+    adapter = SimpleNamespace(validate_python=lambda given: asked)
+    monkeypatch.setattr(tasks, "TypeAdapter", lambda kind: adapter)
+    monkeypatch.setattr(tasks, "ready", lambda spec, share: (spec, share.rank, share.ranks))
+    tasks.run_worker("workers.json")
+    assert done == (["Ascend", ("spec", 1, 2)] if works else ["Ascend"])
