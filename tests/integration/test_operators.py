@@ -52,8 +52,8 @@ def training(folder, layout):
     keys = {"use_rope_slice": True, "use_flash_attention": layout == "packed"}
     config["model"]["model_config"] |= DEVICES["Ascend"].model | keys
     train, valid = shards(folder, LENGTH, layout)
-    config["train_dataset"]["data_loader"]["dataset_files"] = [str(train)]
-    config["eval_dataset"]["data_loader"]["dataset_files"] = [str(valid)]
+    config["train_dataset"]["data_loader"]["dataset_files"] = train
+    config["eval_dataset"]["data_loader"]["dataset_files"] = valid
     config |= {"load_checkpoint": "", "use_parallel": False}
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     return "config.yaml"

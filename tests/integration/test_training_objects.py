@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from mcqlora.launch.msrun import Workers
-from mcqlora.model.architecture import DEVICES
+from mcqlora.model.architecture import DEVICES, context
 from mcqlora.tokens import mindrecord
 from mcqlora.tokens.layout import COLUMNS
 from mcqlora.train.schedule import evaluation_batch, plan_steps
@@ -43,7 +43,7 @@ def made_of(training, folder, valid=True):
     """The objects that MindFormers makes of its YAML in each worker."""
     train, validation = shards(folder, training.settings.seq_length, training.layout)
     config = rendered(training, train, validation if valid else [])
-    config["load_checkpoint"], config["context"]["device_target"] = "", "CPU"
+    config |= {"load_checkpoint": "", "context": context("CPU")}
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     workers = training.settings.size.workers
     script = TESTS / "fixtures" / "training_objects.py"
@@ -94,7 +94,7 @@ def test_the_recipe_s_dtypes(recipe):
     kind = {"CPU": "Float32", "Ascend": "Float16"}[training.settings.device]
     norms = {"Float32"}  # RMSNorm's weights, on both
     assert set(made["optimizer"]["dtypes"]["frozen"]) == {kind} | norms
-    assert made["optimizer"]["dtypes"]["trained"] == [kind]
+    assert made["optimizer"]["dtypes"]["trained"] == ["Float32"]  # LoRA's, see train.lora_dtype
     assert made["optimizer"]["dtypes"]["moments"] == ["Float32"]
 
 

@@ -43,6 +43,7 @@ def rendered(made):
         pad=0,
         eos=2,
         layout="padded",
+        valid_rows=2_480,
     )
     return mindformers_yaml.render(training, ["train.mindrecord"], ["valid.mindrecord"], "base.ckpt")
 

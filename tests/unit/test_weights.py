@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcqlora.errors import UserError
-from mcqlora.model import weights
+from mcqlora.model import tensorfiles, weights
 from mcqlora.model.architecture import Lora, Parameters
 from tests.helpers.networks import INTERNLM_7B
 
@@ -226,3 +226,17 @@ def test_a_forged_header_is_one_line(tmp_path, header, length):
     with pytest.raises(UserError, match=r"adapter.safetensors: not a whole safetensors file") as error:
         weights.read(tmp_path / "adapter.safetensors")
     assert "\n" not in str(error.value) and len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "expected"),
+    [
+        ("BF16", "Ascend", "bfloat16"),
+        ("F16", "Ascend", None),
+        ("BF16", "CPU", None),
+    ],
+)
+def test_a_bfloat16_network_keeps_its_numbers_where_the_device_has_them(tmp_path, dtype, device, expected):
+    path = tmp_path / "model.safetensors"
+    tensorfiles.write_safetensors(path, {"w": (2,)}, dtype, lambda _: np.ones(2, np.float32))
+    assert weights.computes_in(path, device) == expected
