@@ -139,7 +139,13 @@ def _mmlu_pro(folder: Path) -> None:
 
 def _mmlu_redux(folder: Path) -> None:
     made = [
-        {"question": one.text, "choices": one.options, "answer": one.right, "error_type": kind, "source": None}
+        {
+            "question": one.text,
+            "choices": one.options,
+            "answer": one.right,
+            "error_type": kind,
+            "source": None,
+        }
         for one, kind in zip(invented("test"), ["ok", "ok", "wrong_groundtruth"] * 6, strict=True)
     ]
     arrow(folder / "ferns" / "data-00000-of-00001.arrow", made)
@@ -434,6 +440,8 @@ def write(preset: str, folder: Path) -> dict[str, str]:
     """Write the files of a preset's set into `folder`/`preset`; returns its entry of `benchmarks`."""
     WRITERS[preset](folder / preset)
     entry = {"name": preset, "preset": preset, "path": str(Path(preset, ONE_FILE.get(preset, "")))}
-    return entry | ({"language": "fr"} if preset in ("mmmlu", "agieval", "global_mmlu", "include") else {}) | (
-        {"language": "en"} if preset == "head_qa" else {}
+    return (
+        entry
+        | ({"language": "fr"} if preset in ("mmmlu", "agieval", "global_mmlu", "include") else {})
+        | ({"language": "en"} if preset == "head_qa" else {})
     )

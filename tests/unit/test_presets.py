@@ -108,7 +108,10 @@ def test_a_set_has_the_same_questions_in_one_file_as_in_a_file_per_subject(tmp_p
 
 
 def page_table() -> str:
-    rows = ["| preset | set | language | licence | files | published at |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = [
+        "| preset | set | language | licence | files | published at |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for name, one in presets.PRESETS.items():
         files = ", ".join(f"`{pattern}`" for pattern in one.keys.get("files", [])) or "one file"
         cells = [f"`{name}`", one.title, one.language or "give it", one.licence, files, one.source]

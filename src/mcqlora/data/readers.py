@@ -171,7 +171,7 @@ class _File:
 
         first: tuple[str, BadRow] | None = None
         bad = number = -1
-        with tables.opened(file, self.named, layout, fit, rows.needed(layout, labelled)) as table:
+        with tables.opened(file, self.named, layout, fit, rows.read(layout)) as table:
             if table.names is not None and (wrong := rows.fits(table.names, layout, labelled)):
                 raise UserError(f"{self.named}: {wrong}")
             decoder = Decoder(layout, table.names, plain=bool(table.delimiter))

@@ -326,6 +326,11 @@ def needed(layout: Layout, labelled: bool) -> list[str]:
     return [*found, *layout.where, *(one for one in layout.options if not one.startswith("="))]
 
 
+def read(layout: Layout) -> list[str]:
+    """The columns that are looked at."""
+    return [*needed(layout, labelled=True), *(layout.options or LETTERS)]
+
+
 def fits(names: Sequence[str], layout: Layout, labelled: bool) -> str:
     """What is wrong with a file's columns; "" if they are all there, once each."""
     columns = {name: None for name in names}

@@ -95,7 +95,9 @@ def opened(file: Path, named: Path, layout: Layout, fits: Fits, needed: Iterable
                 source = _unpacked(file) if packed else open(file, "rb")  # noqa: SIM115 (the stack closes it)
                 binary = stack.enter_context(source)
                 read = {".parquet": _parquet, ".arrow": _arrow, ".xlsx": _excel}[kind]
-                table = read(binary, named, {name.split(".")[0].casefold() for name in needed})
+                table = read(
+                    binary, named, {one.casefold() for name in needed for one in (name, name.split(".")[0])}
+                )
             else:
 
                 def start() -> IO[bytes]:
