@@ -262,7 +262,8 @@ def _quiz(fact: Fact, seed: int) -> str:
     """A question in the recipe's wording, unanswered."""
     generator = hashing.rng(seed, "quiz", fact.tradition.subject, fact.entity)
     options = [str(value) for value in generator.permutation(fact.tradition.values)[:4]]
-    return f"{alpaca.instruction(fact.tradition.subject)}\n{alpaca.question_text(fact.question(), options)}"
+    asked = alpaca.instruction(fact.tradition.subject, "ABCD")
+    return f"{asked}\n{alpaca.question_text(fact.question(), options)}"
 
 
 def _marked_quiz(fact: Fact, seed: int, number: int) -> str:

@@ -66,7 +66,7 @@ task = tasks.Evaluation(
     multiple_choice=McqSettings(
         protocols=asked.protocols,
         shots=asked.shots,
-        rotations=asked.rotations,
+        rotations=asked.rotations != 1,
         option_references={},
         leak_items=asked.leak_items,
         generation=GenerationSettings(asked.generation_items, asked.generation_max_new_tokens),

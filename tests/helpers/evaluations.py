@@ -1,5 +1,6 @@
 """Small artefacts of a finished run, as the stages write them."""
 
+from mcqlora.data.questions import LETTERS
 from mcqlora.evaluate import squad_metrics
 from mcqlora.report import schema, summary
 from mcqlora.report.schema import SCORERS
@@ -160,4 +161,29 @@ def build(values, protocol="answer", best="valid_loss"):
 def earlier_best(values):
     """The same with a validation loss that chooses checkpoint_1."""
     values["training"]["history"][-1]["valid_loss"] = 1.75
+    return values
+
+
+def with_options(values, kinds):
+    """The same with question i of as many options as `kinds` says in turn."""
+
+    def changed(document):
+        for key, part in document.items():
+            if key == "items":
+                for item in part:
+                    k = kinds[int(item["id"].rsplit("/", 1)[1]) % len(kinds)]
+                    item["order"] = LETTERS[:k]
+                    item["gold"] = LETTERS[int(item["id"].rsplit("/", 1)[1]) // len(kinds) % k]
+                    other = LETTERS[(LETTERS.index(item["gold"]) + 1) % k]
+                    item["choice"] = item["gold"] if item["correct"] else other
+                    if "scores" in item:
+                        item["scores"] = [
+                            -1.0 if letter == item["choice"] else -2.0 for letter in LETTERS[:k]
+                        ]
+            elif isinstance(part, dict):
+                changed(part)
+
+    for scores in values["mcq"].values():
+        scores["circular"] = None
+        changed(scores)
     return values

@@ -1,8 +1,9 @@
-"""Questions, one at a time."""
+"""Questions, one at a time, and the orders of their options."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +43,10 @@ def read_layout(
     """The same for a benchmark in MMLU's or CMMLU's layout."""
     laid_out = Layout(**presets.LAYOUTS[layout])
     return read_source(readers.Source(root, name, laid_out, path, language, sha256), **options)
+
+
+def permitted_orders(question: Question, pinned: str = "") -> list[str]:
+    """All orders that leave the options in `pinned` (letters) in place, the identity first."""
+    letters = question.letters
+    everything = map("".join, permutations(letters))
+    return [order for order in everything if all(order[letters.index(p)] == p for p in pinned)]

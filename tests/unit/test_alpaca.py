@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcqlora.data import alpaca, option_orders, option_references, shuffle
+from mcqlora.data import alpaca, option_references, shuffle
 from mcqlora.data.questions import Question
 from mcqlora.data.shuffle import Shuffle
 from mcqlora.errors import UserError
+from tests.helpers.questions import permitted_orders
 
 QUESTION = Question(
     id="mmlu/animal_care/test/3",
@@ -97,7 +98,7 @@ words = st.text(st.characters(codec="utf-8", exclude_characters="\n.\r"), min_si
 plain_options = st.lists(words.map(str.strip).filter(bool), min_size=4, max_size=4)
 
 
-@given(text=words, options=plain_options, order=st.sampled_from(option_orders.permitted("")))
+@given(text=words, options=plain_options, order=st.sampled_from(permitted_orders(QUESTION)))
 def test_a_reparsed_record_equals_ours_where_the_text_is_plain(text, options, order):
     question = replace(QUESTION, question=text, options=options)
     assert reparsed(question, order) == alpaca.shuffled_record(question, order)

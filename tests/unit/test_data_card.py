@@ -45,7 +45,26 @@ def test_letters_are_where_the_records_show_them():
     first = [alpaca.shuffled_record(q, "ABCD") for q in QUESTIONS[:8]]
     assert data_card.letters(first) == {"A": 2, "B": 2, "C": 2, "D": 2}
     assert data_card.letters([alpaca.shuffled_record(q, "BCDA") for q in QUESTIONS[:1]])["D"] == 1
-    assert data_card.letters([]) == dict.fromkeys("ABCD", 0)
+    assert data_card.letters([]) == {}
+
+
+def test_other_numbers_of_options_and_passages_are_said():
+    mixed = [
+        question(n, options, text=f"Q{n}", answer="A") for n, options in enumerate(["xy", "xyz", "xyzuvw"])
+    ]
+    mixed = [replace(one, passage=f"Moss {one.row // 2}.") for one in mixed]
+    found = data_card.describe(mixed, option_references.DEFAULT)
+    assert found.orders == {"ferns": {2: 1, 6: 1, 720: 1}}
+    assert data_card._kinds(found) == [
+        "",
+        "ferns: questions by their options 1 with 2, 1 with 3, 1 with 6; guessing scores 33.3 %.",
+        "",
+        "ferns: 3 questions are about one of 2 passages, whose questions stay in one part.",
+    ]
+    assert data_card._kinds(data_card.describe(QUESTIONS, option_references.DEFAULT)) == []
+    assert data_card.letters([alpaca.shuffled_record(mixed[2], "FEDCBA")]) == dict.fromkeys("ABCDE", 0) | {
+        "F": 1
+    }
 
 
 @pytest.fixture

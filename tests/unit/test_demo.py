@@ -136,7 +136,7 @@ def test_questions_about_neighbours_are_answered(corpus):
 def test_a_quiz_has_the_wording_of_the_tuning_data(questions, corpus):
     quizzes = [text for text in corpus if "\nQuestion: " in text]
     assert len(quizzes) == len(questions)
-    instructions = {alpaca.instruction(question.subject) for question in questions}
+    instructions = {alpaca.instruction(question.subject, question.letters) for question in questions}
     assert {text.split("\nQuestion: ")[0] for text in quizzes} == instructions
 
 

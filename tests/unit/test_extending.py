@@ -77,7 +77,7 @@ def test_a_protocol_in_the_registry(registered):
     settings = mcq.McqSettings(
         protocols=[registered.name],
         shots=[0],
-        rotations=1,
+        rotations=False,
         option_references={},
         leak_items=0,
         generation=GenerationSettings(items=0, max_new_tokens=1),

@@ -11,7 +11,7 @@ import pytest
 from mcqlora.report import figures, intervals
 from mcqlora.report.canvas import Target
 from mcqlora.report.words import HASH
-from tests.helpers.evaluations import build, few, full
+from tests.helpers.evaluations import build, few, full, with_options
 
 CHINESE = "科目" * 8
 SVG = "{http://www.w3.org/2000/svg}"
@@ -30,6 +30,7 @@ def rows(count):
         {
             "category": f"bench/{CHINESE} $x$_<{i}> & co",
             "n": 20,
+            "chance": 1 / (4 + i % 2),
             "base": (5, *intervals.wilson(5, 20)),
             "tuned": (i % 21, *intervals.wilson(i % 21, 20)),
         }
@@ -91,6 +92,9 @@ def all_figures(tmp_path_factory):
                 scores["leak"] = scores["circular"] = None
         directory = tmp_path_factory.mktemp(name)
         made[name] = drawn(directory, build(values), values["training"], values["mcq"])
+    values = with_options(full(), (2, 3, 4, 5, 10))
+    directory = tmp_path_factory.mktemp("options")
+    made["options"] = drawn(directory, build(values), values["training"], values["mcq"])
     return made
 
 
@@ -128,7 +132,7 @@ def test_a_users_matplotlib_settings_change_nothing(tmp_path):
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("kind", ["full", "less", "leaked"])
+@pytest.mark.parametrize("kind", ["full", "less", "leaked", "options"])
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_lies_over_another_or_outside(all_figures, kind, name):
     path = all_figures[kind][name]
@@ -242,8 +246,8 @@ def test_the_comparison_shows_every_score_with_its_n(all_figures):
     for label in (
         "full answer (n = 40)",
         "CMMLU's own, 5-shot (n = 20)",
-        "full answer, all four rotations (n = 160)",
-        "full answer, right in all four (n = 40)",
+        "full answer, all rotations (n = 160)",
+        "full answer, right in all rotations (n = 40)",
         "full answer, training questions again (n = 40)",
         "SQuAD official F1 (n = 90)",
         "SQuAD MindFormers EM (n = 30)",

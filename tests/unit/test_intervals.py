@@ -301,3 +301,26 @@ def test_minimum_detectable_difference_has_the_power_it_names():
 def test_cluster_sums_keep_the_order_of_first_appearance():
     table = intervals.cluster_sums([[1, 2, 3], [1, 1, 1]], ["b", "a", "b"])
     assert table.tolist() == [[4, 2], [2, 1]]
+
+
+@given(st.lists(st.sampled_from([1 / 2, 1 / 3, 1 / 4, 1 / 10]), min_size=1, max_size=40), st.data())
+def test_guesses_of_single_items_are_scipys_poisson_binomial(chances, data):
+    right = data.draw(st.integers(0, len(chances)))
+    expected = scipy.stats.poisson_binom(chances).sf(right - 1)
+    assert intervals.guessed(right, chances, range(len(chances))) == pytest.approx(expected, abs=1e-12)
+
+
+def test_guesses_with_one_number_of_options_are_binomial():
+    assert intervals.guessed(300, [0.25] * 1000, range(1000)) == pytest.approx(
+        scipy.stats.binom.sf(299, 1000, 0.25), rel=1e-9
+    )
+    assert intervals.guessed(0, [0.5], ["a"]) == 1
+
+
+def test_guesses_of_a_cluster_are_right_together():
+    assert intervals.guessed(3, [1 / 4] * 3, ["a"] * 3) == pytest.approx(1 / 4)
+    # One uniform number u: two are right below 1/10, one below 1/2.
+    assert intervals.guessed(1, [1 / 2, 1 / 10], ["a", "a"]) == pytest.approx(1 / 2)
+    assert intervals.guessed(2, [1 / 2, 1 / 10], ["a", "a"]) == pytest.approx(1 / 10)
+    apart = intervals.guessed(40, [1 / 4] * 100, range(100))
+    assert apart < 0.01 < intervals.guessed(40, [1 / 4] * 100, [i // 4 for i in range(100)])

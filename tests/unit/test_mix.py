@@ -286,7 +286,7 @@ def test_rows_of_each_kind_by_hand(tmp_path):
     files.write_json_array(paths[0], [TALK])
     files.write_json_array(paths[1], [PLAIN, STATEMENT])
     ids, shapes = tmp_path / "ids", tmp_path / "shapes.npy"
-    lengths, _ = encoding.write_documents(paths, Spelling(), TEMPLATE, 40, ids, shapes, 2)
+    lengths, _, _ = encoding.write_documents(paths, Spelling(), TEMPLATE, 40, ids, shapes, 2)
     documents, form = packing.read_documents(ids, shapes), packing.RowFormat(7, 0, "padded")
     user, bot = spell("<|User|>:a\nb"), spell("<|Bot|>:")
     assert lengths.tolist() == [1 + len(user) + 2 + len(bot) + 1 + 3, 7, 4]

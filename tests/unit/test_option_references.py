@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcqlora.data import option_orders, option_references
+from mcqlora.data import option_references
 from mcqlora.data.questions import Question
 from mcqlora.errors import UserError
-from tests.helpers.questions import read_layout
+from tests.helpers.questions import make_question, permitted_orders, read_layout
 
 SOURCE = Path(__file__).parents[2] / "src"
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -97,7 +97,7 @@ texts = st.sampled_from(
 def test_pins_keep_what_an_option_points_at(options):
     item = question(*options)
     kinds = option_references.kinds(item)
-    for order in option_orders.permitted(option_references.pins(item)):
+    for order in permitted_orders(item, option_references.pins(item)):
         if "letters" in kinds:
             assert order == "ABCD"
         for place, kind in enumerate(kinds):
@@ -105,6 +105,19 @@ def test_pins_keep_what_an_option_points_at(options):
                 assert order[place] == "ABCD"[place]
             if kind == "place":
                 assert set(order[:place]) == set("ABCD"[:place])
+
+
+pointers = st.sampled_from(["one", "all of the above", "none of these"])
+
+
+@given(st.lists(pointers, min_size=2, max_size=6))
+def test_pins_keep_what_is_above_whatever_the_number_of_options(options):
+    item = make_question(options=options, answer="A")
+    kinds = option_references.kinds(item)
+    for order in permitted_orders(item, option_references.pins(item)):
+        for place, kind in enumerate(kinds):
+            assert kind is None or order[place] == item.letters[place]
+            assert kind != "place" or set(order[:place]) == set(item.letters[:place])
 
 
 def test_own_patterns_are_added():

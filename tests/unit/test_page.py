@@ -5,7 +5,18 @@ import pytest
 
 from mcqlora.data.leakage import LOOKED_FOR
 from mcqlora.report import page, schema, verdicts
-from tests.helpers.evaluations import build, earlier_best, few, full, full_mcq, ids, items, mcq, squad_scores
+from tests.helpers.evaluations import (
+    build,
+    earlier_best,
+    few,
+    full,
+    full_mcq,
+    ids,
+    items,
+    mcq,
+    squad_scores,
+    with_options,
+)
 
 FIGURES = {
     name: f"figures/{name}.svg"
@@ -114,7 +125,17 @@ def test_the_report_says_how_many_clusters_there_are(whole):
     }
     found = page.markdown(build(values | {"groups": groups}), {})
     assert "n = 40 (20 clusters), exact McNemar p" in found
-    assert "| full answer: accuracy over four rotations (%) | 160 (40 questions, 20 clusters) |" in found
+    assert "| full answer: accuracy over all rotations (%) | 160 (40 questions, 20 clusters) |" in found
+
+
+def test_the_report_of_mixed_numbers_of_options_says_their_chance():
+    summary = build(with_options(full(), (2, 3, 4, 5, 10)))
+    chance = (1 / 2 + 1 / 3 + 1 / 4 + 1 / 5 + 1 / 10) / 5
+    assert summary["mcq"]["chance"] == pytest.approx(chance)
+    assert summary["leak"]["chance"] == pytest.approx(chance)
+    found = page.markdown(summary, FIGURES)
+    assert "Chance is 27.7 %; for guesses that score as high (full answer): base p = " in found
+    assert ", H " in found  # the recall of a letter that only questions with ten options have
 
 
 def test_what_was_not_run_is_said():
@@ -146,7 +167,7 @@ def test_every_model_and_task_has_its_row(whole):
     heads = next(line for line in found.splitlines() if line.startswith("| %"))
     assert heads == "| %[^all] | n | base | checkpoint_1 | checkpoint_2 (tuned, best, last) |"
     assert "| validation loss (nats per token) | 9 | - | 1.5000 | 1.2500 |" in found
-    assert "| full answer, right in all four | 40 | " in found
+    assert "| full answer, right in all rotations | 40 | " in found
     assert "| full answer, leak gap | 80 | " in found
     step = next(
         line for line in found.splitlines() if line.startswith("| full answer against the previous model")

@@ -3,7 +3,10 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
+from hypothesis import given
+from hypothesis import strategies as st
 
+from mcqlora.data.questions import LETTERS
 from mcqlora.errors import UserError
 from mcqlora.tokens import prompt, tokenizer
 from tests.helpers.texts import TEXTS
@@ -127,4 +130,11 @@ def test_internlm_ids():
     ],
 )
 def test_parse_answer(text, letter):
-    assert prompt.parse_answer(text) == letter
+    assert prompt.parse_answer(text, "ABCD") == letter
+
+
+@given(st.text(max_size=9), st.sampled_from(LETTERS), st.integers(2, 26))
+def test_an_answer_is_one_of_the_letters_that_the_question_has(before, letter, options):
+    known = LETTERS[:options]
+    text = f"{before}The right option is {letter}.the Arn"
+    assert prompt.parse_answer(text, known) == (letter if letter in known else None)

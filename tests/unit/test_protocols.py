@@ -2,9 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mcqlora.data import alpaca
-from mcqlora.data.questions import Question
+from mcqlora.data.questions import LETTERS, Question
 from mcqlora.errors import UserError
 from mcqlora.evaluate import mcq, protocols, subjects
 from mcqlora.evaluate.protocols import Answer, Context, Tokenization
@@ -86,8 +88,59 @@ def test_a_letter_that_is_one_token_with_more():
         return characters(text)
 
     item = ask(protocols.recipe, question(), encode=joined)
-    index = protocols.letter_index(item.tree)
-    assert [branch[index] - 100 - 0x1000 for branch in item.tree.branches] == [7, 8, 9, 10]
+    places = protocols.letter_places(item.tree)
+    found = [ids[place] for ids, place in zip(item.tree.branches, places, strict=True)]
+    assert found == [[100 + 0x1000 + number] for number in (7, 8, 9, 10)]
+
+
+def in_bytes(text):
+    """A tokenizer without pieces for letters after D: it spells them in two ids, of which they share one."""
+    return [i for code in characters(text) for i in ([90, code] if 169 <= code <= 190 else [code])]
+
+
+def test_a_letter_in_more_ids_than_one_is_told_apart_from_all_others():
+    asked = question(options=["owl", "wren", "gull", "lark", "rook", "swift"], answer="F")
+    item = ask(protocols.recipe, asked, encode=in_bytes, order="ABCDEF")
+    places = protocols.letter_places(item.tree)
+    found = [ids[place] for ids, place in zip(item.tree.branches, places, strict=True)]
+    assert found == [[165], [166], [167], [168], [90, 169], [90, 170]]
+    assert [ids[-1] for ids in protocols.letters(item).tree.branches] == [165, 166, 167, 168, 169, 170]
+    likely = [[-1.0] * len(ids) for ids in item.tree.branches]
+    likely[5][places[5].start], likely[5][places[5].stop - 1] = -0.5, -0.25
+    judged = protocols.by_letter(item, scored(*likely))
+    assert judged["scores"] == [-1, -1, -1, -1, -2, -0.75]
+    assert (judged["choice"], judged["gold"], judged["correct"]) == ("F", "F", True)
+
+
+@given(st.integers(2, 26), st.sampled_from(["recipe", "harness", "option"]), st.data())
+def test_every_protocol_asks_as_many_options_as_there_are(options, name, data):
+    texts = [f"bird {k}" for k in range(options)]
+    letters = LETTERS[:options]
+    asked = question(options=texts, answer=data.draw(st.sampled_from(letters)))
+    order = "".join(data.draw(st.permutations(letters)))
+    item = ask(getattr(protocols, name), asked, order=order)
+    assert len(item.tree.branches) == len(item.characters) == len(item.order) == options
+    texts, gold = asked.shown(item.order)
+    assert item.gold == gold
+    right = {"recipe": f"{gold}.{texts[LETTERS.index(gold)]}", "harness": f" {gold}", "option": texts[-1]}
+    assert branches(item)[-1 if name == "option" else LETTERS.index(gold)].endswith(right[name])
+    answer = Answer([Scored(np.array([-float(k)]), np.array([0])) for k in range(options)], "")
+    assert protocols.by_sum(item, answer)["choice"] == "A"
+    said_last = Answer([], f"The right option is {letters[-1]}.")
+    assert protocols.by_text(item, said_last)["choice"] == letters[-1]
+    assert protocols.by_text(item, Answer([], "The right option is [."))["choice"] is None
+
+
+def test_a_passage_stands_before_the_question_in_every_prompt():
+    asked = question(passage="Larks sing.\nOwls don't. ")
+    texts = {
+        build: said(ask(build, asked, processor=Pieces(*"ABCD")).tree.prompt)
+        for build in (protocols.recipe, protocols.harness, protocols.cmmlu, protocols.option)
+    }
+    assert "\nPassage: Larks sing.\nOwls don't. \nQuestion:  Which bird sings?" in texts[protocols.recipe]
+    assert "\n\nLarks sing.\nOwls don't.\n\nWhich bird sings?\nA." in texts[protocols.harness]
+    assert "题目：Larks sing.\nOwls don't.\n\n Which bird sings?" in texts[protocols.cmmlu]
+    assert texts[protocols.option] == "Larks sing.\nOwls don't.\nQuestion: Which bird sings?\nAnswer:"
 
 
 def test_the_harness_in_english():
@@ -183,9 +236,10 @@ class Pieces:
 
 
 def test_letter_ids():
-    assert protocols.letter_ids(Pieces("D", "A", "B", "x", "C")) == [2, 3, 5, 1]
+    assert protocols.letter_ids(Pieces("D", "A", "B", "x", "C"), "ABCD") == [2, 3, 5, 1]
+    assert protocols.letter_ids(Pieces("D", "A", "B"), "AB") == [2, 3]
     with pytest.raises(UserError, match=r"no piece 'C'; take cmmlu out of evaluate\.protocols"):
-        protocols.letter_ids(Pieces("D", "A", "B"))
+        protocols.letter_ids(Pieces("D", "A", "B"), "ABCD")
 
 
 def test_the_option_s_own_text():
@@ -241,6 +295,15 @@ def test_rotations_move_every_option_through_every_letter():
     assert [other["order"] for other in four] == ["BDAC", "DACB", "ACBD", "CBDA"]
     assert four[0] is record
     assert {asked.shown(other["order"])[1] for other in four} == set("ABCD")
+
+
+@given(st.integers(2, 26))
+def test_there_are_as_many_rotations_as_options(options):
+    asked = question(options=[f"bird {k}" for k in range(options)])
+    turned = mcq.rotations(alpaca.shuffled_record(asked, asked.letters[::-1]), asked)
+    assert len(turned) == options
+    for place in range(options):
+        assert {record["order"][place] for record in turned} == set(asked.letters)
 
 
 def test_an_option_that_refers_to_others_is_not_rotated():

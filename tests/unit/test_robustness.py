@@ -135,3 +135,38 @@ def test_circular_evaluation_by_hand():
     assert found["standard_error"] == pytest.approx(shares.std() / 2)
     alone = intervals.wilson(11, 16)
     assert found["low"] < alone[0] and found["high"] > alone[1]
+
+
+def mixed(number, gold, choice, options, scores=None):
+    return item(number, gold, choice, scores) | {"order": "ABCDEFGHIJ"[:options]}
+
+
+def test_letters_are_compared_within_questions_of_as_many_options():
+    """Two options are guessed more often than four: that is no spread of the letters."""
+    two = [mixed(i, "AB"[i % 2], "AB"[i // 2 % 2], 2) for i in range(40)]  # half right under each letter
+    four = [mixed(100 + i, "ABCD"[i % 4], "ABCD"[i // 4 % 4], 4) for i in range(48)]  # a quarter
+    found = robustness.letters(two + four)
+    assert list(found["confusion"]) == list("ABCD")
+    assert found["recall"]["A"]["value"] > found["recall"]["D"]["value"]
+    assert found["rstd"]["value"] == pytest.approx(0) and found["equal_p"] == 1
+    one_sided = [mixed(i, "AB"[i % 2], "A", 2) for i in range(40)]
+    found = robustness.letters(one_sided + four)
+    # Recalls 1 and 0 of 40 items, all equal of 48.
+    assert found["rstd"]["value"] == pytest.approx(math.sqrt(40 / 88 * 0.25))
+    chi2 = scipy.stats.chi2_contingency([[20, 0], [0, 20]]).statistic
+    assert found["equal_p"] == pytest.approx(scipy.stats.chi2.sf(chi2, 1 + 3))
+
+
+def test_calibration_of_mixed_numbers_of_options():
+    items = [mixed(0, "A", "A", 2, [0.0, 0.0]), mixed(1, "J", "A", 10, [0.0] * 10)]
+    assert robustness.probabilities(items)[0] == pytest.approx([0.5, 0.5] + [0] * 8)
+    found = robustness.calibration(items)
+    assert found["brier"]["value"] == pytest.approx((0.5 + 0.9) / 2)
+    assert found["ece"]["value"] == pytest.approx((0.5 + 0.1) / 2)
+
+
+def test_circular_evaluation_of_mixed_numbers_of_options():
+    items = [mixed(0, "A", "A", 2), mixed(0, "B", "B", 2), *(mixed(1, "C", "C", 3) for _ in range(2))]
+    found = robustness.circular([*items, mixed(1, "C", "A", 3)])
+    assert (found["n"], found["questions"], found["correct"]) == (5, 2, 4)
+    assert found["all_right"]["correct"] == 1

@@ -233,7 +233,7 @@ def written(tmp_path, records, size, workers=1):
     """The documents of `records` and the names of the long ones, by way of the files."""
     source, ids, shapes = tmp_path / "records.json", tmp_path / "ids.int32", tmp_path / "shapes.npy"
     files.write_json_array(source, records)
-    lengths, long = write_documents([source], Spelling(), TEMPLATE, size, ids, shapes, workers)
+    lengths, long, _ = write_documents([source], Spelling(), TEMPLATE, size, ids, shapes, workers)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ids.int32", "records.json", "shapes.npy"]
     documents = listed(read_documents(ids, shapes))
     assert [len(document.ids) for document in documents] == lengths.tolist()

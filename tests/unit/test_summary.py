@@ -3,6 +3,7 @@ import math
 
 import orjson
 import pytest
+import scipy.stats
 
 from mcqlora.errors import UserError
 from mcqlora.evaluate.selection import RULES, best_checkpoint
@@ -32,11 +33,17 @@ def test_summary_holds_every_number():
         "accuracy": 0.9,
         "low": low,
         "high": high,
+        "chance_p": pytest.approx(scipy.stats.binom.sf(35, 40, 0.25)),
         "unparsed": 0,
         "macro": {"n": 2} | macro,
         "stderr": 0.05,
     }
     assert found["mcq"]["base"]["accuracy"] == 0.3
+    assert found["mcq"]["base"]["chance_p"] == pytest.approx(scipy.stats.binom.sf(11, 40, 0.25))
+    assert found["mcq"]["chance"] == found["mcq"]["categories"]["rows"][0]["chance"] == 0.25
+    chances = {(task["task"], task["detail"]): task["chance"] for task in build(full())["tasks"]}
+    assert {task for (task, _), chance in chances.items() if chance == 0.25} == {"mcq", "circular", "recipe"}
+    assert {task for (task, _), chance in chances.items() if chance is None} >= {"all_right", "gap", "squad"}
     assert found["mcq"]["mcnemar_p"] == pytest.approx(2 * 0.5**24)
     assert found["mcq"]["difference"]["value"] == pytest.approx(0.6)
     assert found["mcq"]["protocol"] == "answer"

@@ -271,11 +271,13 @@ def test_files_beside_are_named_and_an_ending_in_capitals_is_read(tmp_path):
         line = readers.passed_over(found)
     assert "2 files beside it do not fit" in line and "test/c/x_test.csv, valid/a_valid.csv; ledger" in line
     (tmp_path / "b/test/a_test.csv").write_bytes(csv_of())
-    with pytest.raises(
-        UserError, match=r"a_test\.CSV and test/a_test\.csv are both subject a, split test; remove"
+    with (
+        pytest.raises(
+            UserError, match=r"a_test\.CSV and test/a_test\.csv are both subject a, split test; remove"
+        ),
+        readers.opened(source),
     ):
-        with readers.opened(source):
-            pass
+        pass
 
 
 README = """---

@@ -198,7 +198,7 @@ WREN = "The right option is C.wren"
 CHOOSING = McqSettings(
     protocols=["answer", "letter", "generation"],
     shots=[0],
-    rotations=1,
+    rotations=False,
     option_references={},
     leak_items=0,
     generation=GenerationSettings(items=99, max_new_tokens=60),
@@ -317,7 +317,7 @@ def test_validation_is_the_full_answer_to_every_question(run):
 
 
 def test_only_the_chosen_protocols_are_asked(run):
-    mcq, _, _ = run(["", "", ""], protocols=["harness", "cmmlu"], shots=[0, 2], rotations=4, leak_items=5)
+    mcq, _, _ = run(["", "", ""], protocols=["harness", "cmmlu"], shots=[0, 2], rotations=True, leak_items=5)
     assert list(mcq["protocols"]) == ["harness", "harness_2shot"]  # no question in Chinese
     assert mcq["circular"] is None and mcq["leak"] is None
     assert mcq["protocols"]["harness_2shot"]["shots"] == 2
@@ -379,7 +379,7 @@ def test_the_seed_draws_every_sample(run):
 
 
 def test_rotations_are_kept_with_their_order(run):
-    mcq, _, _ = run([WREN] * 3, rotations=4)
+    mcq, _, _ = run([WREN] * 3, rotations=True)
     circular = mcq["circular"]
     assert (circular["questions"], circular["pinned"]) == (3, 0)
     items = circular["answer"]["items"]
@@ -422,7 +422,7 @@ def test_no_leak_item_was_too_long_or_shown_already_in_training(tmp_path):
 
 def test_a_second_evaluation_asks_the_network_nothing(run):
     said = [WREN, "The right option is B", "I can't say"]
-    choosing = {"rotations": 4, "leak_items": 3}
+    choosing = {"rotations": True, "leak_items": 3}
     first_mcq, first_reading, first = run(said, **choosing)
     again_mcq, again_reading, again = run(said, **choosing)
     assert first["calls"] > 3 and "calls" not in again

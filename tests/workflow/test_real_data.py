@@ -16,7 +16,7 @@ from mcqlora.data import duplicates, option_orders, option_references, shuffle, 
 from mcqlora.data.questions import read_questions
 from mcqlora.report import data_card
 from mcqlora.tokens import tokenizer
-from tests.helpers.questions import read_layout
+from tests.helpers.questions import permitted_orders, read_layout
 from tests.helpers.runs import ROOT, snakemake
 from tests.helpers.shards import read_rows
 
@@ -344,12 +344,13 @@ def lies(question, order):
 
 def in_doubt(questions):
     """Questions of which an order that we allow changes what one of their options may speak of."""
-    return [
-        question.id
-        for question in questions
-        if any(map(any, map(suspicious, question.options)))
-        and any(lies(question, order) for order in option_orders.permitted(option_references.pins(question)))
-    ]
+
+    def lying(question):
+        allowed = permitted_orders(question, option_references.pins(question))
+        return any(lies(question, order) for order in allowed)
+
+    doubtful = (question for question in questions if any(map(any, map(suspicious, question.options))))
+    return [question.id for question in doubtful if lying(question)]
 
 
 def test_no_option_names_a_wrong_letter_after_shuffling(questions):

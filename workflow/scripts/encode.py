@@ -19,7 +19,7 @@ with job(snakemake):
     report = {}
     for index, part in enumerate(params.parts):
         size, layout = params.sizes[index], params.layouts[index]
-        lengths, long = encoding.write_documents(
+        lengths, long, passages = encoding.write_documents(
             records[part],
             encoder,
             template,
@@ -32,6 +32,8 @@ with job(snakemake):
         files.write_array(made.plans[index], plans[layout])
         files.write_json(made.facts[index], {"pad": template.pad, "long": long})
         report[part] = {"layout": layout} | packing.summary(lengths, plans, size)
+        if passages:
+            report[part]["passages"] = packing.passages(passages)
         if mixed and part == "train":
             report[part]["mix"] = packing.mixed(lengths, plans[layout], size, mixed)
     files.write_json(made.report, report, indent=True)

@@ -40,7 +40,7 @@ with job(snakemake) as terminal:
             multiple_choice=McqSettings(
                 protocols=params.protocols,
                 shots=params.shots,
-                rotations=params.rotations,
+                rotations=params.rotations != 1,
                 option_references=params.option_references,
                 leak_items=params.leak_items,
                 generation=GenerationSettings(params.generation_items, params.generation_max_new_tokens),

@@ -346,8 +346,8 @@ class Evaluate(Section):
     """docs/evaluation.md has the table"""
     shots: Distinct[Annotated[int, Field(ge=0, le=5), WHOLE]] = [0]
     """worked examples of harness and cmmlu, e.g. [0, 5]; they must fit encode.seq_length"""
-    rotations: Annotated[Literal[1, 4], PARSED] = 4
-    """4: answer and letter also with the options rotated (circular evaluation); 1: as they are"""
+    rotations: Annotated[Literal["all", 1, 4], PARSED] = "all"
+    """all (or 4): answer and letter also with the options rotated (circular evaluation); 1: as they are"""
     leak_items: Int = key(450, ge=0)
     """re-ordered training questions asked as well: what the reference recipe tests; 0: none"""
     workers: Count = key(1, "processes that share an evaluation under msrun, one per NPU; changes no result")

@@ -20,6 +20,7 @@ DEFINITIONS = {
     "question_and_answer": "equal question and right option",
     "question_text": "equal question that is no general stem",
     "family": "one family, by the benchmark's own expression",
+    "passage": "equal passage",
     "near_duplicate": "similar question and options",
 }
 EXACT = ("question_and_options", "question_and_answer", "question_text")
@@ -65,14 +66,16 @@ def keys(
 ) -> dict[str, list[Hashable]]:
     """The exact definitions: two questions are one item by one of them if they have the same key, not None.
 
-    Those of `EXACT` compare folded texts, see `fold`. `question_and_options` takes the options in any order,
+    Those of `EXACT` compare folded texts, see `fold`; a passage is part of its question's text.
+    `question_and_options` takes the options in any order,
     `question_and_answer` only the right one. `question_text` is the text alone, of questions whose text is
     no general stem: such as "Which is true?", it says nothing of its own. The rule is one of counting, so it
     knows no language and no order: a text is a general stem if it stands with at least `GENERAL` different
     right options among all these questions.
 
     `family` is looked for only where `families`, {benchmark: regular expression}, has one: two questions of
-    that benchmark are one family if it is found in both texts, as they stand, with the same groups.
+    that benchmark are one family if it is found in both texts, as they stand, with the same groups. `passage`
+    is compared where any question has one.
 
     Returns:
         By definition a key of each question, in their order.
@@ -82,12 +85,14 @@ def keys(
     """
     expressions = {name: re.compile(one) for name, one in (families or {}).items()}
     drawn: list[Hashable] = []
+    passages: list[Hashable] = []
     texts: list[str] = []
     options: list[tuple[str, ...]] = []
     right: list[str] = []
     for question in questions:
         folded = [fold(option) for option in question.options]
-        texts.append(fold(question.question))
+        passages.append(fold(question.passage) or None)
+        texts.append(_asked(question))
         options.append(tuple(sorted(folded)))
         right.append(folded[LETTERS.index(question.answer)])
         drawn.append(_family(question, expressions))
@@ -97,7 +102,8 @@ def keys(
         "question_and_answer": list(zip(texts, right, strict=True)),
         "question_text": [text if answers[text] < GENERAL else None for text in texts],
     }
-    return exact | ({"family": drawn} if expressions else {})
+    own = ({"family": drawn} if expressions else {}) | ({"passage": passages} if any(passages) else {})
+    return exact | own
 
 
 def _family(question: Question, expressions: Mapping[str, re.Pattern[str]]) -> Hashable:
@@ -139,7 +145,7 @@ def find(
     found = {name: _components(len(questions), pairs) for name, pairs in edges.items()}
     labels = _components(len(questions), [pair for pairs in edges.values() for pair in pairs])
     general = exact["question_text"]
-    stems = [fold(question.question) for question, key in zip(questions, general, strict=True) if key is None]
+    stems = [_asked(question) for question, key in zip(questions, general, strict=True) if key is None]
     counts = {
         "threshold": near_duplicate_threshold,
         "definitions": {name: _counts(part) for name, part in found.items()},
@@ -164,7 +170,11 @@ def groups(
 
 
 def _whole(question: Question) -> str:
-    return "\n".join((fold(question.question), *sorted(map(fold, question.options))))
+    return "\n".join((_asked(question), *sorted(map(fold, question.options))))
+
+
+def _asked(question: Question) -> str:
+    return fold(question.passage) + fold(question.question)
 
 
 def _equal(known: Iterable[Hashable]) -> list[tuple[int, int]]:

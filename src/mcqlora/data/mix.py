@@ -196,7 +196,8 @@ def screen(
 ) -> dict[str, tuple[str, str]]:
     """Records that must not be mixed in: {id: (reason, detail)}.
 
-    - held_out_question: holds a validation or test question, see `leakage.in_texts`
+    - held_out_question, held_out_passage: holds a validation or test question, or the passage that it is
+      about, see `leakage.in_texts`
     - reading_passage, reading_question: holds one of the reading test
     - duplicate: says the same as a record before it, or as one of `known` (see `said`)
 
@@ -210,7 +211,9 @@ def screen(
             found[record["id"]] = ("duplicate", "says the same as a row before it")
         before.add(key)
     passages = {question.context: question.id for question in held.reading}
+    about = {one.passage: one.id for one in held.questions if one.passage}
     given = [("held_out_question", one.id, one.question) for one in held.questions]
+    given += [("held_out_passage", identity, passage) for passage, identity in about.items()]
     given += [("reading_passage", identity, context) for context, identity in passages.items()]
     given += [("reading_question", one.id, one.question) for one in held.reading]
     sought = [_Sought(str(i), text, reason, name) for i, (reason, name, text) in enumerate(given)]
@@ -303,6 +306,8 @@ def mix(sources: Sequence[Source], train: int, held: Held, seed: int, on_bad_row
         "reading_passages": len({question.context for question in held.reading}),
         "reading_questions": len(held.reading),
     }
+    if passages := {question.passage for question in held.questions if question.passage}:
+        looked_for["passages"] = len(passages)
     counted = {"train": train, "records": len(made), "share": len(made) / total}
     return Mixed(made, counted | {"looked_for": looked_for, "sources": parts})
 

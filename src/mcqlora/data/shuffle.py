@@ -31,7 +31,7 @@ def copies(question: Question, settings: Shuffle, count: int = 6, patterns: Tabl
     """The first `count` copies of a question, the first in its original order.
 
     Raises:
-        UserError: options are to be cut out of a text that shows fewer than four.
+        UserError: options are to be cut out of a text that does not show four.
     """
     pinned = pins(question, patterns) if settings.pin_references else ""
     draw = option_orders.orders if settings.balance_letters else option_orders.reference_orders
@@ -58,18 +58,18 @@ def reparsed_records(question: Question, orders: Iterable[str]) -> list[Record]:
     appends the parsed options. So a passage that starts at such a line is lost.
 
     Raises:
-        UserError: fewer than four options were found; the reference crashes there too.
+        UserError: the question has not four options, or fewer were found; the reference crashes there too.
     """
-    text = alpaca.question_text(question.question, question.options)
+    text = alpaca.question_text(question.question, question.options, question.passage)
     parsed = parse_options(text)
-    if len(parsed) < 4:
-        raise UserError(
-            f"{question.id}: {len(parsed)} options found in the text instead of 4; "
-            "set shuffle.reparse_options: false"
-        )
+    if len(question.options) != 4 or len(parsed) < 4:
+        found = f"{len(parsed)} options found in the text instead of 4"
+        if len(question.options) != 4:
+            found = f"it has {len(question.options)} options, and the reference recipe is for four"
+        raise UserError(f"{question.id}: {found}; set shuffle.reparse_options: false")
     mangled, start = replace(question, options=list(parsed)), text.split("\nA.", 1)[0]
     records = []
     for order in orders:
         cut = start + alpaca.option_lines(mangled.shown(order)[0])
-        records.append(alpaca.copy_record(mangled, order, text if order == option_orders.IDENTITY else cut))
+        records.append(alpaca.copy_record(mangled, order, text if order == question.letters else cut))
     return records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -31,7 +32,7 @@ class McqSettings:
 
     protocols: Sequence[str]  # names of `protocols.PROTOCOLS`
     shots: Sequence[int]  # numbers of worked examples, for the protocols that have them
-    rotations: int  # 4 also asks with the options rotated, 1 doesn't
+    rotations: bool  # the robust protocols also ask with the options rotated
     option_references: Mapping[str, Mapping[str, Sequence[str]]]  # see `option_references.table`
     leak_items: int  # training questions that are asked as well
     generation: GenerationSettings  # of the protocols that judge a generated text
@@ -84,11 +85,9 @@ def choose(
     parts = {variant.name: part(variant) for variant in variants if _group(variant, _own(variant)) in asked}
     found: files.Json = {"model": model.name, "protocols": parts, "circular": None, "leak": None}
     if robust and records["circular"]:
-        turned = {variant.name: enumerate(judged(variant, "circular")) for variant in robust}
-        count = len(records["circular"]) // 4
-        found["circular"] = {
-            name: {"items": [row | {"rotation": i % 4} for i, row in rows]} for name, rows in turned.items()
-        } | {"questions": count, "pinned": len(test) - count}
+        turned = {variant.name: {"items": _numbered(judged(variant, "circular"))} for variant in robust}
+        count = len({record["id"] for record in records["circular"]})
+        found["circular"] = turned | {"questions": count, "pinned": len(test) - count}
     if robust and leak:
         found["leak"] = {
             "honest": {variant.name: {"items": parts[variant.name]["items"]} for variant in robust},
@@ -103,7 +102,7 @@ def _records(
 ) -> dict[Of, Records]:
     """The records of each kind, of some perhaps none."""
     turned: list[Record] = []
-    if settings.rotations > 1:
+    if settings.rotations:
         patterns = option_references.table(settings.option_references)
         for record in test:
             turned += rotations(record, questions[record["id"]], patterns)
@@ -148,11 +147,25 @@ def _group(variant: Variant, of: Of) -> Group:
 def rotations(
     record: Record, question: Question, patterns: option_references.Table = option_references.DEFAULT
 ) -> list[Record]:
-    """The record with its options rotated by 0, 1, 2 and 3 places; none if an option refers to others."""
+    """The record with its options rotated by 0, 1, 2, ... places: each stands under every letter once.
+
+    None if an option refers to others.
+    """
     if option_references.pins(question, patterns):
         return []
     order = record["order"]
-    return [record] + [alpaca.shuffled_record(question, order[k:] + order[:k]) for k in (1, 2, 3)]
+    turned = (order[k:] + order[:k] for k in range(1, len(order)))
+    return [record, *(alpaca.shuffled_record(question, one) for one in turned)]
+
+
+def _numbered(rows: Sequence[files.Json]) -> list[files.Json]:
+    """Items of all `rotations` of question after question, with the number of each, "rotation"."""
+    counts: Counter[str] = Counter()
+    made = []
+    for row in rows:
+        made.append(row | {"rotation": counts[row["id"]]})
+        counts[row["id"]] += 1
+    return made
 
 
 def _texts(model: Model, items: Sequence[Item], scored: Sequence[Sequence[Scored]], most: int) -> list[str]:

@@ -58,7 +58,7 @@ class Context:
 
 
 class Item(NamedTuple):
-    """A question ready to be scored: four continuations of a prompt, one per option in the order shown."""
+    """A question ready to be scored: continuations of a prompt, one per option in the order shown."""
 
     id: str
     order: str
@@ -146,18 +146,26 @@ def recipe(record: alpaca.Record, context: Context) -> Item:
 
 
 def letters(item: Item) -> Item:
-    """The item with continuations that end with the letter, the next id after all that the four share."""
-    end = letter_index(item.tree) + 1
-    tree = item.tree._replace(branches=[branch[:end] for branch in item.tree.branches])
-    return item._replace(tree=tree)
+    """The item with continuations that end with the letter."""
+    places = zip(item.tree.branches, letter_places(item.tree), strict=True)
+    return item._replace(tree=item.tree._replace(branches=[ids[: place.stop] for ids, place in places]))
 
 
-def letter_index(tree: trees.Tree) -> int:
-    """Where the letter stands in the continuations: it is the first id that tells them apart.
+def letter_places(tree: trees.Tree) -> list[slice]:
+    """Where the letter stands in each continuation.
 
-    A vocabulary may join it with its period or with text; the id counts whole.
+    From the first id that tells some of them apart to the first that tells this one from all others. That is
+    one id where the vocabulary has a piece for every letter, and more where it spells a letter in bytes. A
+    vocabulary may join a letter with its period or with text; the id counts whole.
     """
-    return next(i for i, ids in enumerate(zip(*tree.branches, strict=False)) if len(set(ids)) > 1)
+    alike = [[_alike(ids, other) for other in tree.branches if other is not ids] for ids in tree.branches]
+    start = min(map(min, alike))
+    return [slice(start, 1 + max(lengths)) for lengths in alike]
+
+
+def _alike(ids: Sequence[int], other: Sequence[int]) -> int:
+    """How many first ids they have in common; later ones differ."""
+    return next(i for i, (one, two) in enumerate(zip(ids, other, strict=False)) if one != two)
 
 
 def harness(record: alpaca.Record, context: Context) -> Item:
@@ -170,13 +178,13 @@ def harness(record: alpaca.Record, context: Context) -> Item:
     end = "答案：" if question.language == "zh" else "Answer:"
 
     def ask(question: Question) -> str:
-        return f"{question.question.strip()}{_lines(question)}\n{end}"
+        return f"{_passage(question)}{question.question.strip()}{_lines(question)}\n{end}"
 
     return _worked(question, ask, " ", context)
 
 
 def cmmlu(record: alpaca.Record, context: Context) -> Item:
-    """CMMLU's own, for questions in Chinese: the logits of the pieces A, B, C, D after its prompt.
+    """CMMLU's own, for questions in Chinese: the logits of the pieces A, B, C, ... after its prompt.
 
     Where examples don't fit CMMLU drops the longest first; here the first go first, as for the harness.
     Source: CMMLU's src/mp_utils.py (`gen_prompt`, `format_example`) and src/hf_causal_model.py (`eval`).
@@ -187,20 +195,21 @@ def cmmlu(record: alpaca.Record, context: Context) -> Item:
     question = context.questions[record["id"]]
 
     def ask(question: Question) -> str:
-        return f"题目：{question.question}{_lines(question)}\n答案是："
+        return f"题目：{_passage(question)}{question.question}{_lines(question)}\n答案是："
 
-    branches = [[index] for index in letter_ids(context.tokens.processor)]
+    branches = [[index] for index in letter_ids(context.tokens.processor, question.letters)]
     return _worked(question, ask, "", context, branches)
 
 
 def option(record: alpaca.Record, context: Context) -> Item:
     """The likelihood of each option's text after the bare question: does the model know the fact?
 
-    Source: lm_eval/tasks/mmlu/continuation/_continuation_template_yaml; the wording for Chinese is ours.
+    Source: lm_eval/tasks/mmlu/continuation/_continuation_template_yaml; lm_eval/tasks/super_glue/boolq for a
+    passage, on a line before the question; the wording for Chinese is ours.
     """
     question, tokens = context.questions[record["id"]], context.tokens
     form = "问题：{}\n答案：" if question.language == "zh" else "Question: {}\nAnswer:"
-    text = form.format(question.question.strip())
+    text = _passage(question, "\n") + form.format(question.question.strip())
     branches = _continuations(tokens.encode, text, question.options)
     tree = trees.Tree([tokens.template.bos, *tokens.encode(text)], branches)
     return _item(question, question.letters, tree, question.options, context)
@@ -215,10 +224,10 @@ def development(questions: Iterable[Question]) -> dict[str, list[Question]]:
     return found
 
 
-def letter_ids(processor: SentencePieceProcessor) -> list[int]:
-    """The ids of the pieces A, B, C, D. Raises: UserError: the vocabulary lacks one."""
-    ids = [processor.piece_to_id(letter) for letter in LETTERS[:4]]
-    for letter, index in zip(LETTERS, ids, strict=False):
+def letter_ids(processor: SentencePieceProcessor, letters: str) -> list[int]:
+    """The ids of the pieces that are these letters. Raises: UserError: the vocabulary lacks one."""
+    ids = [processor.piece_to_id(letter) for letter in letters]
+    for letter, index in zip(letters, ids, strict=True):
         if processor.id_to_piece(index) != letter:  # an unknown piece has the id of <unk>
             raise UserError(f"tokenizer: no piece {letter!r}; take cmmlu out of evaluate.protocols")
     return ids
@@ -230,6 +239,11 @@ def _head(question: Question) -> str:
         return f"以下是关于{subjects.chinese(question.subject)}的单项选择题，请直接给出正确答案的选项。\n\n"
     subject = question.subject.replace("_", " ")
     return f"The following are multiple choice questions (with answers) about {subject}.\n\n"
+
+
+def _passage(question: Question, end: str = "\n\n") -> str:
+    """What stands before the question: as lm_eval/tasks/arabicmmlu/utils.py has it."""
+    return question.passage.strip() + end if question.passage else ""
 
 
 def _lines(question: Question) -> str:
@@ -247,7 +261,7 @@ def _worked(
 ) -> Item:
     """The question after as many worked examples as fit, of which the first ones go first.
 
-    `space` stands between an example and its answer; `branches` None are the continuations " A" to " D".
+    `space` stands between an example and its answer; `branches` None are the continuations " A", " B", ...
     """
     encode, examples = context.tokens.encode, context.examples(question)
     worked = [f"{ask(example)}{space}{example.answer}\n\n" for example in examples]
@@ -278,16 +292,16 @@ def by_norm(item: Item, answer: Answer) -> Json:
 
 
 def by_letter(item: Item, answer: Answer) -> Json:
-    """By the log-probability of the id that holds the letter, given all before it."""
-    index = letter_index(item.tree)
-    return _pick(item, [float(found.logprobs[index]) for found in answer.scored])
+    """By the log-probability of the letter, given all before it."""
+    places = zip(answer.scored, letter_places(item.tree), strict=True)
+    return _pick(item, [float(found.logprobs[place].sum()) for found, place in places])
 
 
 def by_text(item: Item, answer: Answer) -> Json:
     """By the letter in a generated text; a text without one is wrong."""
     from mcqlora.tokens import prompt  # see `recipe`
 
-    return _judged(item, prompt.parse_answer(answer.text), {"text": answer.text})
+    return _judged(item, prompt.parse_answer(answer.text, LETTERS[: len(item.order)]), {"text": answer.text})
 
 
 def _pick(item: Item, scores: Sequence[float]) -> Json:

@@ -13,6 +13,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mcqlora import files
@@ -46,8 +47,6 @@ _MARGIN = 0.12  # inches to the left of texts and above the title
 _TOP = 0.42  # inches of the title's line
 _STAMP = "LEAKED: "
 
-CHANCE = 25.0
-DASHED: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "linestyle": "--", "zorder": 0}
 QUARTERS = (0, 25, 50, 75, 100)
 _MANY = 40  # more rows than this go into two columns
 _HEAT = "viridis"  # one scale with any colour vision, dark to light
@@ -217,6 +216,16 @@ def forest(
     axes.set_xticks(QUARTERS, [f"{tick} %" for tick in QUARTERS], fontsize=size)
     axes.tick_params(axis="y", length=0, pad=6)  # clear of a point at 0 %
     return axes
+
+
+def chance(axes: Axes, shares: Sequence[float | None]) -> None:
+    """What guessing scores, a dashed line through the rows of a forest, from the top; None has no line."""
+    style = {"color": GREY, "linewidth": 0.8, "linestyle": "--", "zorder": 0}
+    end = 0
+    for share, rows in groupby(shares):
+        start, end = end, end + len(list(rows))
+        if share is not None:
+            axes.vlines(100 * share, start - 0.5, end - 0.5, **style)
 
 
 def shifts(styles: Sequence[Style]) -> list[float]:

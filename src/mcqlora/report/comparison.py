@@ -9,7 +9,7 @@ from typing import Any
 from mcqlora.errors import UserError
 from mcqlora.files import Json
 from mcqlora.report import intervals
-from mcqlora.report.schema import BASE, SIDES, TUNED, Items, answers, measured
+from mcqlora.report.schema import BASE, SIDES, TUNED, Items, answers, chance, measured, options
 
 POWER = 0.8  # of `detectable`
 
@@ -81,19 +81,21 @@ def tested(pairs: Pairs) -> Json:
 
 
 def compare(items: Mapping[str, Items], name: str) -> Json:
-    """A comparison: both sides' rates and what `tested` gives.
+    """A comparison: "chance", both sides' rates and what `tested` gives.
 
-    A side also has "unparsed", its answers without a readable choice, which count as wrong, and "macro", the
-    mean over categories, n of them.
+    A side also has "chance_p", of guessing alone (see `intervals.guessed`); "unparsed", its answers without a
+    readable choice, which count as wrong; and "macro", the mean over categories, n of them.
     """
     difference = tested(pairs(items[BASE], items[TUNED], name))
-    result: Json = {}
+    result: Json = {"chance": chance(items[BASE])}
     for side, given in items.items():
         groups = [category(item) for item in given]
         right, clusters = zip(*((bool(item["correct"]), item["cluster"]) for item in given), strict=True)
         macro = intervals.macro(right, groups, clusters)
         unparsed = sum(item["choice"] is None for item in given)
-        result[side] = rate(given) | {"unparsed": unparsed, "macro": {"n": len(set(groups)), **macro}}
+        p = intervals.guessed(sum(right), [1 / options(item) for item in given], clusters)
+        result[side] = rate(given) | {"chance_p": p, "unparsed": unparsed}
+        result[side] |= {"macro": {"n": len(set(groups)), **macro}}
     return result | difference
 
 
@@ -162,6 +164,7 @@ def categories(base: Items, tuned: Items) -> list[Json]:
     for name, group in sorted(groups.items()):
         changed = changes(group)
         row: Json = {"category": name, "n": len(group), "clusters": len(set(changed[1]))}
+        row["chance"] = chance([left for left, _ in group])
         for side, given in zip(SIDES, zip(*group, strict=True), strict=True):
             found = rate(given)
             row[side] = found["correct"], found["low"], found["high"]
@@ -240,7 +243,8 @@ def leak(mcq: Mapping[str, Json], tuned: str, protocol: str, leaked: bool) -> Js
         found = _leak_items(scores, name, leaked)
         beyond = None if model == BASE else gained(start, found, f"{model}/mcq.json, leak {name}")
         models[model] = gap(*found) | {"did": beyond}
-    return {"protocol": name, **models[tuned], "models": models}
+    items = [item for part in start for item in part]
+    return {"protocol": name, "chance": chance(items), **models[tuned], "models": models}
 
 
 def _leak_items(scores: Json, name: str, leaked: bool) -> tuple[Items, Items]:

@@ -9,6 +9,7 @@ from functools import reduce
 from itertools import pairwise
 from operator import getitem
 
+from mcqlora import hashing
 from mcqlora.data import alpaca, duplicates, option_orders, option_references
 from mcqlora.data.leakage import WORDS
 from mcqlora.data.questions import LETTERS, SPLITS, Question
@@ -16,7 +17,6 @@ from mcqlora.files import Json
 from mcqlora.report.markdown import Row, plain, table
 
 PARTS = ("train", "valid", "test")
-_FOUR = LETTERS[:4]
 LENGTHS = (64, 128, 256, 512, 1024, 2048)  # characters, upper ends of all bins but the last
 
 
@@ -41,12 +41,18 @@ class Described:
     unknown: dict[str, list[str]]  # by benchmark, the kinds that its language has no expressions for
     orders: dict[str, Counter[int]]  # by benchmark and number of permitted orders
     lengths: dict[str, Counter[int | None]]  # by benchmark and end of `LENGTHS`; None is the open one
+    options: dict[str, Counter[int]]  # by benchmark and number of options
+    passages: dict[str, Counter[str]]  # by benchmark, how many questions each passage has
 
 
-def letters(records: Iterable[alpaca.AlpacaRecord]) -> dict[str, int]:
-    """How often the right option of these copy records stands under each letter."""
-    counts = Counter(alpaca.shown_letter(record) for record in records)
-    return {letter: counts[letter] for letter in _FOUR}
+def letters(records: Iterable[alpaca.Record]) -> dict[str, int]:
+    """How often the right option of these copy records stands under each letter that any of them has."""
+    counts: Counter[str] = Counter()
+    most = 0
+    for record in records:
+        counts[alpaca.shown_letter(record)] += 1
+        most = max(most, len(record["order"]))
+    return {letter: counts[letter] for letter in LETTERS[:most]}
 
 
 def describe(questions: Iterable[Question], patterns: option_references.Table) -> Described:
@@ -55,18 +61,23 @@ def describe(questions: Iterable[Question], patterns: option_references.Table) -
     unknown: dict[str, list[str]] = {}
     orders: dict[str, Counter[int]] = defaultdict(Counter)
     lengths: dict[str, Counter[int | None]] = defaultdict(Counter)
+    options: dict[str, Counter[int]] = defaultdict(Counter)
+    passages: dict[str, Counter[str]] = defaultdict(Counter)
     instructions: set[str] = set()
     for question in questions:
         name = question.benchmark
-        instructions.add(alpaca.instruction(question.subject))
+        instructions.add(alpaca.instruction(question.subject, question.letters))
         files[question.category][question.split] += 1
         references[name].update(filter(None, set(option_references.kinds(question, patterns))))
         if name not in unknown:
             unknown[name] = option_references.not_looked_for(question.language, patterns)
-        orders[name][len(option_orders.permitted(option_references.pins(question, patterns)))] += 1
-        length = len(question.question) + sum(map(len, question.options))
+        orders[name][option_orders.permitted(question, option_references.pins(question, patterns))] += 1
+        options[name][len(question.options)] += 1
+        if question.passage:
+            passages[name][hashing.digest(question.passage)] += 1
+        length = len(question.passage) + len(question.question) + sum(map(len, question.options))
         lengths[name][next((end for end in LENGTHS if length <= end), None)] += 1
-    return Described(files, len(instructions), references, unknown, orders, lengths)
+    return Described(files, len(instructions), references, unknown, orders, lengths, options, passages)
 
 
 def markdown(
@@ -93,14 +104,14 @@ def markdown(
     n, distinct = len(described.files), described.instructions
     shared = f"{n:,} categories (benchmark and subject) share {distinct:,} distinct instructions."
     sections = {
-        "Questions": [*_benchmarks(ledger, described, categories, licences), "", shared],
+        "Questions": [*_benchmarks(ledger, described, categories, licences), "", shared, *_kinds(described)],
         "Dropped": _dropped(ledger, leakage),
         "Duplicates": _duplicates(ledger, leakage),
         "Held out": _short(leakage["split"]["fell_short"]),
         "Leakage": _leakage(leakage),
         "Options that speak of others": _references(described),
         "Letters of the right option": _letters(copies),
-        "Length": _lengths(described.lengths),
+        "Length": _lengths(described),
         "Categories": _categories(described.files, categories),
     }
     if mix:
@@ -129,6 +140,20 @@ def _benchmarks(
     return table(["benchmark", "read", "kept", "categories", *PARTS, "licence"], rows)
 
 
+def _kinds(described: Described) -> list[str]:
+    """What only some benchmarks have: other numbers of options than four, and passages."""
+    lines = []
+    for name, counts in described.options.items():
+        if set(counts) != {4}:
+            kinds = ", ".join(f"{number:,} with {k}" for k, number in sorted(counts.items()))
+            chance = 100 * sum(number / k for k, number in counts.items()) / counts.total()
+            lines.append(f"{name}: questions by their options {kinds}; guessing scores {chance:.3g} %.")
+    for name, passages in described.passages.items():
+        shared = f"{passages.total():,} questions are about one of {len(passages):,} passages"
+        lines.append(f"{name}: {shared}, whose questions stay in one part.")
+    return [part for line in lines for part in ("", line)]
+
+
 def _dropped(ledger: Json, leakage: Json) -> list[str]:
     rows: list[Row] = [[reason, count, "read"] for reason, count in ledger["dropped"].items()]
     reasons = Counter(row["reason"] for row in leakage["dropped"])
@@ -155,8 +180,9 @@ def _mixed(mix: Json, licences: Sequence[str | None]) -> list[str]:
         "licence",
     ]
     sought = mix["looked_for"]
+    passages = f"the {sought['passages']:,} passages that they are about, " if "passages" in sought else ""
     said = (
-        f"In every row were looked for {sought['questions']:,} validation and test questions, and "
+        f"In every row were looked for {sought['questions']:,} validation and test questions, {passages}and "
         f"{sought['reading_passages']:,} passages and {sought['reading_questions']:,} questions of the "
         "reading test. Rows that hold one were dropped, by their numbers in `mix_ledger.json`."
     )
@@ -172,7 +198,7 @@ def _duplicates(ledger: Json, leakage: Json) -> list[str]:
     similar = f"similar by at least {found['threshold']} (Jaccard, runs of 5 characters)"
     for name, counts in found["definitions"].items():
         kinds[similar if name == "near_duplicate" else duplicates.DEFINITIONS[name]] = counts
-    number = {3: "three", 4: "four", 5: "five"}[len(found["definitions"])]
+    number = {3: "three", 4: "four", 5: "five", 6: "six"}[len(found["definitions"])]
     kinds[f"any of the last {number}, and so in one part"] = found["together"]
     rows = [[name, counts["groups"], counts["questions"]] for name, counts in kinds.items()]
     identical, twice = notes["identical_options"]["questions"], notes["right_option_twice"]["questions"]
@@ -223,7 +249,7 @@ def _references(described: Described) -> list[str]:
         unknown = described.unknown[name]
         kinds = ("not looked for" if kind in unknown else found[kind] for kind in option_references.KINDS)
         rows.append([name, *kinds, *(described.orders[name][size] for size in sizes)])
-    orders = (f"{size} {'orders' if size > 1 else 'order'}" for size in sizes)
+    orders = (f"{size:,} {'orders' if size > 1 else 'order'}" for size in sizes)
     note = "Questions with such an option, and questions by the number of orders that keep every option true."
     return [*table(["benchmark", "by letter", "by place", "to all others", *orders], rows), "", note]
 
@@ -233,17 +259,20 @@ def _letters(copies: Sequence[Mapping[str, int]]) -> list[str]:
         total = max(1, sum(counts.values()))
         return [name, *(f"{n:,} ({100 * n / total:.2f} %)" for n in counts.values())]
 
-    together = {letter: sum(counts[letter] for counts in copies) for letter in _FOUR}
+    letters = list(copies[0])
+    together = {letter: sum(counts[letter] for counts in copies) for letter in letters}
     rows = [row(str(number), counts) for number, counts in enumerate(copies, 1)]
-    return table(["copy", *_FOUR], [*rows, row("all", together)])
+    return table(["copy", *letters], [*rows, row("all", together)])
 
 
-def _lengths(lengths: Mapping[str, Counter[int | None]]) -> list[str]:
+def _lengths(described: Described) -> list[str]:
+    lengths = described.lengths
     bins: dict[str, int | None] = {f"0 to {LENGTHS[0]}": LENGTHS[0]}
     bins |= {f"{start + 1} to {end}": end for start, end in pairwise(LENGTHS)}
     bins |= {f"over {LENGTHS[-1]}": None}
     rows: list[Row] = [[name, *(counts[end] for counts in lengths.values())] for name, end in bins.items()]
-    return [*table(["characters", *lengths], rows), "", "Of question and options together."]
+    whole = "passage, question and options" if described.passages else "question and options"
+    return [*table(["characters", *lengths], rows), "", f"Of {whole} together."]
 
 
 def _categories(files: Mapping[str, Counter[str]], parts: Mapping[str, Mapping[str, int]]) -> list[str]:

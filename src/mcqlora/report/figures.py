@@ -9,7 +9,6 @@ from itertools import product
 import numpy as np
 
 from mcqlora import files
-from mcqlora.data.questions import LETTERS
 from mcqlora.evaluate.protocols import label as protocol_label
 from mcqlora.report import canvas
 from mcqlora.report.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, Columns, Style, Target, point
@@ -24,7 +23,7 @@ _LEAK_STYLES = (
     Style("training questions in another order", PURPLE, "^"),
 )
 _MANY_STEPS = 100  # more steps than this are drawn as means
-_FOUR = LETTERS[:4]
+_FEW_LETTERS = 6  # of more the cells are small
 
 
 def draw(
@@ -106,7 +105,7 @@ def category_forest(rows: Sequence[files.Json], target: Target) -> None:
         for part, frame in columns.parts(0.5):
             axes = drawn.axes(*frame)
             canvas.forest(axes, columns.labels[part], points[part], STYLES, columns.size)
-            axes.axvline(canvas.CHANCE, **canvas.DASHED)
+            canvas.chance(axes, [row["chance"] for row in rows[part]])
             axes.set_xlabel("accuracy, 95 % interval; dashed: chance", fontsize=columns.size)
         drawn.legend(STYLES, columns.height + 0.62)
 
@@ -134,15 +133,15 @@ def category_heatmap(table: Mapping[str, Mapping[str, files.Json]], tuned: str, 
 
 def base_against_tuned(whole: files.Json, target: Target) -> None:
     """Every score of base and tuned, with 95 % intervals: protocols, rotations, reading."""
-    chosen: list[tuple[str, canvas.Row]] = []  # scores whose chance is a quarter
+    chosen: list[tuple[str, canvas.Row, float | None]] = []  # scores that guessing has, too
     others = chosen[:]
     for task in (task for task in whole["tasks"] if task["task"] not in ("gap", "did")):
         rates = [task["models"].get(model) for model in sides(whole).values()]
         if any(rates):
             n = next(rate["n"] for rate in reversed(rates) if rate)
-            part = chosen if task["task"] in ("mcq", "circular", "recipe") else others
-            part.append((f"{task_label(task)} (n = {n:,})", [rate and point(rate) for rate in rates]))
-    labels, rows = zip(*chosen, *others, strict=True)
+            label, points = f"{task_label(task)} (n = {n:,})", [rate and point(rate) for rate in rates]
+            (others if task["chance"] is None else chosen).append((label, points, task["chance"]))
+    labels, rows, chances = zip(*chosen, *others, strict=True)
     left, height = canvas.margin(labels), 0.42 * len(rows)
     mcq = whole["mcq"]
     base, tuned = (100 * mcq[side]["accuracy"] for side in SIDES)
@@ -150,7 +149,7 @@ def base_against_tuned(whole: files.Json, target: Target) -> None:
     title = f"{name}: {tuned:.1f} % tuned, {base:.1f} % base (n = {mcq['tuned']['n']:,})"
     with canvas.drawing(target, left + 5.0, height + 0.9, title) as drawn:
         axes = canvas.forest(drawn.axes(left, 0.5, 4.2, height), labels, rows, STYLES)
-        axes.vlines(canvas.CHANCE, -0.5, len(chosen) - 0.5, **canvas.DASHED)
+        canvas.chance(axes, chances)
         if others:
             axes.axhline(len(chosen) - 0.5, color=GREY, linewidth=0.5)
         axes.set_xlabel("score, 95 % interval; dashed: chance")
@@ -168,22 +167,24 @@ def letter_confusion(whole: files.Json, target: Target) -> None:
     names = [name for name in dict.fromkeys((whole["mcq"]["protocol"], "letter")) if name in known]
     tables = (found[side][name]["confusion"] for name in names for side in SIDES)
     unread = any(row["none"] for table in tables for row in table.values())
-    heads = [*_FOUR, *(["none"] if unread else [])]
+    letters = list(found[TUNED][names[0]]["confusion"])
+    heads = [*letters, *(["none"] if unread else [])]
     base, tuned = (found[side][names[0]]["rstd"] for side in SIDES)
     spread = f"{100 * tuned['value']:.1f} points tuned, {100 * base['value']:.1f} base"
     title = f"Recall differs between letters by {spread} (RStd, n = {tuned['n']:,})"
-    cell, left, gap = 0.44, 0.95, 1.2
-    wide, high = cell * len(heads), cell * len(_FOUR)
+    few = len(letters) <= _FEW_LETTERS
+    cell, size, left, gap = (0.44, 8.0, 0.95, 1.2) if few else (0.3, 6.5, 0.95, 1.2)
+    wide, high = cell * len(heads), cell * len(letters)
     block = high + 0.95  # with its two lines of title and the heads
     with canvas.drawing(target, left + 2 * wide + gap + 0.9, block * len(names) + 0.75, title) as drawn:
         for (down, name), (across, side) in product(enumerate(names), enumerate(SIDES)):
             part = found[side][name]
             bottom = 0.85 + (len(names) - 1 - down) * block
             axes = drawn.axes(left + across * (wide + gap), bottom, wide, high)
-            counts = [[part["confusion"][gold][head] for head in heads] for gold in _FOUR]
+            counts = [[part["confusion"][gold][head] for head in heads] for gold in letters]
             shares = [[100 * value / max(1, sum(row)) for value in row] for row in counts]
-            golds = [f"{gold} ({sum(row):,})" for gold, row in zip(_FOUR, counts, strict=True)]
-            canvas.heat(axes, shares, golds, heads, 8.0)
+            golds = [f"{gold} ({sum(row):,})" for gold, row in zip(letters, counts, strict=True)]
+            canvas.heat(axes, shares, golds, heads, size)
             axes.set_ylabel("right letter (n)", fontsize=8)
             words = f"{side}, {protocol_label(name)}\nRStd {span(part['rstd'])}"
             axes.set_title(words, fontsize=8, loc="left", pad=18)
@@ -236,7 +237,7 @@ def leak_gap(whole: files.Json, target: Target) -> None:
         title = f"Leak gap of tuned beyond the base's: {span(leak['did'], sign='+')} points (n = {n})"
     with canvas.drawing(target, left + 6.3, height + 0.9, title) as drawn:
         axes = canvas.forest(drawn.axes(left, 0.5, 4.2, height), labels, rows, _LEAK_STYLES)
-        axes.axvline(canvas.CHANCE, **canvas.DASHED)
+        canvas.chance(axes, [leak["chance"]] * len(rows))
         axes.set_xlabel(f"accuracy ({protocol_label(leak['protocol'])}), 95 % interval; dashed: chance")
         for y, part in enumerate(shown.values()):
             canvas.beside(axes, y, f"gap {span(part['gap'], sign='+')}", "black")

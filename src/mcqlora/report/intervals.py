@@ -11,6 +11,7 @@ unless it says what it then returns.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
@@ -108,6 +109,30 @@ def mcnemar_exact(diff: ArrayLike, clusters: Clusters) -> float:
         chances = np.convolve(chances, apart)
     totals = 2 * np.arange(len(chances)) - (len(chances) - 1)
     return min(1.0, float(chances[np.abs(totals) >= abs(sums.sum())].sum()))
+
+
+def guessed(right: int, chances: Sequence[float], clusters: Clusters) -> float:
+    """One-sided p of "all answers are guesses": how likely as many right ones are, or more.
+
+    `chances` are 1 / number of options, one per item. Guesses of independent items are right as often as the
+    Poisson-binomial distribution says. Those of a cluster may hang together in any way; they are taken to be
+    right and wrong together as far as their chances allow, by which the sum spreads most. Exact, by
+    convolution; with one item per cluster as `scipy.stats.poisson_binom`.
+    Source: Hong 2013, https://doi.org/10.1016/j.csda.2012.10.006 (the distribution); Puccetti and Wang 2015,
+    https://doi.org/10.1214/15-STS525 (comonotonic sums spread most).
+    """
+    inside: dict[Hashable, list[float]] = {}
+    for chance, cluster in zip(chances, clusters, strict=True):
+        inside.setdefault(cluster, []).append(chance)
+    found = np.ones(1)  # the chance of 0, 1, 2, ... right ones
+    for alike, n in Counter(tuple(sorted(own, reverse=True)) for own in inside.values()).items():
+        of_one = -np.diff([1.0, *alike, 0.0])  # one uniform number is below the first j chances
+        for _ in range(n.bit_length()):
+            if n & 1:
+                found = np.convolve(found, of_one)
+            if n := n >> 1:
+                of_one = np.convolve(of_one, of_one)
+    return min(1.0, float(found[right:].sum()))
 
 
 def bootstrap(table: ArrayLike, statistic: Statistic) -> Array:

@@ -25,11 +25,15 @@ the protocols, over the categories, and over all pairs of models. The difference
 80 % is (z(0.975) + z(0.8)) times the standard error of the paired difference
 ([Miller 2024](https://arxiv.org/abs/2411.00640)).
 
-RStd is the standard deviation of the letters' recalls; a chi-squared test asks whether they are equal. The
-probability of an option is the softmax of the four scores; ECE has {BINS} bins of equal width. Brier is
-summed over the four options: 0.75 if each always gets a quarter. What was retained is the ratio of the
-scores, tuned to base. It counts as kept if it is at least {KEPT} with a confidence of 95 %, as not kept if it
-is below {KEPT} with that confidence (one-sided paired bootstrap)."""
+Chance is the mean of 1/k over the questions, k their options. The test against it is exact and one-sided, by
+the Poisson-binomial distribution of guesses; those of a cluster count as right and wrong together.
+
+RStd is the standard deviation of the letters' recalls; a chi-squared test asks whether they are equal. Both
+compare a letter within the questions of as many options. The probability of an option is the softmax of its
+question's scores; ECE has {BINS} bins of equal width. Brier is summed over the options: 1 - 1/k if each of k
+always gets an equal share. What was retained is the ratio of the scores, tuned to base. It counts as kept if
+it is at least {KEPT} with a confidence of 95 %, as not kept if it is below {KEPT} with that confidence
+(one-sided paired bootstrap)."""
 
 
 def markdown(summary: Json, figures: Mapping[str, str]) -> str:
@@ -89,11 +93,13 @@ def _protocol_notes(mcq: Json) -> list[str]:
     """Sentences below that table: categories, means over them, and answers or prompts that were cut."""
     found, smallest = mcq["categories"], mcq["minimum_detectable_difference"]
     headline = protocol_label(mcq["protocol"])
+    guessed = ", ".join(f"{side} {words.p_value(mcq[side]['chance_p'])}" for side in SIDES)
     scope = f"{headline}, {found['n']} categories, n = {mcq[TUNED]['n']:,}"
     lines = [
-        f"Chance is 25 %. By category ({scope}, p Holm-adjusted): {len(found['better'])} better, "
+        f"Chance is {words.chance(mcq)}; for guesses that score as high ({headline}): {guessed}.",
+        f"By category ({scope}, p Holm-adjusted): {len(found['better'])} better, "
         f"{len(found['worse'])} worse. With n = {smallest['n']:,} a difference of "
-        f"{100 * smallest['value']:.1f} points is found with probability {smallest['power']}."
+        f"{100 * smallest['value']:.1f} points is found with probability {smallest['power']}.",
     ]
     given = {protocol_label(name): part for name, part in mcq["protocols"].items()}
     macro = {f"{name} ({headline})": part for name, part in mcq["benchmarks"].items()}
@@ -214,8 +220,8 @@ def _rotations(circular: Json) -> list[Row]:
         errors = [f"{words.accuracy(side)}, s.e. {100 * side['standard_error']:.1f}" for side in both]
         whole = [words.percent(side["all_right"]) for side in both]
         rows += [
-            [f"{label}: accuracy over four rotations (%)", words.questions(part[TUNED]), *errors],
-            [f"{label}: right in all four (%)", asked, *whole],
+            [f"{label}: accuracy over all rotations (%)", words.questions(part[TUNED]), *errors],
+            [f"{label}: right in all rotations (%)", asked, *whole],
         ]
     return rows
 

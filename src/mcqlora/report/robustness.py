@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,9 @@ from mcqlora.files import Json
 from mcqlora.report import intervals
 from mcqlora.report.comparison import pairs, rate, tested
 from mcqlora.report.intervals import Array
-from mcqlora.report.schema import BASE, TUNED, Items, estimate, measured, rotated
+from mcqlora.report.schema import BASE, TUNED, Items, estimate, measured, options, rotated
 
 BINS = 10  # of equal width on 0..1
-_FOUR = LETTERS[:4]
 
 
 def by_protocol(scores: Json) -> dict[str, Json]:
@@ -34,19 +34,25 @@ def letters(items: Items) -> Json:
     the bootstrap's over clusters. RStd divides by the number of letters that are gold anywhere, and noise
     alone lifts it above 0. So equal_p is the p of equal recalls, by Pearson's chi-squared test of the
     effective numbers.
+
+    Questions with fewer options are easier to guess, and have the first letters alone. So letters are only
+    compared within questions with as many options: RStd is the root of the variances' mean, weighted by
+    items, and the test adds up the statistics and their degrees of freedom.
     Source: Zheng et al. 2024, https://arxiv.org/abs/2309.03882 (RStd); Rao and Scott 1992,
     https://doi.org/10.2307/2532311 (the test).
 
     Raises:
         ValueError: there are no items.
     """
-    confusion = {gold: dict.fromkeys((*_FOUR, "none"), 0) for gold in _FOUR}
+    most = LETTERS[: max(map(options, items))]
+    confusion = {gold: dict.fromkeys((*most, "none"), 0) for gold in most}
     for item in items:
         confusion[item["gold"]][item["choice"] or "none"] += 1
-    asked = {letter: [item for item in items if item["gold"] == letter] for letter in _FOUR}
+    asked = {letter: [item for item in items if item["gold"] == letter] for letter in most}
     recall = {letter: measured(rate(part)) if part else None for letter, part in asked.items()}
-    sizes = [_effective(part) for part in asked.values() if part]
-    gold = _gold(items)
+    kinds = sorted(set(map(options, items)))
+    alike = np.array([[options(item) == k] for item in items for k in kinds]).reshape(len(items), -1)
+    gold = np.hstack([_gold(items, k) * alike[:, [i]] for i, k in enumerate(kinds)])
     right = gold * np.array([[bool(item["correct"])] for item in items], dtype=float)
     table = intervals.cluster_sums([*gold.T, *right.T], [item["cluster"] for item in items])
     return {
@@ -54,8 +60,8 @@ def letters(items: Items) -> Json:
         "clusters": len(table),
         "confusion": confusion,
         "recall": recall,
-        "rstd": _measure(table, _rstd, len(items)),
-        "equal_p": _equal_p(sizes),
+        "rstd": _measure(table, partial(_rstd, kinds), len(items)),
+        "equal_p": _equal_p([[item for item in items if options(item) == k] for k in kinds]),
     }
 
 
@@ -66,27 +72,46 @@ def _effective(items: Items) -> tuple[float, float]:
     return size * (sum(right) / len(right)), size
 
 
-def _gold(items: Items) -> Array:
-    """float64 [items, 4]: 1 at the right letter."""
-    return np.array([[item["gold"] == letter for letter in _FOUR] for item in items], dtype=float)
+def _gold(items: Items, letters: int) -> Array:
+    """float64 [items, letters]: 1 at the right letter."""
+    return np.array([[item["gold"] == letter for letter in LETTERS[:letters]] for item in items], dtype=float)
 
 
-def _equal_p(rates: Sequence[tuple[float, float]]) -> float:
-    """p of "every letter has the same recall", by Pearson's chi-squared test; 1 where nothing varies."""
-    from scipy.stats import chi2_contingency
+def _equal_p(kinds: Sequence[Items]) -> float:
+    """p of "every letter has the same recall" among the items of each kind; 1 where nothing varies."""
+    from scipy.stats import chi2, chi2_contingency
 
-    table = np.array([(right, n - right) for right, n in rates])
-    return float(chi2_contingency(table).pvalue) if len(table) > 1 and table.sum(axis=0).all() else 1.0
+    statistic, freedom = 0.0, 0
+    for items in kinds:
+        letters = sorted({item["gold"] for item in items})
+        rates = (_effective([item for item in items if item["gold"] == letter]) for letter in letters)
+        table = np.array([(right, n - right) for right, n in rates])
+        if len(table) > 1 and table.sum(axis=0).all():
+            found = chi2_contingency(table)
+            statistic, freedom = statistic + found.statistic, freedom + found.dof
+    return float(chi2.sf(statistic, freedom)) if freedom else 1.0
 
 
-def _rstd(sums: Array) -> Array:
-    gold, right = sums[..., : len(_FOUR)], sums[..., len(_FOUR) :]
-    return np.nanstd(right / np.where(gold > 0, gold, np.nan), axis=-1)
+def _rstd(kinds: Sequence[int], sums: Array) -> Array:
+    """Of the sums of gold and of right items, each by kind (number of options) and letter."""
+    both = (np.split(half, np.cumsum(kinds)[:-1], axis=-1) for half in np.split(sums, 2, axis=-1))
+    variance = np.zeros(sums.shape[:-1])
+    n = sums[..., : sum(kinds)].sum(axis=-1)
+    for gold, right in zip(*both, strict=True):
+        asked = gold > 0
+        letters = np.maximum(1, asked.sum(axis=-1))
+        recall = right / np.where(asked, gold, 1)
+        mean = recall.sum(axis=-1) / letters
+        squares = asked * (recall - mean[..., None]) ** 2
+        variance += gold.sum(axis=-1) / n * (squares.sum(axis=-1) / letters)
+    return np.sqrt(variance)
 
 
 def probabilities(items: Items) -> Array:
-    """float64 [items, 4]: softmax of each item's four scores."""
-    scores = np.array([item["scores"] for item in items], dtype=float)
+    """float64 [items, most options of one]: softmax of each item's scores, 0 where it has no option."""
+    scores = np.full((len(items), max(map(options, items))), -np.inf)
+    for row, item in zip(scores, items, strict=True):
+        row[: options(item)] = item["scores"]
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
@@ -94,18 +119,18 @@ def probabilities(items: Items) -> Array:
 def calibration(items: Items) -> Json | None:
     """Expected calibration error, Brier score and the bins of a reliability plot; None without scores.
 
-    The model's probability of a letter is the softmax of the four scores, its confidence the largest of them.
+    The model's probability of a letter is the softmax of the item's scores, its confidence the largest.
     ECE: sum over `BINS` bins of equal width, each (low edge, high edge], of n_bin / n |accuracy - mean
-    confidence|. Brier: mean of the sum over the letters of (probability - 1 if gold else 0)^2, in 0..2; 0.75
-    if every letter gets a quarter. The intervals of both are the bootstrap's over clusters. ECE of few items
-    is biased upwards, its interval too. Only bins that hold items are listed.
+    confidence|. Brier: mean of the sum over the letters of (probability - 1 if gold else 0)^2, in 0..2;
+    1 - 1/k if each of k letters gets an equal share. The intervals of both are the bootstrap's over clusters.
+    ECE of few items is biased upwards, its interval too. Only bins that hold items are listed.
     Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599 (ECE); Brier 1950,
     https://doi.org/10.1175/1520-0493(1950)078%3C0001:VOFEIT%3E2.0.CO;2.
     """
     if not items or any("scores" not in item for item in items):
         return None
     chances = probabilities(items)
-    gold = _gold(items)
+    gold = _gold(items, chances.shape[1])
     correct = np.array([bool(item["correct"]) for item in items], dtype=float)
     confidence = chances.max(axis=1)
     place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)

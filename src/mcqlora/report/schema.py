@@ -3,7 +3,8 @@
 An estimate is {"value", "low", "high"}, the latter the ends of a 95 % interval; a measured one also has "n",
 its number of items, and "clusters", how many of these were drawn independently (see `clustered`). A rate is
 {"n", "questions", "clusters", "correct", "accuracy", "low", "high"}. Accuracies, probabilities and shares are
-fractions, SQuAD's scores and their differences percent and points. What was not measured is None.
+fractions, SQuAD's scores and their differences percent and points; "chance" is the accuracy of guessing (see
+`chance`). What was not measured is None.
 """
 
 from __future__ import annotations
@@ -56,6 +57,16 @@ def duplicate_group(groups: Mapping[str, str]) -> Callable[[Json], str]:
 def paragraph(item: Json) -> int:
     """The cluster of a SQuAD item."""
     return item["paragraph"]
+
+
+def options(item: Mapping[str, Any]) -> int:
+    """How many options a multiple-choice item has."""
+    return len(item["order"])
+
+
+def chance(items: Items) -> float:
+    """The accuracy of guessing: the mean over the items of 1 / number of options."""
+    return sum(1 / options(item) for item in items) / len(items)
 
 
 def answers(scores: Json, protocol: str) -> Items:

@@ -62,7 +62,7 @@ def build(run: Run, evaluations: Evaluations, protocol: str, best: str) -> Json:
     - mcq, comparisons: base against tuned, and all pairs, see `comparison`
     - robustness (by side and protocol), circular: see `robustness`
     - leak: see `comparison.leak`; squad: see `reading.squad`
-    - tasks: a score of every model, {"task", "detail", "models"}, measured and as fractions
+    - tasks: a score of every model, {"task", "detail", "chance", "models"}, measured and as fractions
     - contest_score, contest: of tuned; seconds: by stage; inputs: file -> hex SHA-256
 
     Args:
@@ -155,19 +155,25 @@ def _checkpoints(run: Run, evaluations: Evaluations, protocol: str) -> list[Json
 
 
 def _tasks(mcq: Mapping[str, Json], leaked: Json, scores: Mapping[str, dict[str, Json]]) -> Iterator[Json]:
-    def row(task: str, detail: str, found: Mapping[str, Json | None]) -> Json:
-        return {"task": task, "detail": detail, "models": {model: found.get(model) for model in mcq}}
+    def row(task: str, detail: str, found: Mapping[str, Json | None], chance: float | None = None) -> Json:
+        models = {model: found.get(model) for model in mcq}
+        return {"task": task, "detail": detail, "chance": chance, "models": models}
 
     for name in dict.fromkeys(name for given in mcq.values() for name in given["protocols"]):
-        rates = {model: comparison.accuracy(answers(given, name)) for model, given in mcq.items()}
-        yield row("mcq", name, rates)
+        asked = {model: answers(given, name) for model, given in mcq.items()}
+        guess = next((schema.chance(items) for items in asked.values() if items), None)
+        yield row("mcq", name, {model: comparison.accuracy(items) for model, items in asked.items()}, guess)
     turned = {model: schema.rotated(given) for model, given in mcq.items()}
     for name in dict.fromkeys(name for part in turned.values() for name in part):
-        found = {model: robustness.circular(part[name]) for model, part in turned.items() if name in part}
-        yield row("circular", name, {model: schema.measured(part) for model, part in found.items()})
+        asked = {model: part[name] for model, part in turned.items() if name in part}
+        found = {model: robustness.circular(items) for model, items in asked.items()}
+        guess = schema.chance(next(iter(asked.values())))
+        yield row("circular", name, {model: schema.measured(part) for model, part in found.items()}, guess)
         yield row("all_right", name, {model: part["all_right"] for model, part in found.items()})
     for task in ("recipe", "gap", "did") if leaked["gap"] else ():
-        yield row(task, leaked["protocol"], {model: part[task] for model, part in leaked["models"].items()})
+        guess = leaked["chance"] if task == "recipe" else None
+        found = {model: part[task] for model, part in leaked["models"].items()}
+        yield row(task, leaked["protocol"], found, guess)
     for scorer, metric in product(SCORERS, METRICS) if scores else ():
         read = {model: _fraction(schema.score(part[scorer], metric)) for model, part in scores.items()}
         yield row("squad", f"{scorer} {metric}", read)

@@ -100,7 +100,7 @@ def _robust(summary: Json) -> str:
         return f"{line}; rotations not run."
     turned = next(iter(summary["circular"]["protocols"].values()))
     base, tuned = (turned[side]["all_right"] for side in SIDES)
-    told = f"right in all four rotations {words.percent(tuned)} (base {words.percent(base)})"
+    told = f"right in all rotations {words.percent(tuned)} (base {words.percent(base)})"
     return f"{line}; {told}, n = {tuned['n']:,}."
 
 

@@ -12,8 +12,8 @@ HASH = 12  # hexadecimal digits of a SHA-256 that are shown
 
 TASKS = {
     "mcq": "{}",
-    "circular": "{}, all four rotations",
-    "all_right": "{}, right in all four",
+    "circular": "{}, all rotations",
+    "all_right": "{}, right in all rotations",
     "recipe": "{}, training questions again",
     "gap": "{}, leak gap",
     "did": "{}, leak gap beyond the base's",
@@ -67,6 +67,11 @@ def leak(did: Numbers) -> str:
 def span(estimate: Numbers, scale: float = 100.0, digits: int = 1, sign: str = "", unit: str = "") -> str:
     value, low, high = (f"{scale * estimate[key]:{sign}.{digits}f}" for key in ("value", "low", "high"))
     return f"{value}{unit} [{low}, {high}]"
+
+
+def chance(found: Numbers) -> str:
+    """What guessing scores, with as many digits as it needs: 25 %, 33.6 %."""
+    return f"{100 * found['chance']:.3g} %"
 
 
 def percent(share: Numbers) -> str:

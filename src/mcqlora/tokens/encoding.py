@@ -13,7 +13,7 @@ from zlib import crc32
 
 import numpy as np
 
-from mcqlora import files
+from mcqlora import files, hashing
 from mcqlora.launch.processes import each_in_its_own
 from mcqlora.tokens import prompt
 from mcqlora.tokens.marks import BOT
@@ -21,10 +21,11 @@ from mcqlora.tokens.prompt import Part, Template
 from mcqlora.tokens.segments import Int32, SegmentEncoder
 
 if TYPE_CHECKING:
-    from mcqlora.data.alpaca import AlpacaRecord
+    from mcqlora.data.alpaca import AlpacaRecord, Record
     from mcqlora.data.mix import MixedRecord, PlainRecord
 
-Encoded = tuple[np.ndarray, list[dict[str, Any]]]  # of documents: numbers, and the long ones
+Passages = dict[str, tuple[int, int]]  # by hash: its ids, and the documents that are about it
+Encoded = tuple[np.ndarray, list[dict[str, Any]], Passages]  # of documents: numbers, and the long ones
 
 
 def row_encoder(
@@ -67,8 +68,8 @@ def write_documents(
     another one's cache.
 
     Returns:
-        The documents' lengths, int64[documents], and the documents of `size` ids or more, in order: `index`
-        of the record, from 0, its `id` and `order`, `length` in ids.
+        The documents' lengths, int64[documents]; the documents of `size` ids or more, in order: `index` of
+        the record, from 0, its `id` and `order`, `length` in ids; and the passages, each encoded on its own.
 
     Raises:
         UserError: the records are not JSON or cut off (names the line), or the disk is full.
@@ -78,7 +79,7 @@ def write_documents(
 
         def write_share(worker: int) -> Encoded:
             """Write a worker's documents: int64[n, 3] of (index, length, prompt), and the long ones."""
-            found, long = array("q"), []
+            found, long, passages = array("q"), [], dict[str, tuple[int, int]]()
             with open(Path(folder, str(worker)), "wb", files.BUFFER) as file:
                 for index, (path, place, line) in enumerate(_lines(records)):
                     # A record starts with its question's id. Any choice gives the same files; this is fast.
@@ -89,21 +90,35 @@ def write_documents(
                     file.write(row)
                     length = len(row) // 4
                     found.extend((index, length, n_prompt))
+                    if "passage" in record:
+                        asked = cast("Record", record)
+                        _count(passages, asked["input"][: asked["passage"]], encoder.int32)
                     if length >= size:
                         named = {"index": index, "id": record["id"], "order": record["order"]}
                         long.append(named | {"length": length})
-            return np.frombuffer(found, np.int64).reshape(-1, 3), long
+            return np.frombuffer(found, np.int64).reshape(-1, 3), long, passages
 
         shares = each_in_its_own(write_share, range(workers))
         for worker in range(workers):
             with open(Path(folder, str(worker)), "rb") as part:
                 shutil.copyfileobj(part, file, files.BUFFER)
-    own = np.concatenate([numbers for numbers, _ in shares])
+    own = np.concatenate([numbers for numbers, _, _ in shares])
     everything = np.column_stack((own, np.cumsum(own[:, 1]) - own[:, 1]))
     in_order = everything[np.argsort(everything[:, 0]), 1:]
     files.write_array(shapes, in_order)
-    long = [document for _, documents in shares for document in documents]
-    return in_order[:, 0], sorted(long, key=lambda document: document["index"])
+    long = [document for _, documents, _ in shares for document in documents]
+    passages: Passages = {}
+    for _, _, own_passages in shares:
+        for key, (length, count) in own_passages.items():
+            passages[key] = length, count + passages.get(key, (0, 0))[1]
+    return in_order[:, 0], sorted(long, key=lambda document: document["index"]), passages
+
+
+def _count(passages: Passages, text: str, int32: Int32) -> None:
+    """One document more that is about this passage."""
+    key = hashing.digest(text)
+    length, count = passages.get(key) or (len(int32(text)) // 4, 0)
+    passages[key] = length, count + 1
 
 
 def _lines(paths: Sequence[files.PathLike]) -> Iterator[tuple[files.PathLike, int, bytes]]:

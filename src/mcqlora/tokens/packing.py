@@ -212,6 +212,20 @@ def summary(lengths: np.ndarray, plans: Mapping[Layout, np.ndarray], size: int) 
     }
 
 
+def passages(found: Mapping[str, tuple[int, int]]) -> files.Json:
+    """Of a part's passages, for packing.json: how much of what is trained on is said again.
+
+    `documents` that are about one, and the `ids` of passages in them; of `distinct` passages, each counted
+    once, `distinct_ids`. `found` is that of `encoding.write_documents`.
+    """
+    return {
+        "documents": sum(count for _, count in found.values()),
+        "ids": sum(length * count for length, count in found.values()),
+        "distinct": len(found),
+        "distinct_ids": sum(length for length, _ in found.values()),
+    }
+
+
 def mixed(lengths: np.ndarray, plan: np.ndarray, size: int, counts: Mapping[str, int]) -> list[files.Json]:
     """Of each file that is mixed in, for packing.json; its documents are the last ones, file after file.
 

@@ -112,9 +112,9 @@ def _ids(encode: Encode, parts: Parts) -> list[int]:
     return [id for part in parts for id in ([part] if isinstance(part, int) else encode(part))]
 
 
-def parse_answer(text: str) -> str | None:
-    """The letter of the first 'The right option is X' in a generated text, or None."""
-    match = re.search(r"The right option is ([A-D])", text)
+def parse_answer(text: str, letters: str) -> str | None:
+    """The letter of the first 'The right option is X' in a generated text, X one of `letters`, or None."""
+    match = re.search(rf"The right option is ([{letters}])", text)
     return match[1] if match else None
 
 
