@@ -31,7 +31,7 @@ def invented(split: str, options: int = 4, subject: str = "ferns") -> list[Made]
     return [
         Made(
             subject,
-            f"Which of {options} parts of the {subject} {number} in garden {split} grows first in {7 * number}?",
+            f"Which of {options} parts of {subject} {number} in garden {split} grows first in {7 * number}?",
             [f"the {part} {split} {number}" for part in parts[:options]],
             number % options,
         )

@@ -113,7 +113,8 @@ def test_numbers_of_json_keep_their_digits(tmp_path):
 
 
 CODED = [
-    ("letter", "C"), ("index", "2"), ("index", 2), ("index", 2.0), ("number", 3), ("text", "z"), ("label", "C"),
+    ("letter", "C"), ("index", "2"), ("index", 2), ("index", 2.0), ("number", 3), ("text", "z"),
+    ("label", "C"),
 ]  # fmt: skip
 
 
@@ -224,13 +225,17 @@ def test_a_file_of_another_kind_is_one_line_even_where_bad_rows_are_dropped(tmp_
 
 # Each advice, followed, leads to a run: what is refused, and the keys that the line names.
 ADVICE = [
-    (csv_of([[*row[:6], str("ABCD".index(row[6]) + 1)] for row in ROWS]), {}, "answer: number", {"answer": "number"}),
-    (csv_of([[*row[:6], "ABCD".index(row[6])] for row in ROWS]), {}, r"index \(from 0\)", {"answer": "index"}),
+    (csv_of([[*row[:6], "ABCD".index(row[6]) + 1] for row in ROWS]), {}, "answer: number",
+     {"answer": "number"}),
+    (csv_of([[*row[:6], "ABCD".index(row[6])] for row in ROWS]), {}, r"index \(from 0\)",
+     {"answer": "index"}),
     (csv_of(), {"answer": "index"}, "set answer: letter", {"answer": "letter"}),
     (csv_of(), {"columns": NAMES, "splits": ONE, "fields": {"question": "Question", "answer": "Answer"}},
      r"if that is a header, set columns: \[\]", {"columns": []}),
-    (csv_of(names=["id", "prompt", *NAMES[2:]]), {}, "say which holds it, in fields", {"fields": {"question": "prompt"}}),
-    (csv_of(names=["id", "Question", *"wxyz", "Answer"]), {}, r"name them: options: \[", {"options": list("wxyz")}),
+    (csv_of(names=["id", "prompt", *NAMES[2:]]), {}, "say which holds it, in fields",
+     {"fields": {"question": "prompt"}}),
+    (csv_of(names=["id", "Question", *"wxyz", "Answer"]), {}, r"name them: options: \[",
+     {"options": list("wxyz")}),
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The real MMLU as CSV files and as a Parquet copy in the form of cais/mmlu: the same questions, epochs and shards."""
+"""The real MMLU as CSV files and as Parquet, in the form of cais/mmlu: the same questions, epochs, shards."""
 
 import csv
 import hashlib
