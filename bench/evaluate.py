@@ -21,9 +21,11 @@ import numpy as np
 from sentencepiece import SentencePieceProcessor
 
 from mcqlora import demo, files
+from mcqlora.config import presets
 from mcqlora.data.alpaca import Record, shuffled_record
+from mcqlora.data.layouts import Layout
 from mcqlora.data.questions import Question, read_questions
-from mcqlora.data.readers import Source, read_benchmark
+from mcqlora.data.readers import Source, opened
 from mcqlora.evaluate import generation, protocols, scoring
 from mcqlora.evaluate.engine import Engine
 from mcqlora.evaluate.forward import Forward, Rows, load
@@ -154,7 +156,9 @@ def random() -> Asked:
         demo.write(folder, seed=7, repeats=1)
         tokenizer.train(tokenizer.corpus_texts(folder / "corpus.jsonl"), folder / "tokenizer.model", 1200)
         processor = tokenizer.load(folder / "tokenizer.model")
-        found, _ = read_benchmark(Source(folder, "island_en", "mmlu", "island_en", "en"))
+        source = Source(folder, "island_en", Layout(**presets.LAYOUTS["mmlu"]), "island_en", "en")
+        with opened(source) as benchmark:
+            found = [row.question for row in benchmark.rows()]
     architecture = ARCHITECTURE.for_tokenizer(processor.vocab_size())
     records = [shuffled_record(question, "BCDA") for question in found]
     return Asked({q.id: q for q in found}, records, processor, random_weights(architecture), architecture)

@@ -12,12 +12,12 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 from mcqlora import demo, files
 from mcqlora.data.alpaca import shuffled_record
 from mcqlora.data.questions import Question
-from mcqlora.data.readers import Source, read_benchmark
 from mcqlora.evaluate import protocols, scoring, squad_metrics
 from mcqlora.evaluate.engine import Engine
 from mcqlora.evaluate.forward import load
 from mcqlora.model.architecture import Architecture
 from mcqlora.tokens import prompt, segments, tokenizer
+from tests.helpers.questions import read_layout
 
 LIMIT = 512
 
@@ -26,7 +26,7 @@ def questions(folder: Path) -> list[Question]:
     """Of one subject in English and one in Chinese: the development questions and twenty others."""
     found = []
     for name, layout, language in (("island_en", "mmlu", "en"), ("island_zh", "cmmlu", "zh")):
-        read, _ = read_benchmark(Source(folder / "data", name, layout, name, language))
+        read, _ = read_layout(folder / "data", name, layout, name, language)
         subject = sorted({question.subject for question in read})[0]
         inside = [question for question in read if question.subject == subject]
         found += [q for q in inside if q.split == "dev"] + [q for q in inside if q.split == "test"][:20]

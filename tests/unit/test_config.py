@@ -123,7 +123,7 @@ def test_an_unknown_key_names_the_nearest_known_one(changes, message):
         ({"data": ""}, "data: '' should have at least 1 character"),
         ({"data": None}, "data: None should be a valid string"),
         ({"benchmarks": []}, "benchmarks: [] should have at least 1 item"),
-        ({"benchmarks": [{"name": "x"}]}, "benchmarks.0: has no language; add it"),
+        ({"benchmarks": [{"name": "x"}]}, "benchmarks.0: has no path; add it"),
         ({"evaluate": {"shots": [0, 9]}}, "evaluate.shots.1: 9 should be less than or equal to 5"),
         ({"evaluate": {"shots": [0, 0]}}, "evaluate.shots: 0 stands there twice; remove one"),
         ({"holdout": {"near_duplicate_threshold": 1.5}}, "holdout.near_duplicate_threshold: 1.5 should be"),

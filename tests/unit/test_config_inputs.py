@@ -212,11 +212,12 @@ def test_a_link_to_a_file_is_one_and_hidden_files_are_passed_over(tmp_path):
 
 
 def test_benchmark_files_are_sorted_and_complete(tmp_path):
-    for name in ("b/test/y_test.csv", "b/dev/x_dev.csv", "a/test/z.csv", "a/test/note.txt", "c/dev/no.csv"):
+    names = ("b/test/y_test.csv", "b/dev/x_dev.csv", "b/test/old/z_test.CSV.gz", "b/test/note.txt")
+    for name in (*names, "a/test/z_test.csv", "b/README.md", "b/state.json", "c/dev/no_dev.csv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     entries = [MMLU | {"name": "bb", "path": "b"}, MMLU | {"name": "aa", "path": "a"}]
-    files = ["b/dev/x_dev.csv", "b/test/y_test.csv", "a/test/z.csv"]
+    files = ["b/dev/x_dev.csv", "b/test/old/z_test.CSV.gz", "b/test/y_test.csv", "a/test/z_test.csv"]
     made = given(data=str(tmp_path), benchmarks=entries)
     assert inputs.benchmark_files(made) == [str(tmp_path / file) for file in files]
 
@@ -226,7 +227,7 @@ def test_benchmark_files_that_are_not_there(tmp_path):
     with pytest.raises(UserError, match=r"^data: there is no folder .*--config data=FOLDER"):
         inputs.benchmark_files(made)
     (tmp_path / "data" / "mmlu").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"mmlu: no CSV files of benchmark m; set benchmarks or data"):
+    with pytest.raises(UserError, match=r"mmlu: no file fits .*; it holds no file of rows; mend path, or"):
         inputs.benchmark_files(made)
 
 
@@ -236,3 +237,25 @@ def test_data_file(tmp_path):
     assert inputs.data_file(made, "model") == str(tmp_path / "model")
     with pytest.raises(UserError, match="other: no such file; paths in the config are relative to data"):
         inputs.data_file(made, "other")
+
+
+def test_the_readme_of_a_dataset_names_its_files_and_is_one(tmp_path):
+    for name in ("b/data/train-0.parquet", "b/data/other.csv", "b/.cache/x.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    head = "configs: [{config_name: default, data_files: [{split: train, path: data/train-*}]}]"
+    (tmp_path / "b/README.md").write_text(f"---\n{head}\n---\nWords.\n")
+    entry = {"name": "b", "path": "b", "language": "en", "splits": {"train": "dev"}}
+    made = given(data=str(tmp_path), benchmarks=[entry])
+    files = ["README.md", "data/other.csv", "data/train-0.parquet"]
+    assert inputs.benchmark_files(made) == [str(tmp_path / "b" / file) for file in files]
+
+
+def test_a_file_is_a_benchmark_and_by_address_keeps_its_ending(tmp_path):
+    (tmp_path / "mine.csv").touch()
+    entry = {"name": "b", "path": "mine.csv", "language": "en", "splits": {"all": "test"}}
+    made = given(data=str(tmp_path), benchmarks=[entry])
+    assert inputs.benchmark_files(made) == [str(tmp_path / "mine.csv")]
+    elsewhere = given(benchmarks=[entry | {"path": "https://h/x/test.JSONL.gz?a=1"}])
+    assert list(inputs.archives(elsewhere)) == ["b.jsonl.gz"]
+    assert inputs.sources(elsewhere, "data", "down")[0]["path"] == "b.jsonl.gz"

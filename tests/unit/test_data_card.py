@@ -68,10 +68,11 @@ def test_other_numbers_of_options_and_passages_are_said():
 
 
 @pytest.fixture
-def card():
-    entries = [ledger.LedgerEntry(q.id, f"{q.benchmark}/x.csv", q.row) for q in QUESTIONS]
+def card(tmp_path):
+    rows = [ledger.Row(ledger.LedgerEntry(q.id, f"{q.benchmark}/x.csv", q.row), q) for q in QUESTIONS]
     lost = ledger.LedgerEntry("ferns/lore/test/10", "ferns/x.csv", 10, "answer", "the answer is 'E'")
-    kept, entries, notes = ledger.screen(QUESTIONS, [*entries, lost])
+    account = ledger.settle([*rows, ledger.Row(lost)], tmp_path / "questions.jsonl")
+    kept = QUESTIONS
     groups = duplicates.groups(kept)
     near = [("near_duplicate", {"groups": 6, "questions": 13})]
     exact = [(name, {"groups": n, "questions": 2 * n}) for n, name in enumerate(duplicates.EXACT, 3)]
@@ -105,7 +106,7 @@ def card():
         }
         return data_card.markdown(
             data_card.Run(run="r", recipe="corrected", split="question", seed=42, copies=2),
-            ledger.ledger(kept, entries, notes),
+            account,
             data_card.describe(kept, option_references.DEFAULT),
             seen,
             [dict.fromkeys("ABCD", 3), {"A": 0, "B": 0, "C": 0, "D": 12}],

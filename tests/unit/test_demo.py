@@ -4,9 +4,11 @@ from collections import Counter
 import pytest
 
 from mcqlora import demo
-from mcqlora.data import alpaca, ledger, readers
+from mcqlora.data import alpaca, ledger
+from mcqlora.data.questions import read_questions
 from mcqlora.files import read_json, read_jsonl
 from mcqlora.tokens import tokenizer
+from tests.helpers.questions import read_layout
 
 SEED, REPEATS = 7, 12
 
@@ -23,7 +25,7 @@ def questions(folder):
     """All questions, read as any other benchmark would be."""
     found = []
     for name, layout, language in (("island_en", "mmlu", "en"), ("island_zh", "cmmlu", "zh")):
-        kept, entries = readers.read_benchmark(readers.Source(folder, name, layout, name, language))
+        kept, entries = read_layout(folder, name, layout, name, language)
         assert all(not entry.reason for entry in entries)
         found += kept
     return found
@@ -48,15 +50,12 @@ def test_size(questions):
     assert {question.split for question in questions} == {"dev", "val", "test"}
 
 
-def test_no_row_is_dropped_by_the_screen(questions):
-    kept, _, notes = ledger.screen(
-        questions,
-        [ledger.LedgerEntry(question.id, "", question.row) for question in questions],
-        drop_identical_options=True,
-        drop_contradictory=True,
-    )
-    assert kept == questions
-    assert len({question.question for question in questions}) == len(questions), notes
+def test_no_row_is_dropped_by_the_rules(questions, tmp_path):
+    rows = [ledger.Row(ledger.LedgerEntry(one.id, "", one.row), one) for one in questions]
+    rules = ledger.Rules(drop_identical_options=True, drop_contradictory=True)
+    made = ledger.settle(rows, tmp_path / "questions.jsonl", rules)
+    assert list(read_questions(tmp_path / "questions.jsonl")) == questions
+    assert len({question.question for question in questions}) == len(questions), made["notes"]
 
 
 def test_options_are_four_distinct_values_of_the_subject(questions):

@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 from mcqlora.config import checks, inputs, loading
-from mcqlora.data import leakage, readers
+from mcqlora.data import leakage
 from mcqlora.errors import UserError
 from mcqlora.launch import msrun
 from mcqlora.machine import preflight
 from mcqlora.train import workplace
+from tests.helpers.questions import read_layout
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,7 +37,7 @@ def bad_row(folder):
     for split in ("val", "test"):
         (folder / "mine" / split).mkdir()
         (folder / f"mine/{split}/ferns_{split}.csv").write_text(row)
-    readers.read_benchmark(readers.Source(folder, "mine", "mmlu", "mine", "en"))
+    read_layout(folder, "mine", "mmlu", "mine", "en")
 
 
 def leak(folder):

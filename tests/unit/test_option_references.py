@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcqlora.data import option_references, readers, reference_expressions, users_expressions
+from mcqlora.data import option_references, reference_expressions, users_expressions
 from mcqlora.data.questions import Question
 from mcqlora.data.reference_expressions import KINDS, LANGUAGES
 from mcqlora.errors import UserError
-from tests.helpers.questions import make_question, permitted_orders
+from tests.helpers.questions import make_question, permitted_orders, read_layout
 
 SOURCE = Path(__file__).parents[2] / "src"
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -415,7 +415,7 @@ def test_wrong_patterns_are_named():
 def test_real_counts():
     counts = {}
     for name, language in (("mmlu", "en"), ("cmmlu", "zh")):
-        questions, _ = readers.read_benchmark(readers.Source(REAL, name, name, name, language))
+        questions, _ = read_layout(REAL, name, name, name, language)
         found = [set(option_references.kinds(item)) - {None} for item in questions]
         counts[name] = [sum(kind in kinds for kinds in found) for kind in KINDS]
     # Read one by one when the expressions were made; a change here needs another reading.

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from mcqlora import demo
-from mcqlora.data import readers, shuffle
+from mcqlora.data import shuffle
 from mcqlora.interop import peft
 from mcqlora.interop.names import name_of
 from mcqlora.model import weights
 from mcqlora.tokens import packing, prompt, tokenizer
 from mcqlora.tokens.packing import Document
+from tests.helpers.questions import read_layout
 
 DOCS = Path(__file__).parents[2] / "docs"
 ARCHITECTURE = (DOCS / "architecture.md").read_text(encoding="utf-8")
@@ -37,8 +38,7 @@ def island(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def records(island) -> list[dict]:
-    source = readers.Source(island, "island_en", "mmlu", "island_en", "en")
-    found, _ = readers.read_benchmark(source)
+    found, _ = read_layout(island, "island_en", "mmlu", "island_en", "en")
     (question,) = (question for question in found if question.id == "island_en/clan_trees/val/0")
     assert ROW.strip() == ",".join([question.question, *question.options, question.answer])
     return shuffle.copies(question, shuffle.Shuffle(seed=42))

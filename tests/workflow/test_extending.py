@@ -28,9 +28,9 @@ def test_a_benchmark_by_configuration(tmp_path):
     data = tmp_path / "data"
     write_data(data)  # for the reading test and the tokenizer
     (_, rows), (_, declared) = blocks(section("A benchmark"))
-    for split in ("dev", "val", "test"):
+    for split in ("dev", "test"):
         (data / "mine" / split).mkdir(parents=True)
-        (data / "mine" / split / f"ferns_{split}.csv").write_text(rows)
+        (data / "mine" / split / "ferns.csv").write_text(rows)
     overlay = {"run": "mine", "data": str(data), "tokenizer": {"path": "tokenizer.model"}}
     overlay |= {"base": {"text": "train"}} | yaml.safe_load(declared)
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(overlay))
@@ -39,7 +39,7 @@ def test_a_benchmark_by_configuration(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     lines = (tmp_path / "results/mine/questions.jsonl").read_text(encoding="utf-8").splitlines()
     ids = [json.loads(line)["id"] for line in lines]
-    assert ids == [f"mine/ferns/{split}/{row}" for split in ("dev", "val", "test") for row in (0, 1)]
+    assert ids == [f"mine/ferns/{split}/{row}" for split in ("dev", "test") for row in (0, 1)]
 
 
 def test_a_rule(tmp_path):

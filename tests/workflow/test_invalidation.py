@@ -50,7 +50,7 @@ EVERYTHING = {"demo"} | READ | TOKENIZER
 OURS = {"exported_base"}  # PEFT adapters name a given base
 
 
-def island(**changes: str) -> tuple[str]:
+def island(**changes: object) -> tuple[str]:
     """The setting of `benchmarks` with a change of the first."""
     entries = loading.read_yaml(ROOT / "config.yaml")["benchmarks"]
     entries[0] |= changes
@@ -83,9 +83,22 @@ KEYS: dict[str, tuple[str | tuple[str, ...] | None, set[str]]] = {
     "benchmarks.family": (island(family="^What (is)"), {"groups"} | SPLIT),
     "benchmarks.licence": (island(licence="MIT"), {"data_card", "dataset"}),
     "benchmarks.language": (island(language="de"), READ),
+    "benchmarks.preset": (island(layout=None, preset="ceval"), READ),
+    "benchmarks.files": (island(files="{split}/{subject}.csv"), READ),
+    "benchmarks.subset": (island(subset="x"), READ),
+    "benchmarks.columns": (island(columns=["question", "A", "B", "answer"]), READ),
+    "benchmarks.splits": (island(splits={"dev": "dev", "test": "test"}), READ),
+    "benchmarks.fields": (island(fields={"passage": "A"}), READ),
+    "benchmarks.options": (island(options=["A", "B"]), READ),
+    "benchmarks.answer": (island(answer="index"), READ),
+    "benchmarks.absent": (island(absent=[""]), READ),
+    "benchmarks.where": (island(where={"A": ["x"]}), READ),
+    "benchmarks.delimiter": (island(delimiter=";"), READ),
     "demo.seed": ("8", EVERYTHING),
     "demo.repeats": ("3", EVERYTHING),
     "read.on_bad_row": ("drop", READ),
+    "read.check_quotes": ("false", READ),
+    "read.strip_letters": ("false", READ),
     "read.first_row_lost": ("true", READ),
     "read.pandas_na": ("true", READ),
     "read.drop_identical_options": ("false", READ),

@@ -12,11 +12,11 @@ from collections import Counter, defaultdict
 import pytest
 
 from mcqlora import files
-from mcqlora.data import duplicates, option_orders, option_references, readers, shuffle, splits
+from mcqlora.data import duplicates, option_orders, option_references, shuffle, splits
 from mcqlora.data.questions import read_questions
 from mcqlora.report import data_card
 from mcqlora.tokens import tokenizer
-from tests.helpers.questions import permitted_orders
+from tests.helpers.questions import permitted_orders, read_layout
 from tests.helpers.runs import ROOT, snakemake
 from tests.helpers.shards import read_rows
 
@@ -71,7 +71,7 @@ def questions():
     return [
         question
         for name, language in (("mmlu", "en"), ("cmmlu", "zh"))
-        for question in readers.read_benchmark(readers.Source(DATA, name, name, name, language))[0]
+        for question in read_layout(DATA, name, name, name, language)[0]
     ]
 
 

@@ -38,7 +38,7 @@ rule fetch:
 
 
 rule read:
-    """Read every benchmark's CSV files; account for every row."""
+    """Read every benchmark's files; account for every row."""
     input:
         ROOT if GENERATED else BENCHMARK_FILES,
         expand(rules.fetch.output, download=inputs.archives(settings)),
@@ -55,6 +55,8 @@ rule read:
         chosen=dict(
             sources=inputs.sources(settings, ROOT, FETCHED),
             on_bad_row=config.read.on_bad_row,
+            check_quotes=config.read.check_quotes,
+            strip_letters=config.read.strip_letters,
             first_row_lost=config.read.first_row_lost,
             pandas_na=config.read.pandas_na,
             drop_identical_options=config.read.drop_identical_options,

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from mcqlora.config.sections import GENERATED, Settings
-from mcqlora.data import option_references
+from mcqlora.config.sections import GENERATED, Benchmark, Settings
+from mcqlora.data import layouts, option_references, rows
 from mcqlora.errors import UserError
 from mcqlora.evaluate import protocols
 from mcqlora.model.architecture import Architecture, Lora
@@ -36,13 +36,34 @@ def _benchmarks(settings: Settings) -> Iterator[str]:
             yield f"benchmarks: two are called {name}; give every benchmark a name of its own"
         if benchmark.family is not None:
             yield from _family(name, benchmark.family)
-        if addresses.suffix(path):
+        yield from _declaration(benchmark)
+        if addresses.suffix(path) or layouts.ending(addresses.plain(path)):
             continue
         if addresses.is_address(path):
-            kinds = ", ".join(addresses.SUFFIXES)
-            yield f"benchmarks: the address of {name} ends in none of {kinds}; give an archive's address"
+            kinds = ", ".join((*addresses.SUFFIXES, *layouts.ENDINGS))
+            yield f"benchmarks: the address of {name} ends in none of {kinds}; give a file's or an archive's"
         if benchmark.sha256:
             yield f"benchmarks: {name} has a sha256 but is a folder; remove it, or give an archive"
+
+
+def _declaration(benchmark: Benchmark) -> Iterator[str]:
+    place, layout = f"benchmarks: {benchmark.name}", benchmark.declaration()
+    if not benchmark.language:
+        yield f"{place} has no language; add it, e.g. language: en"
+    if benchmark.preset and benchmark.layout:
+        yield f"{place} has a preset and a layout; remove one"
+    for pattern in layout.files:
+        for word in re.findall(r"\{[^{}]*\}?|\}", pattern):
+            if word not in ("{subject}", "{split}"):
+                yield f"{place}: files: {word} is neither {{subject}} nor {{split}}; mend {pattern}"
+    if layout.columns and (wrong := rows.fits(layout.columns, layout, labelled=True)):
+        yield f"{place}: columns: {wrong}"
+    if (layout.delimiter or ",") in '"\r\n\0':
+        yield f"{place}: delimiter: {layout.delimiter!r} cannot part cells; give another character"
+    if len(set(layout.columns)) < len(layout.columns):
+        yield f"{place}: columns: a name stands there twice; give each a name of its own"
+    if len(layout.options) == 1 and layout.options[0].startswith("="):
+        yield f"{place}: options: {layout.options[0]} is one option; name two or more"
 
 
 def _family(name: str, expression: str) -> Iterator[str]:

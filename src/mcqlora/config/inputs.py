@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mcqlora.config.sections import GENERATED, Benchmark, Settings
+from mcqlora.data import layouts, readers
+from mcqlora.data.layouts import Layout
 from mcqlora.errors import UserError
 from mcqlora.files import Json
 from mcqlora.model import tensorfiles
 from mcqlora.storage import addresses
+from mcqlora.storage import archives as storage
 from mcqlora.tokens.tokenizer_config import CHAT_TEMPLATE, CONFIG
 
 TOKENIZERS = "tokenizer.model", "tokenizer.json"  # of a Hugging Face folder; the first that is there
@@ -119,20 +123,31 @@ def _check_all(folder: Path, *endings: str) -> None:
             _check(place)
 
 
-def _csv_files(folder: Path) -> list[Path]:
-    """All that is called *.csv in the folders of a benchmark, sorted, without an editor's hidden files."""
-    if folder.is_dir():
-        _check_all(folder)
-    return sorted((file for file in folder.glob("*/*.csv") if file.name[0] != "."), key=str)
+def _check_named(place: Path) -> None:
+    """`_check`. Raises: UserError: a folder is called as a file of rows."""
+    _check(place)
+    if place.is_dir() and layouts.ending(place.name):
+        raise UserError(f"{place}: is no file; rename or remove it")
+
+
+def _files_of_rows(folder: Path, layout: Layout) -> list[Path]:
+    """A benchmark's files, and those beside them that its layout does not name: the ledger names these."""
+    found = {}
+    for place in storage.walk(folder, _check_named):
+        if layouts.ending(place.name) or place.name == layouts.README:
+            found[place.relative_to(folder).as_posix()] = place
+    parts, beside = readers.matched(folder, found, layout)
+    readme = [] if layout.files or layouts.README not in found else [layouts.README]
+    return [found[name] for name in sorted((*(part.name for part in parts), *beside, *readme))]
 
 
 def benchmark_files(settings: Settings) -> list[str]:
-    """The CSV files, or the archive, of each benchmark below `data`, sorted; not of those with an address.
+    """The files of each benchmark below `data`, or its archive, sorted; not of those with an address.
 
     None for the generated benchmark, whose folder is watched instead.
 
     Raises:
-        UserError: `data`, a benchmark's folder or archive is not there, a folder holds no CSV file, or a file
+        UserError: `data`, a benchmark's folder or file is not there, its layout names no file in it, a file
             cannot be read, or has braces in its name, or a name that is no line of text.
     """
     if settings.data == GENERATED:
@@ -144,15 +159,13 @@ def benchmark_files(settings: Settings) -> list[str]:
         )
     files: list[str] = []
     for benchmark in settings.benchmarks:
-        folder = root / benchmark.path
+        place = root / benchmark.path
         if addresses.is_address(benchmark.path):
             continue
-        if addresses.suffix(benchmark.path):
-            files.append(data_file(settings, benchmark.path))
-        elif found := _csv_files(folder):
-            files += map(_plain, found)
+        if place.is_dir():
+            files += map(_plain, _files_of_rows(place, benchmark.declaration()))
         else:
-            raise UserError(f"{folder}: no CSV files of benchmark {benchmark.name}; set benchmarks or data")
+            files.append(data_file(settings, benchmark.path))
     return files
 
 
@@ -160,7 +173,8 @@ def sources(settings: Settings, root: str, fetched: str) -> list[Json]:
     """Arguments of `readers.Source` of each benchmark: below `root`, or a download below `fetched`."""
     found = []
     for one in settings.benchmarks:
-        source = {"root": root} | one.model_dump(exclude={"licence", "family"})
+        source: Json = {"root": root, "layout": dataclasses.asdict(one.declaration())}
+        source |= one.model_dump(include={"name", "path", "language", "sha256"})
         if addresses.is_address(one.path):  # its hash was compared before it was kept
             source |= {"root": fetched, "path": _archive(one), "sha256": None}
         found.append(source)
@@ -168,7 +182,10 @@ def sources(settings: Settings, root: str, fetched: str) -> list[Json]:
 
 
 def _archive(benchmark: Benchmark) -> str:
-    return benchmark.name + addresses.suffix(benchmark.path)
+    """The name of a benchmark's download, by which it is known what it is."""
+    plain = addresses.plain(benchmark.path)
+    packed = ".gz" if plain.lower().endswith(".gz") else ""
+    return benchmark.name + (addresses.suffix(plain) or layouts.ending(plain) + packed)
 
 
 def archives(settings: Settings) -> dict[str, Json]:

@@ -13,6 +13,7 @@ REFERENCE: Keys = {
     "read": {
         "first_row_lost": True,
         "pandas_na": True,
+        "strip_letters": False,
         "drop_identical_options": False,
         "drop_contradictory": False,
     },

@@ -5,6 +5,7 @@ config.yaml and the JSON schema are made from these sections by `python -m mcqlo
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin
 
@@ -12,7 +13,9 @@ import pydantic
 from pydantic import Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from mcqlora.config import presets
 from mcqlora.config.scalars import PARSED, TEXT, WHOLE, Number, parsed
+from mcqlora.data.layouts import Layout
 from mcqlora.evaluate import protocols
 
 GENERATED = "generated"  # value of `data` for the embedded benchmark
@@ -34,9 +37,12 @@ Part = Literal["adapters", "reports", "data", "networks"]
 if TYPE_CHECKING:
     Protocol: TypeAlias = str
     Headline: TypeAlias = str
+    Preset: TypeAlias = str
 else:  # what the registry has; a headline is asked of every question
     Protocol = Literal[tuple(protocols.BY_NAME)]
     Headline = Literal[tuple(name for name, one in protocols.BY_NAME.items() if one.language is None)]
+
+    Preset = Literal[tuple(presets.PRESETS)]
 
 
 def _distinct(values: list[object]) -> list[object]:
@@ -117,20 +123,72 @@ class Section(pydantic.BaseModel):
         return parsed(value) if get_origin(kind) in (list, dict) else value
 
 
+def _several(value: object) -> object:
+    """One text where several may stand."""
+    value = parsed(value) if isinstance(value, str) and value[:1] == "[" else value
+    return value if isinstance(value, list) else [value]
+
+
+def _lists(value: object) -> object:
+    return {key: _several(one) for key, one in value.items()} if isinstance(value, dict) else value
+
+
+Texts = Annotated[list[Filled], pydantic.BeforeValidator(_several)]
+Values = Annotated[dict[str, list[Text]], pydantic.BeforeValidator(_lists)]
+Field_ = Literal["question", "answer", "labels", "passage", "subject", "split"]
+
+
 class Benchmark(Section):
-    """A benchmark: a folder of CSV files, or an archive of one."""
+    """A benchmark: a folder, a file, or an archive of a folder, and how its files and rows are laid out."""
 
     name: Tag = Field(description="First part of every question's id.")
-    layout: Literal["mmlu", "cmmlu"]
-    """mmlu (no header, {split}/{subject}_{split}.csv) or cmmlu (header, {split}/{subject}.csv)."""
+    preset: Preset | None = None
+    """How a known set is laid out, with its language and licence (docs/benchmarks.md)."""
+    layout: Literal["mmlu", "cmmlu"] | None = None
+    """mmlu (no header, {split}/{subject}_{split}.csv) or cmmlu (header, {split}/{subject}.csv), any set."""
     path: Text
-    """Folder or archive (.zip, .tar, .tar.gz, .tgz) below data, or an archive's address (https://, s3://)."""
-    language: Language
+    """Folder, file or archive (.zip, .tar, .tar.gz, .tgz) below data, or a file's or archive's address."""
+    language: Language | None = None
     """Language tag; of en, zh, es, fr, de, pt, ru, ja, ko, ar, hi options that refer to others are known."""
-    licence: Text | None = key(None, "terms of use of its text, for the data card; null: none was given")
-    sha256: Sha256 | None = key(None, "that the archive must have, in hex; null takes any")
+    licence: Text | None = key(None, "terms of use of its text, for the data card; null: the preset's")
+    sha256: Sha256 | None = key(None, "that the file or archive must have, in hex; null takes any")
     family: Text | None = None
     """Regular expression; questions with equal groups share a part, and count as one in intervals."""
+    files: Texts | None = None
+    """Patterns with {subject}, {split}, *; the first that fits counts; none: what its README.md names."""
+    subset: Filled | None = key(None, "of the configs of README.md, one; null: all, each a subject")
+    columns: Texts | None = key(None, "names of the columns of files without a header; []: they have one")
+    splits: dict[Filled, Literal["dev", "val", "test", "unlabelled"]] | None = None
+    """its names of splits, e.g. {train: dev, validation: val, test: unlabelled}; unlabelled: no answers"""
+    fields: dict[Field_, Filled] | None = None
+    """columns of question, answer, labels (of options), passage, subject, split; a.b leads into objects"""
+    options: Texts | None = None
+    """columns of the options, or the one that holds a list or an object; null: those called A, B, C, ..."""
+    answer: Literal["letter", "index", "number", "label", "text", "first"] | None = None
+    """says the right option by letter, index from 0, number from 1, label, text; first: it stands first"""
+    absent: Annotated[list[Text], pydantic.BeforeValidator(_several)] | None = None
+    """texts of options that are not there, e.g. ["", "N/A"]"""
+    where: Values | None = key(None, "rows that are kept, e.g. {error_type: ok}, or one of several texts")
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """of cells; null: comma, semicolon, tab or bar, as the first row says"""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _of_preset(cls, value: object) -> object:
+        """Language and licence of a preset, where none is given."""
+        if not isinstance(value, dict):
+            return value
+        known = presets.PRESETS.get(str(value.get("preset")))
+        given = {key: one for key, one in value.items() if one is not None}
+        return ({"language": known.language, "licence": known.licence} if known else {}) | given
+
+    def declaration(self) -> Layout:
+        """How it is laid out: its preset, with the keys that stand beside it."""
+        known = presets.PRESETS.get(self.preset or "")
+        keys = known.keys if known else presets.LAYOUTS.get(self.layout or "", {})
+        own = self.model_dump(include={field.name for field in dataclasses.fields(Layout)}, exclude_none=True)
+        own["fields"] = {**keys.get("fields", {}), **own.get("fields", {})}
+        return Layout(**{**keys, **own})
 
 
 class Demo(Section):
@@ -144,6 +202,10 @@ class Read(Section):
     first_row_lost: Flag = False
     """defect of the reference: the first row of a headerless file is taken for a header"""
     pandas_na: Flag = key(False, "defect of the reference: options such as None become nan")
+    check_quotes: Flag = True
+    """refuse a quoted cell of CSV that looks like several rows, as two stray quotes make it"""
+    strip_letters: Flag = True
+    """remove letters that options bring themselves: (A), (B), ...; false is a defect of the reference"""
     drop_identical_options: Flag = key(True, "drop questions whose right option stands twice")
     drop_contradictory: Flag = key(True, "drop duplicates that disagree about the right option")
 

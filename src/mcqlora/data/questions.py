@@ -56,9 +56,13 @@ def write_questions(path: files.PathLike, questions: Iterable[Question]) -> None
     files.write_jsonl(path, map(_row, questions))
 
 
-def _row(question: Question) -> dict[str, object]:
-    names = [field.name for field in fields(question)]
-    return {name: getattr(question, name) for name in names if name != "passage" or question.passage}
+_KEYS = [field.name for field in fields(Question)]
+
+
+def _row(question: Question) -> object:
+    if question.passage:
+        return question
+    return {name: getattr(question, name) for name in _KEYS if name != "passage"}
 
 
 def read_questions(path: files.PathLike) -> Iterator[Question]:

@@ -1,31 +1,30 @@
-"""Read multiple-choice benchmarks from CSV and account for every row: kept, or dropped with a reason.
+"""Read multiple-choice benchmarks and account for every row: kept, or dropped with a reason.
 
-Two layouts are known, both with four options per question and UTF-8 text:
+Which files a benchmark has and how a row is laid out is a declaration, `layouts.Layout`. A benchmark is a
+folder, a file, or an archive of a folder, see `storage.archives`. `tables` reads files, and `rows` makes
+questions of rows.
 
-    mmlu    {path}/{dev,val,test}/{subject}_{split}.csv   no header; question, A, B, C, D, answer
-    cmmlu   {path}/{dev,test}/{subject}.csv               header; index, Question, A, B, C, D, Answer
-
-The path may also be an archive that holds these folders, see `storage.archives`.
-
-Text is kept as it stands in the file, with outer spaces, embedded newlines and control characters. Only two
-things are removed: a byte order mark at the start of a file, and white space around the answer's letter.
+Text is kept as it stands. Only white space around the answer is removed, and by rule the letters that
+options bring themselves.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from mcqlora.data.ledger import LedgerEntry
-from mcqlora.data.questions import LETTERS, SPLITS, Question
+from mcqlora.data import layouts, rows, tables
+from mcqlora.data.layouts import UNLABELLED, Layout, Part
+from mcqlora.data.ledger import LedgerEntry, Row
+from mcqlora.data.questions import Question
+from mcqlora.data.rows import BadRow, Decoder, Texts
 from mcqlora.errors import UserError
 from mcqlora.storage import archives
-
-CELL = 1 << 17  # characters; a longer one is no option but a lost quote
 
 # What pandas' read_csv (2.0 and later) turns into NaN by default, spelled out so that the imitation of the
 # reference recipe does not move with pandas' releases.
@@ -34,7 +33,7 @@ PANDAS_NA = (
     | {"NaN", "-NaN", "nan", "-nan"}
     | {"1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
 )
-_END_OF_ROW = re.compile(r',"?\s*[ABCD]\s*"?$')
+_SEVERAL_LINES = re.compile(r"[\n\r]").search
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +42,14 @@ class Source:
 
     root: str | Path  # the directory that `path` is relative to
     name: str  # the first part of every id
-    layout: str  # "mmlu" or "cmmlu"
-    path: str  # a folder, or an archive (.zip, .tar, .tar.gz, .tgz)
+    layout: Layout
+    path: str  # a folder, a file, or an archive (.zip, .tar, .tar.gz, .tgz)
     language: str  # "en", "zh" or any other tag; copied to each question
-    sha256: str | None = None  # the hex hash that the archive must have, if one is given
+    sha256: str | None = None  # the hex hash that the file or archive must have, if one is given
+
+    @property
+    def place(self) -> Path:
+        return Path(self.root) / self.path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,184 +57,212 @@ class Reading:
     """How rows are read.
 
     `on_bad_row`: "fail" stops at the first bad row, "drop" puts it into the ledger. A file whose rows cannot
-    be told apart (not UTF-8, NUL bytes, an open quote) always fails.
+    be told apart (not UTF-8, NUL bytes, an open quote), or of which no row is good, always fails.
     """
 
     on_bad_row: str = "fail"
+    check_quotes: bool = True  # a quoted cell of CSV that looks like several rows is a bad row
+    strip_letters: bool = True  # "A. Caen", "B. Lille" and so on become "Caen", "Lille"
     first_row_lost: bool = False  # of every file without a header, as if it were taken for one
     pandas_na: bool = False  # options equal to one of pandas' default NA strings become the text "nan"
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """Where a benchmark's files are and how a row is laid out."""
+class Benchmark:
+    """One whose files were found: those to be read, and the names of others of rows that no pattern fits."""
 
-    ending: str  # of file names, after the subject
-    header: tuple[str, ...] | None
-    cells: int
-    optional: tuple[str, ...] = ()  # of `SPLITS`
+    source: Source
+    files: Mapping[Part, Path]
+    beside: list[str]
+
+    def rows(self, reading: Reading = Reading()) -> Iterator[Row]:
+        """Yield every row: dev, then val, then test, files by name, rows as they stand; blank lines are none.
+
+        The number in a row's id counts the rows of its subject and split from 0, whichever files they stand
+        in. So a set has the same ids in one file as in a file per subject, if the rows keep their order.
+
+        Raises:
+            UserError: something is missing or malformed; names the file, the row (from 0) and the line.
+        """
+        numbers = Counter[tuple[str, str]]()
+        for part, file in self.files.items():
+            named = self.source.place
+            named = named if named.is_file() and file == named else named / part.name
+            shown = named.relative_to(self.source.root).as_posix()
+            yield from _File(self.source, reading, part, named, numbers, shown).read(file)
 
 
-LAYOUTS = {
-    "mmlu": Layout("_{split}.csv", None, 6),
-    "cmmlu": Layout(".csv", ("", "Question", "A", "B", "C", "D", "Answer"), 7, ("val",)),
-}
-
-
-class _BadRow(ValueError):
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-
-
-def read_benchmark(source: Source, reading: Reading = Reading()) -> tuple[list[Question], list[LedgerEntry]]:
-    """Read one benchmark: dev, then val, then test, files by name, rows as they stand.
-
-    Returns:
-        The questions kept and an entry for every row read, both in reading order. Blank lines are not rows.
+@contextmanager
+def opened(source: Source) -> Iterator[Benchmark]:
+    """Find a benchmark's files; what an archive holds is there as long as this is open.
 
     Raises:
-        UserError: something is missing or malformed; names the file, the row (from 0) and the line.
+        UserError: it is not there, has another hash, or holds no file that its layout names.
     """
-    name = source.name
-    layout = LAYOUTS[source.layout]
-    place = Path(source.root) / source.path
+    place = source.place
     archives.verify(place, source.sha256)
-    questions: list[Question] = []
-    entries: list[LedgerEntry] = []
-    with archives.folder(place, SPLITS) as base:
-        for split, subject, file in _files(base, place, source.layout):
-            shown = (Path(source.path) / split / file.name).as_posix()
-            named = place / split / file.name
-            for row, (line, cells) in enumerate(_rows(file, named, layout)):
-                entry = LedgerEntry(f"{name}/{subject}/{split}/{row}", shown, row)
-                if reading.first_row_lost and layout.header is None and row == 0:
-                    entries.append(entry._replace(reason="first_row_lost", detail="taken for a header"))
-                    continue
-                try:
-                    texts = _checked(cells, layout, reading.pandas_na)
-                except _BadRow as bad:
-                    if reading.on_bad_row == "fail":
-                        raise UserError(
-                            f"{named}: row {row} (line {line}): {bad}; "
-                            "mend the row or set read.on_bad_row: drop"
-                        ) from None
-                    entries.append(entry._replace(reason=bad.reason, detail=str(bad)))
-                    continue
-                entries.append(entry)
-                questions.append(Question(entry.id, name, subject, split, row, source.language, *texts))
-    return questions, entries
+    with archives.folder(place, lambda name: bool(layouts.ending(name)) or name == layouts.README) as found:
+        if place.is_file() and layouts.ending(place.name):
+            yield Benchmark(source, {single(source.path, source.layout): place}, [])
+            return
+        parts, beside = matched(place, found, source.layout)
+        yield Benchmark(source, {part: found[part.name] for part in parts}, beside)
 
 
-def _files(base: Path, place: Path, name: str) -> Iterator[tuple[str, str, Path]]:
-    """Yield (split, subject, file); messages name `place`; `base` may be an unpacked copy of it."""
-    if not base.is_dir():
-        raise UserError(f"{place}: no such directory; point the benchmark's path at the CSV files")
-    layout, found = LAYOUTS[name], False
-    for split in SPLITS:
-        directory = base / split
-        if not directory.is_dir():
-            if split in layout.optional:
-                continue
-            raise UserError(
-                f"{place / split}: no such directory; layout {name} needs it, "
-                "make it and leave it empty if the set has no such part"
-            )
-        ending = layout.ending.format(split=split)
-        for file in sorted(directory.glob("*.csv"), key=lambda file: file.name):
-            if file.name.startswith("."):
-                continue  # a desktop's own litter, for instance "._anatomy.csv"
-            subject = file.name.removesuffix(ending)
-            if subject in (file.name, ""):
-                raise UserError(
-                    f"{place / split / file.name}: layout {name} expects a name that ends in {ending}; "
-                    "rename or remove it"
-                )
-            if not subject.isprintable():  # nor are bytes that are no UTF-8
-                raise UserError(f"{place / split!s}/{file.name!a}: its name is no line of text; rename it")
-            found = True
-            yield split, subject, file
-    if not found:
-        raise UserError(f"{place}: no CSV files in {', '.join(SPLITS)}; point the path at the CSV files")
+def passed_over(benchmark: Benchmark) -> str:
+    """The line about the files of rows that are not read."""
+    names, wanted = benchmark.beside, " or ".join(benchmark.source.layout.files) or "the README's configs"
+    said = f"{len(names)} files beside it do not fit {wanted} and are not read: {_listed(names)}"
+    return f"benchmarks: {benchmark.source.name}: {said}; ledger.json names them (not_read)"
 
 
-def _rows(file: Path, named: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
-    """Yield (first line, cells) of every data row; the layout's header is checked and skipped."""
-    text = _text(file, named)
-    csv.field_size_limit(CELL)  # a limit of the whole process, which other code may have raised
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header = layout.header  # until it is read
-    line, row = 1, 0
-    try:
-        for cells in reader:
-            if cells and header:
-                if tuple(cells[1:]) != header[1:]:
-                    raise UserError(
-                        f"{named}: the header is {','.join(cells)[:80]!r}, not {','.join(header)!r}; "
-                        "add the header or choose layout mmlu for files without one"
-                    )
-                header = None
-            elif cells:
-                yield line, cells
-                row += 1
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(
-            f"{named}: row {row} (from line {line}): not valid CSV ({error}); "
-            "mend the quotes: a cell with a quote in it doubles that quote and stands in quotes"
-        ) from error
-    if header:
-        raise UserError(f"{named}: the file has no header; copy it again or remove it")
+def single(path: str, layout: Layout) -> Part:
+    """A benchmark that is a file: by its name, if a pattern fits that."""
+    parts, _ = layouts.match([path], layout)
+    return (parts[0] if parts else Part("", "", ""))._replace(name=Path(path).name)
 
 
-def _text(file: Path, named: Path) -> str:
-    try:
-        raw = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{named}: cannot read ({error.strerror}); mend permissions or remove it") from error
-    if not raw:
-        raise UserError(f"{named}: the file is empty; copy it again or remove it")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{named}: line {line}: not UTF-8 ({error.reason}); convert the file to UTF-8"
-        ) from error
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise UserError(
-            f"{named}: line {line}: a NUL byte; the file is damaged or UTF-16: copy it again as UTF-8"
-        )
-    return text
+def matched(place: Path, files: Mapping[str, Path], layout: Layout) -> tuple[list[Part], list[str]]:
+    """`layouts.match` of the files of a folder or an archive, by their names in it.
 
-
-def _checked(cells: list[str], layout: Layout, pandas_na: bool) -> tuple[str, list[str], str]:
-    if len(cells) != layout.cells:
-        raise _BadRow("cells", f"{len(cells)} cells instead of {layout.cells}")
-    question, *options, answer = cells[-6:]
-    if pandas_na:
-        options = ["nan" if option in PANDAS_NA else option for option in options]
-    answer = answer.strip()
-    if len(answer) != 1 or answer not in LETTERS[:4]:
-        raise _BadRow("answer", f"the answer is {answer[:20]!r}, not A, B, C or D")
-    if not question.strip():
-        raise _BadRow("empty_question", "the question is empty")
-    broken = [(cell, 5 - place) for place, cell in enumerate(cells[-6:]) if "\n" in cell or "\r" in cell]
-    if any(_holds_a_row(cell, after) for cell, after in broken):
-        raise _BadRow("swallowed", "a cell holds a line that ends as a row does: a quote lacks its pair")
-    for letter, option in zip(LETTERS, options, strict=False):
-        if not option.strip():
-            raise _BadRow("empty_option", f"option {letter} is empty")
-    return question, options, answer
-
-
-def _holds_a_row(cell: str, after: int) -> bool:
-    """Whether a line inside a cell of several lines looks like a row: two stray quotes join several rows.
-
-    The first line would be the rest of a row of which `after` cells follow, any other a row of its own.
+    Raises:
+        UserError: none fits, or they cannot be told apart.
     """
-    return any(
-        line.count(",") >= (5 if number else max(1, after)) and _END_OF_ROW.search(line)
-        for number, line in enumerate(cell.splitlines()[:-1])
-    )
+    readme = files.get(layouts.README)
+    text = readme.read_text(encoding="utf-8", errors="replace") if readme and not layout.files else ""
+    try:
+        parts, beside = layouts.match(files, layout, text)
+    except ValueError as error:
+        raise UserError(f"{place}: {error}") from None
+    if not parts:
+        wanted = " or ".join(layout.files) or f"the configs of a {layouts.README}"
+        has = f"it holds {_listed(beside)}" if beside else "it holds no file of rows"
+        said = f"no file fits {wanted} with split {_listed(layout.splits, 9)}"
+        raise UserError(f"{place}: {said}; {has}; mend path, or set files and splits")
+    for part in parts:
+        if not part.subject.isprintable():  # nor are bytes that are no UTF-8
+            raise UserError(f"{place}/{part.name!a}: its name is no line of text; rename it")
+    return parts, beside
+
+
+def _listed(names: Collection[str], most: int = 3) -> str:
+    shown = [name if name.isprintable() else ascii(name) for name in list(names)[:most]]
+    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+@dataclass(slots=True)
+class _File:
+    """A file's rows; `numbers` counts those of each subject and split, over all files."""
+
+    source: Source
+    reading: Reading
+    part: Part
+    named: Path  # as messages call it
+    numbers: Counter[tuple[str, str]]
+    shown: str  # in the ledger
+
+    def read(self, file: Path) -> Iterator[Row]:
+        """Raises: UserError: a row is bad and `on_bad_row` is "fail", or none is good."""
+        layout, self.part = self.source.layout, self.part._replace(split=self._split())
+        labelled = self.part.split != UNLABELLED
+
+        def fit(names: list[str]) -> bool:
+            return not rows.fits(names, layout, labelled)
+
+        first: tuple[str, BadRow] | None = None
+        bad = number = -1
+        with tables.opened(file, self.named, layout, fit, rows.read(layout)) as table:
+            if table.names is not None and (wrong := rows.fits(table.names, layout, labelled)):
+                raise UserError(f"{self.named}: {wrong}")
+            decoder = Decoder(layout, table.names, plain=bool(table.delimiter))
+            for number, row in enumerate(table.rows):
+                made, fault = self._row(decoder, number, row, table.delimiter)
+                if fault:
+                    place = f"row {number}" + (f" (line {row.line})" if row.line else "")
+                    first, bad = first or (place, fault), bad + 1
+                if self.reading.on_bad_row == "drop" or not first:
+                    yield made
+                elif number > bad:  # once one is good, not the whole file is of another kind
+                    remedy = first[1].remedy or "mend the row or set read.on_bad_row: drop"
+                    raise UserError(f"{self.named}: {first[0]}: {first[1]}; {remedy}")
+        if first and number == bad:
+            said = f"{first[1]}" + (f", and none of its {bad + 1} rows is good" if bad else "")
+            remedy = first[1].remedy or "mend the file or remove it"
+            raise UserError(f"{self.named}: {first[0]}: {said}; {remedy}")
+
+    def _split(self) -> str:
+        """The split of all rows; "" where a column says it."""
+        layout = self.source.layout
+        if self.part.split or layout.column("split"):
+            return self.part.split
+        if len(only := set(layout.splits.values())) == 1:
+            return only.pop()
+        remedy = "set splits to the one that it is, as {all: test}, or name its column: fields: {split: ...}"
+        raise UserError(f"{self.named}: nothing says which split its rows are; {remedy}")
+
+    def _row(
+        self, decoder: Decoder, number: int, row: tables.Row, delimiter: str
+    ) -> tuple[Row, BadRow | None]:
+        """What becomes of a row, and what is wrong with it, if anything is."""
+        source, layout, values = self.source, self.source.layout, row.values
+        subject, split = self.part.subject or source.name, self.part.split
+        fault = BadRow(*row.fault) if row.fault else None
+        try:
+            if not fault:
+                subject, split = self._place(decoder, values)
+        except BadRow as bad:
+            fault = bad
+        within = self.numbers[subject, split]
+        self.numbers[subject, split] += 1
+        entry = LedgerEntry(f"{source.name}/{subject}/{split}/{within}", self.shown, number)
+        if self.reading.first_row_lost and layout.columns and number == 0:
+            return Row(entry._replace(reason="first_row_lost", detail="taken for a header")), None
+        try:
+            if fault:
+                raise fault
+            if not decoder.wanted(values):
+                return Row(entry._replace(reason="where", detail="by the benchmark's own condition")), None
+            if split == UNLABELLED:
+                return Row(entry._replace(reason=UNLABELLED, detail="its split has no answers")), None
+            texts = self._texts(decoder, values, delimiter)
+        except BadRow as bad:
+            return Row(entry._replace(reason=bad.reason, detail=str(bad))), bad
+        made = Question(
+            entry.id,
+            source.name,
+            subject,
+            split,
+            within,
+            source.language,
+            texts.question,
+            texts.options,
+            texts.answer,
+            texts.passage,
+        )
+        if self.reading.strip_letters and (left := rows.stripped(texts.options)):
+            return Row(entry, replace(made, options=left), lettered=True), None
+        return Row(entry, made), None
+
+    def _place(self, decoder: Decoder, values: Mapping[str, Any]) -> tuple[str, str]:
+        """Subject and split. Raises: BadRow: the row names none."""
+        layout, subject, split = self.source.layout, self.part.subject, self.part.split
+        if "subject" in layout.fields:
+            subject = decoder.field(values, "subject").strip()
+            if not subject or not subject.isprintable():
+                raise BadRow("subject", f"the subject is {subject[:20]!r}")
+        if "split" in layout.fields:
+            said = decoder.field(values, "split")
+            if not (split := layout.part(said) or ""):
+                known = _listed(layout.splits, 9)
+                raise BadRow("split", f"the split is {said[:20]!r}, not one of {known}", "add it to splits")
+        return subject or self.source.name, split
+
+    def _texts(self, decoder: Decoder, values: Mapping[str, Any], delimiter: str) -> Texts:
+        broken = delimiter and self.reading.check_quotes and any(map(_SEVERAL_LINES, values.values()))
+        if broken and rows.swallowed(values, self.source.layout, delimiter):
+            raise BadRow(
+                "swallowed",
+                "a cell holds a line that ends as a row does: a quote lacks its pair",
+                "mend the quotes, or set read.check_quotes: false if they are right",
+            )
+        return decoder.texts(values, PANDAS_NA if self.reading.pandas_na else frozenset())

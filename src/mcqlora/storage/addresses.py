@@ -84,10 +84,14 @@ def shown(value: Any) -> Any:
     return without_secrets(value) if isinstance(value, str) and is_address(value) else value
 
 
+def plain(path: str) -> str:
+    """A path, or an address without what follows its path."""
+    return re.split("[?#]", path)[0] if is_address(path) else path
+
+
 def suffix(path: str) -> str:
     """The ending of an archive's path or address, one of `SUFFIXES`; "" if it is not an archive."""
-    plain = re.split("[?#]", path)[0] if is_address(path) else path
-    return next((ending for ending in SUFFIXES if plain.lower().endswith(ending)), "")
+    return next((ending for ending in SUFFIXES if plain(path).lower().endswith(ending)), "")
 
 
 def is_address(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Benchmarks that come as an archive: verified, then laid out as the folder that they hold.
+"""Benchmarks that come as a folder or an archive: which files they hold; archives are verified and unpacked.
 
 Nothing of an archive is trusted: a member that would land outside, a link, or a size that no benchmark has is
 refused before anything is written. Members are copied in pieces, so memory does not grow with the archive.
@@ -19,7 +19,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
@@ -66,29 +66,44 @@ def verify(path: PathLike, sha256: str | None, shown: str = "") -> None:
 
 
 @contextlib.contextmanager
-def folder(path: Path, parts: Collection[str]) -> Iterator[Path]:
-    """Yield `path` itself if it is a folder, else a temporary one with the CSV files of the archive `path`.
+def folder(path: Path, wanted: Callable[[str], bool]) -> Iterator[dict[str, Path]]:
+    """Yield {name below `path`: file} of a folder, of an archive, or of `path` itself if it is another file.
 
-    CSV files count that stand in folders named as one of `parts`. These may be anywhere in the archive, but
-    must stand together.
+    Of a folder and of an archive these are the files that are `wanted` by their own names, hidden ones left
+    out; those of an archive are unpacked for as long as this is open.
 
     Raises:
-        UserError: the archive is damaged, not safe, or has two places with such folders.
+        UserError: there is nothing, a file in it cannot be read, or the archive is damaged or not safe.
     """
-    if not suffix(path.name) or path.is_dir():
-        yield path
-        return
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give the archive's path below data, or its URL")
-    with tempfile.TemporaryDirectory(prefix="mcqlora-") as temporary:
-        _unpack(path, Path(temporary), parts)
-        yield Path(temporary)
+    if path.is_dir():
+        yield {place.relative_to(path).as_posix(): place for place in walk(path) if wanted(place.name)}
+    elif not path.is_file():
+        raise UserError(f"{path}: no such file or directory; give its path below data, or its URL")
+    elif suffix(path.name):
+        with tempfile.TemporaryDirectory(prefix="mcqlora-") as temporary:
+            yield _unpack(path, Path(temporary), wanted)
+    else:
+        yield {path.name: path}
 
 
-def _unpack(archive: Path, target: Path, parts: Collection[str]) -> None:
-    for part in parts:
-        (target / part).mkdir()
-    total, places, taken = 0, set[PurePosixPath](), set[PurePosixPath]()
+def walk(folder: Path, check: Callable[[Path], None] = lambda place: None) -> Iterator[Path]:
+    """Yield all files below a folder, sorted, links followed, hidden ones left out; each place is checked."""
+    seen = set[str]()
+    for around, folders, names in os.walk(folder, followlinks=True):
+        check(Path(around))
+        if (real := os.path.realpath(around)) in seen:  # a link to a folder around it
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if name[0] != "." and name != "__MACOSX")
+        for place in (Path(around, name) for name in sorted(names) if name[0] != "."):
+            check(place)
+            yield place
+
+
+def _unpack(archive: Path, target: Path, wanted: Callable[[str], bool]) -> dict[str, Path]:
+    """{member: its file in `target`}; these have numbers for names, so that none can do harm."""
+    total, taken = 0, dict[str, Path]()
     with _members(archive) as members:
         for number, member in enumerate(members, 1):
             if number > MEMBERS:
@@ -98,18 +113,15 @@ def _unpack(archive: Path, target: Path, parts: Collection[str]) -> None:
             total += member.size
             _refuse_unsafe(archive, member, total)
             path = PurePosixPath(member.name)
-            wanted = path.suffix == ".csv" and path.parent.name in parts and "__MACOSX" not in path.parts
-            if not wanted or path.name.startswith("."):
+            hidden = any(part[0] == "." or part == "__MACOSX" for part in path.parts)
+            if hidden or not wanted(path.name):
                 continue
-            places.add(path.parent.parent)
-            if len(places) > 1:
-                said = "/ and ".join(sorted(map(str, places)))
-                raise UserError(f"{archive}: both {said}/ hold {'/, '.join(parts)}/; pack one benchmark")
-            if path in taken:
+            if str(path) in taken:
                 raise UserError(f"{archive}: {member.name} is in it twice; pack it again")
-            taken.add(path)
-            with member.open() as source, open(target / path.parent.name / path.name, "wb") as file:
+            taken[str(path)] = target / str(number)
+            with member.open() as source, open(taken[str(path)], "wb") as file:
                 shutil.copyfileobj(source, file, _PIECE)
+    return taken
 
 
 def _too_many(archive: Path) -> UserError:
