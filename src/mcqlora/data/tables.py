@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 from mcqlora.data.layouts import Layout, ending
 from mcqlora.errors import UserError
@@ -102,7 +102,7 @@ def opened(file: Path, named: Path, layout: Layout, fits: Fits, needed: Iterable
 
                 def start() -> IO[bytes]:
                     raw = stack.enter_context(open(file, "rb"))
-                    return stack.enter_context(gzip.GzipFile(fileobj=raw)) if packed else raw
+                    return cast("IO[bytes]", gzip.GzipFile(fileobj=raw)) if packed else raw
 
                 if "json" in kind:
                     table = _json(start, named, layout)
