@@ -56,8 +56,8 @@ class Rules:
 def settle(rows: Iterable[Row], path: PathLike, rules: Rules = Rules()) -> Json:
     """Write the questions that are kept to `path`, in reading order, and say what became of every row.
 
-    Questions wait on the disk until all are read. What stays in memory is 50 bytes of each, and the rows that
-    are dropped.
+    Questions wait on the disk until all are read. What stays in memory is about 100 bytes of each, and the
+    rows that are dropped.
 
     Returns:
         ledger.json: `read` and `kept` count rows, `dropped` those by reason; `files` has the same numbers of

@@ -183,7 +183,8 @@ class _File:
                 if self.reading.on_bad_row == "drop" or not first:
                     yield made
                 elif number > bad:  # once one is good, not the whole file is of another kind
-                    remedy = first[1].remedy or "mend the row or set read.on_bad_row: drop"
+                    more = f"; {first[1].remedy}" if first[1].remedy else ""
+                    remedy = f"mend the row or set read.on_bad_row: drop{more}"
                     raise UserError(f"{self.named}: {first[0]}: {first[1]}; {remedy}")
         if first and number == bad:
             said = f"{first[1]}" + (f", and none of its {bad + 1} rows is good" if bad else "")

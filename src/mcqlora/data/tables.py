@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 from mcqlora.data.layouts import Layout, ending
 from mcqlora.errors import UserError
@@ -102,7 +102,7 @@ def opened(file: Path, named: Path, layout: Layout, fits: Fits, needed: Iterable
 
                 def start() -> IO[bytes]:
                     raw = stack.enter_context(open(file, "rb"))
-                    return stack.enter_context(gzip.GzipFile(fileobj=raw)) if packed else raw
+                    return cast("IO[bytes]", gzip.GzipFile(fileobj=raw)) if packed else raw
 
                 if "json" in kind:
                     table = _json(start, named, layout)
@@ -389,8 +389,14 @@ def _arrow(binary: IO[bytes], named: Path, needed: set[str]) -> Table:
     else:
         file = batches = pyarrow.ipc.open_stream(binary)
     wanted = [name for name in file.schema.names if name.strip().casefold() in needed]
-    cut = (batch.select(wanted).slice(at, ROWS) for batch in batches for at in range(0, batch.num_rows, ROWS))
-    return Table(file.schema.names, _batches(cut))
+
+    def cut() -> Iterator[Any]:
+        for batch in batches:
+            kept = batch.select(wanted)
+            kept.validate(full=True)  # offsets of a damaged file would lead out of its memory
+            yield from (kept.slice(at, ROWS) for at in range(0, kept.num_rows, ROWS))
+
+    return Table(file.schema.names, _batches(cut()))
 
 
 def _batches(batches: Iterable[Any]) -> Iterator[Row]:
