@@ -41,22 +41,22 @@ def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], nam
     from mindformers import MindFormerConfig
     from mindformers.models import build_network
     from mindspore import Tensor, nn, ops
+    from mindspore.nn.utils import no_init_parameters
 
-    from mcqlora.model.decoder import MASKED
+    import mcqlora.model.decoder  # noqa: F401  (registers the network)
     from mcqlora.model.weights import load_into
 
     of_rank = {"device_id": int(os.environ["DEVICE_ID"])} if "DEVICE_ID" in os.environ else {}  # msrun's
     ms.set_context(mode=ms.GRAPH_MODE, device_target=device, **of_rank)
     config = {"model_config": model_config, "arch": {"type": "InternLMForCausalLM"}}
-    network = build_network(MindFormerConfig(model=config).model)
+    with no_init_parameters():  # random numbers that nobody would see
+        network = build_network(MindFormerConfig(model=config).model)
     load_into(network, weights, name)
 
     class Score(nn.Cell):
         def __init__(self, decoder: Any, head: Any) -> None:
             super().__init__(auto_prefix=False)
             self.decoder, self.head = decoder, head
-            self.cos, self.sin = decoder.freqs_mgr.freqs_cos, decoder.freqs_mgr.freqs_sin
-            self.swap = decoder.freqs_mgr.swap_mask
 
         def construct(self, ids: Any, branches: Any, places: Any, positions: Any, targets: Any) -> Any:
             batch, length = ids.shape
@@ -64,20 +64,15 @@ def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], nam
             seen = ops.logical_or(ops.equal(keys, 0), ops.equal(keys, branches.reshape(batch, length, 1)))
             order = ops.arange(0, length, 1)
             seen = ops.logical_and(seen, ops.less_equal(order.reshape(1, 1, -1), order.reshape(1, -1, 1)))
-            mask = ops.mul(ops.sub(1.0, ops.cast(seen, self.decoder.dtype)), MASKED)
-            rotary = (self._at(self.cos, places), self._at(self.sin, places), self.swap)
-            hidden = ops.cast(self.decoder.tok_embeddings(ids), self.decoder.dtype)
+            mask, rotary = self.decoder.mask(seen), self.decoder.at(places)
+            hidden = self.decoder.embedded(ids)
             for layer in self.decoder.layers:
-                hidden = layer(hidden, rotary, mask.reshape(batch, 1, length, length))
+                hidden = layer(hidden, rotary, mask)
             hidden = self.decoder.norm_out(hidden).reshape(batch * length, -1)
             rows = positions + ops.arange(0, batch * length, length).reshape(batch, 1)
             logits = ops.cast(self.head(ops.gather(hidden, rows.reshape(-1), 0)), ms.float32)
             logprobs = ops.gather_elements(ops.log_softmax(logits, -1), 1, targets.reshape(-1, 1))
             return logprobs.reshape(targets.shape), ops.argmax(logits, -1).reshape(targets.shape)
-
-        def _at(self, table: Any, places: Any) -> Any:
-            batch, length = places.shape
-            return ops.gather(table, places.reshape(-1), 0).reshape(batch, 1, length, -1)
 
     cell: Any = Score(network.model, network.lm_head)
     cell.set_train(False)
