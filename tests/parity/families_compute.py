@@ -1,7 +1,7 @@
 """Our side of test_families, run in MindSpore's venv: `families_compute.py FOLDER`, with a job.json in it.
 
-For each family a Hugging Face folder goes in, an adapter of random numbers is exported for PEFT and merged, and
-FAMILY.npz gets the logits of base, tuned and merged, float32 [N, S, ids], and greedy continuations.
+For each family a Hugging Face folder goes in, and an adapter of random numbers is exported for PEFT and
+merged. FAMILY.npz gets the logits of base, tuned and merged, float32 [N, S, ids], and greedy continuations.
 """
 
 import sys

@@ -34,13 +34,11 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
+LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16}
 NETWORKS = {
     "llama3": ("Llama", SHAPE | {"rope_parameters": LLAMA3}),
-    "linear": (
-        "Llama",
-        SHAPE | {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}},
-    ),
+    "linear": ("Llama", SHAPE | {"rope_parameters": LINEAR}),
     "qwen2": ("Qwen2", SHAPE | {"tie_word_embeddings": True}),
     "yarn": ("Qwen2", SHAPE | {"rope_parameters": YARN}),
     "qwen3": ("Qwen3", SHAPE | {"head_dim": 20, "tie_word_embeddings": True}),
@@ -58,7 +56,7 @@ def network(folder: Path):
 
 
 def make(folder: Path, name: str) -> None:
-    """The Hugging Face folder of a random network, beside `reference`, the same where transformers lacks it."""
+    """The folder of a random network; NAME-reference is the same one where transformers lacks it."""
     import torch
     import transformers
 

@@ -195,8 +195,12 @@ def base_folder(settings: Settings, fetched: str) -> Path | None:
 def base_name(settings: Settings, fetched: str) -> str | None:
     """Where PEFT finds a given base: by its name on the Hub, which its address may have, or in its folder."""
     hub = re.match(r"https://huggingface\.co/([\w.-]+/[\w.-]+)/resolve/", settings.base.path or "")
+    if settings.base.name:
+        return settings.base.name
+    if hub:
+        return hub[1]
     folder = base_folder(settings, fetched)
-    return settings.base.name or (hub[1] if hub else folder and str(folder))
+    return None if folder is None else str(folder)
 
 
 def base_files(settings: Settings, fetched: str) -> list[str]:

@@ -29,7 +29,7 @@ def export_network(
     reference_template: bool,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Write the Hugging Face folder `output`, of the base's own family: the base, with `adapter` folded in if there is one.
+    """Write a folder of the base's own family: the base, with `adapter` folded in if there is one.
 
     `scaling` is what the adapter's update is multiplied by. One tensor at a time is in memory; numbers keep
     the base's dtype.

@@ -96,7 +96,7 @@ def convert(
 
 
 def _has_own_head(found: Mapping[str, tensorfiles.Tensor], network: Architecture) -> bool:
-    """Whether a network whose head should be its embeddings has other numbers there: transformers keeps them."""
+    """Whether a head that should be the embeddings has other numbers: transformers keeps them."""
     head, embeddings = (found.get(name_of(name, network.family)) for name in (HEAD, EMBEDDINGS))
     if head is None or embeddings is None:
         return False

@@ -197,7 +197,11 @@ class Architecture:
             **DEVICES[device].model,
         }
         config |= {"attn_proj_has_bias": False} if self.has_bias and self.bare_output else {}
-        added = {"head_dim": self.head_dim, "qk_norm": self.qk_norm, "tie_word_embeddings": self.tied}
+        added: files.Json = {
+            "head_dim": self.head_dim,
+            "qk_norm": self.qk_norm,
+            "tie_word_embeddings": self.tied,
+        }
         added["rope_scaling"] = self.rope_scaling and dict(self.rope_scaling)
         config |= {key: value for key, value in added.items() if value}
         if lora:
@@ -237,7 +241,7 @@ class Architecture:
         if differ:
             raise UserError(f"{where}: {'; '.join(differ)}; leave these keys out, or make them the same")
         for most, what in ((self.max_positions, "positions"), (self.window, "ids in its sliding window")):
-            if None not in (most, seq_length) and seq_length > most:
+            if most is not None and seq_length is not None and seq_length > most:
                 raise UserError(f"{where}: has {most} {what}, encode.seq_length is {seq_length}; lower it")
 
 

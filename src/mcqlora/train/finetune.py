@@ -50,7 +50,9 @@ def finetune(
     launch: Launch,
     outputs: Outputs,
 ) -> None:
-    """Train LoRA on `base`, the weights of `settings.network`, in `runs/<fingerprint>/` (see `workplace.fingerprint_of`); write `outputs`.
+    """Train LoRA on `base`, the weights of `settings.network`; write `outputs`.
+
+    It works in `runs/<fingerprint>/`, see `workplace.fingerprint_of`.
 
     Raises:
         UserError: a shard is not as its stats say, another training works there, or a worker failed.
