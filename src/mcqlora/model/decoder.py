@@ -15,9 +15,9 @@ from mindformers.core.loss.loss import CrossEntropyLoss
 from mindformers.models.llama import LlamaConfig
 from mindformers.models.llama.llama_layer import LlamaEmbedding, LlamaRMSNorm, LlamaSiLU
 from mindformers.models.modeling_utils import PreTrainedModel
-from mindformers.models.utils import LayerSetting
 from mindformers.modules.flash_attention import FlashAttention
 from mindformers.modules.layers import FreqsMgr, Linear
+from mindformers.parallel_core.training_graph.transformer.utils import LayerSetting
 from mindformers.tools.register import MindFormerModuleType, MindFormerRegister
 from mindspore import Tensor, nn, ops
 from mindspore.common import dtype as mstype
