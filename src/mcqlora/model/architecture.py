@@ -20,7 +20,7 @@ class Device:
     """What differs between devices."""
 
     model: Mapping[str, str | bool]  # keys of MindFormers' `model_config`
-    context: Mapping[str, files.Json]  # keys of MindFormers' `context`
+    context: files.Json  # keys of MindFormers' `context`
     sink_mode: bool  # how data reaches the network
     sink_size: int  # steps between two calls of callbacks: evaluations and checkpoints fire on its multiples
 
@@ -46,7 +46,7 @@ _ASCEND: dict[str, str | bool] = {
 }
 # As MindFormers' template for training, configs/general/llm_finetune_dense_template.yaml of 1.9.0: kernel
 # by kernel, which takes aclnn's, and what an NPU of 64 GB leaves beside its own needs.
-_ASCEND_CONTEXT: dict[str, files.Json] = {"jit_config": {"jit_level": "O0"}, "max_device_memory": "58GB"}
+_ASCEND_CONTEXT: files.Json = {"jit_config": {"jit_level": "O0"}, "max_device_memory": "58GB"}
 DEVICES = {
     "CPU": Device(model=_CPU, context={}, sink_mode=False, sink_size=1),
     "Ascend": Device(model=_ASCEND, context=_ASCEND_CONTEXT, sink_mode=True, sink_size=2),
