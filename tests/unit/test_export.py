@@ -54,8 +54,13 @@ def exported(run, output, adapter=None, **changes):
     return output
 
 
+def to_peft(run, output, **changes):
+    adapter, given = run / "checkpoint_3.safetensors", {"base": "export/base", "lora": LORA}
+    peft.export_adapter(adapter=adapter, output=output, network=run / "base", **given | changes)
+
+
 def test_an_adapter_in_peft_s_names(run, tmp_path):
-    peft.export_adapter(run / "checkpoint_3.safetensors", tmp_path, LORA, "export/base")
+    to_peft(run, tmp_path)
     ours, theirs = (
         weights.read(p) for p in (run / "checkpoint_3.safetensors", tmp_path / "adapter_model.safetensors")
     )
@@ -73,7 +78,7 @@ def test_an_adapter_in_peft_s_names(run, tmp_path):
 
 def test_an_adapter_s_card_names_its_base_and_says_how_to_load_both(run, tmp_path):
     for name, shown in ((None, "export/base"), ("s3://bucket/net", "s3://bucket/net")):
-        peft.export_adapter(run / "checkpoint_3.safetensors", tmp_path, LORA, "export/base", name)
+        to_peft(run, tmp_path, name=name)
         card = (tmp_path / "README.md").read_text()
         assert yaml.safe_load(card.split("---")[1]) == {"base_model": shown, "library_name": "peft"}
         assert f"of rank 2 for {shown}." in card and "looks for the base at `export/base`" in card
@@ -82,13 +87,14 @@ def test_an_adapter_s_card_names_its_base_and_says_how_to_load_both(run, tmp_pat
 
 def test_a_base_comes_out_as_it_is_and_could_go_in_again(run, tmp_path):
     folder = exported(run, tmp_path)
-    given = huggingface.check_architecture(folder, NETWORK, 400)
-    assert (given.tied, given.network.max_positions) == (False, 64)
-    assert huggingface.check_architecture(folder, NETWORK, 400, 64) == given
-    with pytest.raises(UserError, match=r"max_position_embeddings is 64, encode\.seq_length 65; lower"):
-        huggingface.check_architecture(folder, NETWORK, 400, 65)
+    asked = {"hidden_size": 8, "n_kv_heads": None, "vocab_size": 400}
+    given = huggingface.check_architecture(folder, asked)
+    assert given == replace(NETWORK, n_kv_heads=2, max_positions=64)
+    assert huggingface.check_architecture(folder, asked, 64) == given
+    with pytest.raises(UserError, match=r"config\.json: has 64 positions, encode\.seq_length is 65; lower"):
+        huggingface.check_architecture(folder, asked, 65)
     base = weights.read(run / "base" / "model.safetensors")
-    found = huggingface.check_tensors(folder, tensorfiles.locate(folder), NETWORK.shapes(), tied=False)
+    found = huggingface.check_tensors(folder, tensorfiles.locate(folder), given)
     for name, value in base.items():
         np.testing.assert_array_equal(tensorfiles.read(found[name]), value)
     assert not (folder / "merged_from.json").exists()

@@ -85,6 +85,8 @@ def test_a_special_piece_in_a_text_is_text(given_kind):
     assert found.id_to_piece(mark) == "<|im_end|>" and found.vocab_size() == found.marks["<tool>"] + 1
     assert mark not in found.encode("a<|im_end|>b")
     assert found.decode([*found.encode("a<|im_end|>b"), mark]).strip() == "a<|im_end|>b"
+    beyond = found.vocab_size() + 5  # of a padded vocabulary
+    assert found.decode([*found.encode("a b"), beyond]).strip() == "a b"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from mcqlora import files
 from mcqlora.errors import UserError
 from mcqlora.launch import msrun
 from mcqlora.model import weights
-from mcqlora.model.architecture import DEVICES, Lora, write_architecture
+from mcqlora.model.architecture import DEVICES, Lora, of_base, write_architecture
 from mcqlora.provenance.fingerprint import closure
 from mcqlora.train import checkpoints, history, workplace
 from mcqlora.train.mindformers_yaml import Training, render
@@ -217,23 +217,31 @@ def test_write_history(tmp_path):
 def test_the_architecture_is_the_bases(tmp_path):
     write_architecture(tmp_path, TINY)
     assert "max_positions" not in files.read_json(tmp_path / "config.json")
-    asked = replace(TINY, vocab_size=None)
-    assert asked.of_base(tmp_path, 64) == TINY
-    with pytest.raises(UserError, match=r"^model.hidden_size is 64, but .* has 32; make them the same"):
-        replace(asked, hidden_size=64).of_base(tmp_path, 64)
-    write_architecture(tmp_path, replace(TINY, max_positions=64))
-    assert asked.of_base(tmp_path, 64).max_positions == 64
-    with pytest.raises(UserError, match=r"^encode.seq_length is 65, but .* has 64 positions; lower it"):
-        asked.of_base(tmp_path, 65)
+    asked = {"vocab_size": None, "hidden_size": 32, "theta": None}
+    assert of_base(asked, tmp_path, 64) == TINY
+    with pytest.raises(UserError, match=r"model.hidden_size is 64, there 32; leave these keys out"):
+        of_base(asked | {"hidden_size": 64}, tmp_path, 64)
+    for limit, said in (({"max_positions": 64}, "positions"), ({"window": 64}, "ids in its sliding window")):
+        write_architecture(tmp_path, limited := replace(TINY, **limit))
+        assert of_base(asked, tmp_path, 64) == limited
+        with pytest.raises(UserError, match=rf"has 64 {said}, encode.seq_length is 65; lower it"):
+            of_base(asked, tmp_path, 65)
+
+
+def test_what_other_families_add_stands_in_a_base_s_config_only_where_it_is(tmp_path):
+    added = replace(TINY, head_dim=24, qk_norm=True, tied=True, bare_output=True, family="qwen3")
+    scaled = replace(added, rope_scaling={"rope_type": "linear", "factor": 2.0})
+    for network, keys in ((TINY, 10), (added, 15), (scaled, 16)):
+        write_architecture(tmp_path, network)
+        assert len(files.read_json(tmp_path / "config.json")) == keys
+        assert of_base({}, tmp_path, 64) == network
 
 
 def test_the_vocabulary_is_the_tokenizers():
     assert replace(TINY, vocab_size=None).for_tokenizer(500) == TINY == TINY.for_tokenizer(500)
-    for pieces in (499, 501):
-        with pytest.raises(
-            UserError, match=rf"^model.vocab_size: the network has 500 ids, the tokenizer {pieces}"
-        ):
-            TINY.for_tokenizer(pieces)
+    assert TINY.for_tokenizer(499) == TINY  # ids beyond the pieces are usual, and never asked
+    with pytest.raises(UserError, match=r"^model.vocab_size: the network has 500 ids, the tokenizer 501"):
+        TINY.for_tokenizer(501)
 
 
 def test_one_training_a_directory(tmp_path):

@@ -1,9 +1,8 @@
 """A base from a Hugging Face folder; that the numbers mean the same there is the parity suite's to show."""
 
-import json
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +32,7 @@ NETWORK = Architecture(
     has_bias=True,
     init_std=0.02,
 )
+ASKED = {"hidden_size": 16, "num_layers": 2, "n_kv_heads": None, "vocab_size": None}
 CONFIG = {
     "model_type": "llama",
     "hidden_size": 16,
@@ -83,7 +83,7 @@ def convert(folder, model_file, device="CPU", **changes):
         folder=folder,
         tokenizer_path=str(model_file),
         output=output,
-        network=replace(NETWORK, **changes),
+        asked=ASKED | changes,
         device=device,
     )
     return read(output / "model.safetensors"), read_architecture(output)
@@ -131,8 +131,21 @@ def test_tied_embeddings_become_the_head(folder, model_file):
     del tensors["lm_head.weight"]
     write_weights(folder, tensors)
     write_config(folder, {"tie_word_embeddings": True})
-    made, _ = convert(folder, model_file)
-    np.testing.assert_array_equal(made["lm_head.weight"], made["model.tok_embeddings.embedding_weight"])
+    made, network = convert(folder, model_file)
+    assert network.tied and "lm_head.weight" not in made
+    assert sum(value.size for value in made.values()) == network.parameters().total
+
+
+def test_a_head_of_other_numbers_is_kept_whatever_the_config_says(folder, model_file, capsys):
+    """As transformers does, which says so too."""
+    write_config(folder, {"tie_word_embeddings": True})
+    made, network = convert(folder, model_file)
+    assert not network.tied and "its head is not its embeddings" in capsys.readouterr().out
+    np.testing.assert_array_equal(made["lm_head.weight"], weights()["lm_head.weight"])
+    tensors = {name_of(name): value for name, value in weights().items()}
+    write_weights(folder, tensors | {"lm_head.weight": tensors["model.embed_tokens.weight"]})
+    made, network = convert(folder, model_file)
+    assert network.tied and "lm_head.weight" not in made
 
 
 def test_ascend_gets_float16(folder, model_file):
@@ -162,14 +175,14 @@ def test_internlm_s_own_config(folder, model_file):
     rotary = {"base": 20000, "type": "dynamic"}
     changes = {"model_type": "internlm", "bias": True, "attention_bias": None, "rotary": rotary}
     write_config(folder, changes)
-    _, network = convert(folder, model_file, theta=20000)
+    _, network = convert(folder, model_file)
     assert network.has_bias and network.theta == 20000
 
 
 def test_theta_stands_in_two_places(tmp_path):
     for said in ({"rope_theta": 5e5}, {"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}):
         write_config(tmp_path, said)
-        assert huggingface.describe(tmp_path).network.theta == 5e5
+        assert huggingface.describe(tmp_path).theta == 5e5
 
 
 @pytest.mark.parametrize(
@@ -180,7 +193,8 @@ def test_theta_stands_in_two_places(tmp_path):
             {"hidden_size": 32, "has_bias": False},
             "hidden_size is 32, there 16; model.has_bias is False",
         ),
-        ({"n_kv_heads": None}, "model.n_kv_heads is 4, there 2"),
+        ({"n_kv_heads": 4}, "model.n_kv_heads is 4, there 2"),
+        ({"vocab_size": 300}, "model.vocab_size is 300, there 400"),
         ({"rms_norm_eps": 1e-5}, "model.rms_norm_eps is 1e-05, there 1e-06"),
         ({"theta": 5e5}, "model.theta is 500000.0, there 10000.0"),
     ],
@@ -191,25 +205,40 @@ def test_another_network_in_the_configuration_is_one_line(folder, model_file, ch
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
-def test_another_tokenizer(folder, model_file):
-    write_config(folder, {"vocab_size": 32000})
-    with pytest.raises(UserError, match=r"vocab_size is 32000, the tokenizer has 400 pieces; let token"):
+def test_fewer_ids_than_pieces(folder, model_file):
+    write_config(folder, {"vocab_size": 300})
+    with pytest.raises(
+        UserError, match=r"the network has 300 ids, the tokenizer 400 pieces; give the base's"
+    ):
         convert(folder, model_file)
+
+
+def test_more_ids_than_pieces(folder, model_file):
+    """Padding of the embeddings to a round number is usual."""
+    write_config(folder, {"vocab_size": 448})
+    tensors = {name_of(name): value for name, value in weights().items()}
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        tensors[name] = np.concatenate([tensors[name], np.zeros((48, 16), np.float32)])
+    write_weights(folder, tensors)
+    made, network = convert(folder, model_file)
+    assert network.vocab_size == 448 and made["lm_head.weight"].shape == (448, 16)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"model_type": "qwen2"}, "model_type is qwen2"),
+        ({"model_type": "gemma3"}, "model_type is gemma3; only dense ones of llama, Yi, internlm"),
+        ({"model_type": "qwen3_moe", "num_experts": 8}, "num_experts is 8; a mixture of experts"),
+        ({"model_type": "qwen2_vl", "vision_config": {"depth": 2}}, "vision_config is there; a multimodal"),
         ({"hidden_act": "gelu"}, "hidden_act is gelu"),
         ({"mlp_bias": True}, "mlp_bias is True"),
-        ({"rope_scaling": {"type": "linear", "factor": 2}}, "rope_scaling is"),
-        ({"rope_parameters": {"rope_type": "yarn"}}, "rope_parameters is"),
+        ({"rope_scaling": {"type": "longrope", "factor": 2}}, "the rotation is longrope; known are default"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "the rotation yarn has no factor"),
         ({"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "rope_parameters is"),
-        ({"rope_parameters": "yarn"}, "rope_parameters is yarn; only one plain rotation"),
+        ({"rope_parameters": "yarn"}, "rope_parameters is yarn; only one rotation"),
         ({"num_attention_heads": 0}, "num_attention_heads is 0"),
-        ({"quantization_config": {"bits": 4}}, "quantization_config is"),
-        ({"head_dim": 8}, "head_dim is 8"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config is there; a quantised network"),
+        ({"num_attention_heads": 3}, "num_attention_heads is 3"),
         ({"hidden_size": None}, "hidden_size is not there"),
     ],
 )
@@ -217,6 +246,14 @@ def test_networks_that_ours_is_not(tmp_path, changes, said):
     write_config(tmp_path, changes)
     with pytest.raises(UserError, match=said):
         huggingface.describe(tmp_path)
+
+
+def test_a_broken_file_is_to_be_fetched_again(folder, model_file):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 538\n"
+    for name in ("model.safetensors", "model.safetensors.index.json", "config.json"):
+        (folder / name).write_text(pointer)
+        with pytest.raises(UserError, match=rf"{name}: .*; fetch it again \(git lfs pull\?\)$"):
+            convert(folder, model_file)
 
 
 def test_no_config(tmp_path):
@@ -235,7 +272,7 @@ def test_a_missing_tensor_is_named(folder, model_file):
 def test_an_extra_tensor_is_named(folder, model_file):
     write_config(folder, {"attention_bias": False})
     with pytest.raises(UserError, match=r"layers\.0\.self_attn\.k_proj\.bias \(and 7 more\) is not of"):
-        convert(folder, model_file, has_bias=False)
+        convert(folder, model_file)
 
 
 def test_a_tensor_of_another_shape_is_named_with_both_shapes(folder, model_file):
@@ -257,17 +294,16 @@ def test_what_a_cpu_must_hold():
 
 
 CONVERT = """
-import json, sys
+import sys
 from pathlib import Path
 from mcqlora.interop import huggingface
-from mcqlora.model.architecture import Architecture
 import safetensors  # imported before the measurement
 
 def high_water():
     return next(int(l.split()[1]) << 10 for l in open("/proc/self/status") if l.startswith("VmHWM"))
 
-folder, model_file, network = sys.argv[1:]
-arguments = dict(tokenizer_path=model_file, network=Architecture(**json.loads(network)), device="CPU")
+folder, model_file = sys.argv[1:]
+arguments = dict(tokenizer_path=model_file, asked={}, device="CPU")
 before = high_water()
 huggingface.convert(folder=Path(folder), output=Path(folder) / "base", **arguments)
 print(high_water() - before)
@@ -286,7 +322,7 @@ def test_a_conversion_needs_the_memory_of_a_tensor_not_of_the_network(tmp_path, 
     sizes = {"hidden_size": 1024, "num_attention_heads": 8, "num_key_value_heads": 8, "num_hidden_layers": 3}
     write_config(tmp_path, sizes | {"intermediate_size": 4096})
     result = subprocess.run(
-        [sys.executable, "-c", CONVERT, tmp_path, model_file, json.dumps(asdict(network))],
+        [sys.executable, "-c", CONVERT, tmp_path, model_file],
         capture_output=True,
         text=True,
         env={"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},

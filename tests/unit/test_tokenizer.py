@@ -36,6 +36,10 @@ def test_text_survives(processor, text):
     assert processor.decode(processor.encode(text)) == text
 
 
+def test_ids_of_a_padded_vocabulary_have_no_text(processor):
+    assert processor.decode([*processor.encode("a b"), 480, 151_935]) == "a b"
+
+
 def test_no_dummy_prefix_and_single_digits(processor):
     assert processor.encode("A", out_type=str) == ["A"]
     assert processor.encode("2024", out_type=str) == ["2", "0", "2", "4"]

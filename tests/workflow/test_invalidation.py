@@ -136,6 +136,7 @@ KEYS: dict[str, tuple[str | tuple[str, ...] | None, set[str]]] = {
     "model.init_std": ("0.05", NETWORK),
     "base.path": ("results/tiny/export/merged", (TOKENIZER | TUNED) - {"exported_base"}),
     "base.sha256": (None, NOTHING),
+    "base.name": ("owner/name", {"peft"}),
     "base.text": ("train", BASE),
     "base.rows": ("200", BASE),
     "base.workers": ("2", BASE),

@@ -4,7 +4,8 @@ EXPORTED_BASE = f"{RESULTS}/export/base"
 rule peft:
     """Every delivered checkpoint as a PEFT adapter."""
     input:
-        rules.train.output.adapters,
+        adapters=rules.train.output.adapters,
+        base=rules.base.output[0],
     output:
         weights=[f"{RESULTS}/export/peft/{name}/adapter_model.safetensors" for name in CHECKPOINTS],
         configs=[f"{RESULTS}/export/peft/{name}/adapter_config.json" for name in CHECKPOINTS],
@@ -21,7 +22,7 @@ rule peft:
             lora_alpha=config.train.lora_alpha,
             lora_dropout=config.train.lora_dropout,
             target_modules=config.train.target_modules,
-            base=str(inputs.base_folder(settings, FETCHED) or EXPORTED_BASE),
+            base=inputs.base_name(settings, FETCHED) or EXPORTED_BASE,
             address=addresses.shown(config.base.path) if FETCHED_BASE else None,
         ),
         code=code("peft.py"),
@@ -30,7 +31,7 @@ rule peft:
 
 
 rule merged:
-    """The best checkpoint folded into the base, as a Hugging Face LLaMA folder with its tokenizer."""
+    """The best checkpoint folded into the base, as a Hugging Face folder with its tokenizer."""
     input:
         base=rules.base.output[0],
         tokenizer=rules.tokenizer.output[0],
@@ -58,7 +59,7 @@ rule merged:
 
 
 rule exported_base:
-    """The base as a Hugging Face LLaMA folder, for the PEFT adapters of a base that was trained here."""
+    """The base as a Hugging Face folder, for the PEFT adapters of a base that was trained here."""
     input:
         base=rules.base.output[0],
         tokenizer=rules.tokenizer.output[0],

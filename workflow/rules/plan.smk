@@ -73,7 +73,8 @@ rule plan:
 rule configs:
     """The YAMLs of the report's two evaluations, multiple choice and SQuAD, for MindFormers by itself."""
     input:
-        rules.tokenizer.output,
+        tokenizer=rules.tokenizer.output[0],
+        base=BASE_FILES[:1],  # its config.json
     output:
         squad=f"{RESULTS}/training/predict_squad.yaml",
         mcq=f"{RESULTS}/training/predict_mcq.yaml",

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 from mcqlora.interop import huggingface
 from mcqlora.job import job
-from mcqlora.model.architecture import Architecture
 
 with job(snakemake):
     params = SimpleNamespace(**snakemake.params.chosen)
@@ -13,6 +12,6 @@ with job(snakemake):
         folder=Path(params.folder),
         tokenizer_path=snakemake.input.tokenizer,
         output=Path(snakemake.output[0]),
-        network=Architecture(**params.model),
+        asked=params.model,
         device=params.device,
     )

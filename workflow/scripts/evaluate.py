@@ -8,7 +8,7 @@ from mcqlora.evaluate import tasks
 from mcqlora.evaluate.mcq import McqSettings
 from mcqlora.evaluate.model import GenerationSettings, ModelSpec
 from mcqlora.job import job, progress_on
-from mcqlora.model.architecture import Architecture
+from mcqlora.model.architecture import of_base
 
 with job(snakemake) as terminal:
     given, params = snakemake.input, SimpleNamespace(**snakemake.params.chosen)
@@ -18,7 +18,7 @@ with job(snakemake) as terminal:
         adapter=given.get("adapter") or None,
         tokenizer=given.tokenizer,
         runs="runs",
-        architecture=Architecture(**params.model),
+        architecture=of_base(params.model, Path(given.base), params.seq_length),
         scaling=params.lora_scaling,
         device=params.device,
         seq_length=params.seq_length,

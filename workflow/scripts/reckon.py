@@ -13,9 +13,11 @@ from mcqlora.train import plan, settings
 with job(snakemake):
     params, source = SimpleNamespace(**snakemake.params.chosen), snakemake.input
     vocabulary = tokenizer.load(source.tokenizer).vocab_size()
-    network = Architecture(**params.model)
-    for path in source.base:
-        huggingface.check_architecture(Path(path).parent, network, vocabulary, params.seq_length)
+    if source.base:
+        folder = Path(source.base[0]).parent
+        network = huggingface.check_architecture(folder, params.model, params.seq_length)
+    else:
+        network = Architecture(**params.model)
     test = files.read_json(source.leakage)["records"]["test"]
     made = plan.reckon(
         rows=plan.Rows.of(files.read_json(source.packing), test, params.shards),

@@ -4,7 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from mcqlora.job import job
-from mcqlora.model.architecture import Architecture, Lora
+from mcqlora.model.architecture import Lora, of_base
 from mcqlora.train import finetune, settings
 from mcqlora.train.workplace import Launch
 
@@ -18,7 +18,7 @@ with job(snakemake):
         train=finetune.Shards(source.train, source.train_stats),
         valid=finetune.Shards(source.valid, source.valid_stats),
         settings=settings.Settings(
-            network=Architecture(**params.model),
+            network=of_base(params.model, Path(source.base), params.seq_length),
             lora=Lora(params.lora_rank, params.lora_alpha, params.lora_dropout, params.target_modules),
             optimization=settings.of(settings.Optimization, vars(params)),
             size=settings.of(settings.Size, vars(params)),

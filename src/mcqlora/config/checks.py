@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from mcqlora.config.sections import GENERATED, Benchmark, Settings
+from mcqlora.config.sections import GENERATED, Benchmark, Model, Settings
 from mcqlora.data import layouts, option_references, rows
 from mcqlora.errors import UserError
 from mcqlora.evaluate import protocols
@@ -147,20 +147,25 @@ def _training(settings: Settings) -> Iterator[str]:
     if train.workers % tensor:
         said = f"{tensor} does not divide train.workers {train.workers}"
         yield f"train.parallel.tensor: {said}; make it a divisor"
-    if model.num_heads % tensor or (model.n_kv_heads or model.num_heads) % tensor:
-        yield f"train.parallel.tensor: {tensor} does not divide the heads; make it a divisor of them"
     if settings.device == "CPU" and (tensor > 1 or train.parallel.optimizer):
         yield "train.parallel: a CPU has no semi-automatic parallelism; leave it out, or set device: Ascend"
-    if model.hidden_size % model.num_heads:
-        yield f"model.hidden_size: {model.hidden_size} is no multiple of num_heads {model.num_heads}"
-    if model.num_heads % (model.n_kv_heads or 1):
-        yield f"model.n_kv_heads: {model.n_kv_heads} does not divide num_heads {model.num_heads}"
-    network, pattern = Architecture(**model.model_dump()), train.target_modules
+    named = {key: value for key, value in model.model_dump().items() if value is not None}
+    shape = Model().model_dump() | named
+    if not settings.base.path:
+        for key, usual in Model().model_dump().items():
+            if key not in named and usual is not None:
+                yield f"model.{key}: null, which only the folder of base.path could say; give a value"
+        if shape["hidden_size"] % shape["num_heads"]:
+            yield f"model.hidden_size: {model.hidden_size} is no multiple of num_heads {model.num_heads}"
+        if shape["num_heads"] % (model.n_kv_heads or 1):
+            yield f"model.n_kv_heads: {model.n_kv_heads} does not divide num_heads {model.num_heads}"
+    # Names of cells are those of any network.
+    network, pattern = Architecture(**shape), train.target_modules
     try:
         if not network.tuned(Lora(train.lora_rank, train.lora_alpha, train.lora_dropout, pattern)):
             cells = ", ".join(network.projections())
             yield f"train.target_modules: {pattern!r} matches none of the network's cells {cells}"
-        for layer in range(model.num_layers):
+        for layer in range(model.num_layers or 1):
             if re.match(pattern, str(layer)):
                 said = f"{pattern!r} matches {layer}, a layer, which MindFormers then passes over"
                 yield f"train.target_modules: {said}; name its cells alone"

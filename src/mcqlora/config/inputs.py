@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,17 @@ def base_folder(settings: Settings, fetched: str) -> Path | None:
     if not path:
         return None
     return Path(fetched) / "base" if addresses.is_address(path) else data_root(settings) / path
+
+
+def base_name(settings: Settings, fetched: str) -> str | None:
+    """Where PEFT finds a given base: by its name on the Hub, which its address may have, or in its folder."""
+    hub = re.match(r"https://huggingface\.co/([\w.-]+/[\w.-]+)/resolve/", settings.base.path or "")
+    if settings.base.name:
+        return settings.base.name
+    if hub:
+        return hub[1]
+    folder = base_folder(settings, fetched)
+    return None if folder is None else str(folder)
 
 
 def base_files(settings: Settings, fetched: str) -> list[str]:

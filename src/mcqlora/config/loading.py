@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from mcqlora.config import inputs, recipe
 from mcqlora.config.scalars import parsed
-from mcqlora.config.sections import Benchmark, Mix, Section, Settings
+from mcqlora.config.sections import Benchmark, Mix, Model, Section, Settings
 from mcqlora.errors import UserError
 
 LISTED: Mapping[str, type[Section]] = {"benchmarks": Benchmark, "train.mix": Mix}  # lists of sections
@@ -65,7 +65,20 @@ def load(
         raise UserError(
             "recipe: reference turns nothing on, since every switch is named otherwise; leave them out"
         )
+    if settings.base.path:
+        settings = settings.model_copy(update={"model": _named_model(settings, config, named)})
     return inputs.with_tokenizer_of_base(settings)
+
+
+def _named_model(settings: Settings, config: Config, named: Config | None) -> Model:
+    """What is said of a given base: keys that were named, or changed in config.yaml itself; else None."""
+    told = (config if named is None else named).get("model") or {}
+    usual = Model()
+    values = {
+        key: value if key in told or value != getattr(usual, key) else None
+        for key, value in settings.model.model_dump().items()
+    }
+    return settings.model.model_copy(update=values)
 
 
 def as_written(config: Config, files: Iterable[Path], arguments: Iterable[str]) -> dict[str, Any]:

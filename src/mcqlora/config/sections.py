@@ -275,21 +275,25 @@ class Encode(Section):
 
 
 class Model(Section):
+    """Of a network that is trained here. With base.path all that is not named is None: the folder says it."""
+
     vocab_size: Count | None = key(None, "ids of the network; null: as many as the tokenizer has pieces")
-    hidden_size: Count = key(128, "width")
-    num_layers: Count = key(3, "decoder layers")
-    num_heads: Count = key(4, "attention heads")
+    hidden_size: Count | None = key(128, "width")
+    num_layers: Count | None = key(3, "decoder layers")
+    num_heads: Count | None = key(4, "attention heads")
     n_kv_heads: Count | None = key(None, "key and value heads; null: as many as num_heads")
-    intermediate_size: Count = key(344, "width of the feed-forward part")
-    rms_norm_eps: Number = key(1e-6, "epsilon of the norms", gt=0)
-    theta: Number = key(10000.0, "base of the rotary frequencies", gt=0)
-    has_bias: Flag = key(True, "bias on q, k, v and o: InternLM")
+    intermediate_size: Count | None = key(344, "width of the feed-forward part")
+    rms_norm_eps: Number | None = key(1e-6, "epsilon of the norms", gt=0)
+    theta: Number | None = key(10000.0, "base of the rotary frequencies", gt=0)
+    has_bias: Flag | None = key(True, "bias on q, k, v and o: InternLM")
     init_std: Number = key(0.06, "standard deviation of random weights", ge=0)
 
 
 class Base(Section):
     path: Filled | None = None
-    """Hugging Face folder below data, or its address: LLaMA or InternLM; null trains one"""
+    """Hugging Face folder below data, or its address (docs/interoperation.md); null trains one"""
+    name: Filled | None = None
+    """on the Hub, which exported adapters give as their base, e.g. Qwen/Qwen2.5-0.5B; null: its place"""
     sha256: dict[FileName, Sha256] = {}
     """that files of an address must have, in hex, e.g. {model.safetensors: ...}"""
     text: Literal["corpus", "train"] = "corpus"
@@ -458,7 +462,9 @@ class Settings(Section):
         Tokenizer, "SentencePiece's, or of Hugging Face's tokenizers, and how it marks turns"
     )
     encode: Encode = section(Encode, "rows of token ids")
-    model: Model = section(Model, "of LLaMA's architecture, by its dimensions")
+    model: Model = section(
+        Model, "the network trained here; with base.path what its folder says, unless named"
+    )
     base: Base = section(Base, "trained here, as a stand-in for weights from outside, unless path is given")
     train: Train = section(Train, "LoRA")
     plan: Plan = section(Plan, "what `snakemake plan` reckons with")

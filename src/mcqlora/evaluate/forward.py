@@ -40,22 +40,21 @@ def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], nam
     from mindformers import MindFormerConfig
     from mindformers.models import build_network
     from mindspore import Tensor, nn, ops
+    from mindspore.nn.utils import no_init_parameters
 
-    from mcqlora.model.decoder import MASKED
-    from mcqlora.model.flash import discarded
+    import mcqlora.model.decoder  # noqa: F401  (registers the network)
     from mcqlora.model.weights import load_into
 
     ms.set_context(mode=ms.GRAPH_MODE, device_target=device)
     config = {"model_config": model_config, "arch": {"type": "InternLMForCausalLM"}}
-    network = build_network(MindFormerConfig(model=config).model)
+    with no_init_parameters():  # random numbers that nobody would see
+        network = build_network(MindFormerConfig(model=config).model)
     load_into(network, weights, name)
 
     class Score(nn.Cell):
         def __init__(self, decoder: Any, head: Any) -> None:
             super().__init__(auto_prefix=False)
             self.decoder, self.head = decoder, head
-            self.cos, self.sin = decoder.freqs_mgr.freqs_cos, decoder.freqs_mgr.freqs_sin
-            self.swap = decoder.freqs_mgr.swap_mask
 
         def construct(self, ids: Any, branches: Any, places: Any, positions: Any, targets: Any) -> Any:
             batch, length = ids.shape
@@ -63,12 +62,8 @@ def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], nam
             seen = ops.logical_or(ops.equal(keys, 0), ops.equal(keys, branches.reshape(batch, length, 1)))
             order = ops.arange(0, length, 1)
             seen = ops.logical_and(seen, ops.less_equal(order.reshape(1, 1, -1), order.reshape(1, -1, 1)))
-            if self.decoder.use_flash_attention:
-                mask = discarded(seen)
-            else:
-                mask = ops.expand_dims(ops.mul(ops.sub(1.0, ops.cast(seen, self.decoder.dtype)), MASKED), 1)
-            rotary = (self._at(self.cos, places), self._at(self.sin, places), self.swap)
-            hidden = ops.cast(self.decoder.tok_embeddings(ids), self.decoder.dtype)
+            mask, rotary = self.decoder.mask(seen), self.decoder.at(places)
+            hidden = self.decoder.embedded(ids)
             for layer in self.decoder.layers:
                 hidden = layer(hidden, rotary, mask)
             hidden = self.decoder.norm_out(hidden).reshape(batch * length, -1)
@@ -77,10 +72,6 @@ def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], nam
             logprobs = ops.gather_elements(ops.log_softmax(logits, -1), 1, targets.reshape(-1, 1))
             _, first = ops.max(logits, -1)  # an NPU has no fast kernel for argmax alone
             return logprobs.reshape(targets.shape), first.reshape(targets.shape)
-
-        def _at(self, table: Any, places: Any) -> Any:
-            batch, length = places.shape
-            return ops.gather(table, places.reshape(-1), 0).reshape(batch, 1, length, -1)
 
     cell: Any = Score(network.model, network.lm_head)
     cell.set_train(False)

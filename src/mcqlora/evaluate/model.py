@@ -65,7 +65,7 @@ class ModelSpec:
     adapter: str | None  # a file; without one the base itself is asked
     tokenizer: str  # a file
     runs: str  # the folder below which its answers are kept, see `kept`
-    architecture: Architecture
+    architecture: Architecture  # of the base
     scaling: float  # what the update of `adapter` is multiplied by
     device: str  # CPU or Ascend
     seq_length: int  # ids of the longest text
@@ -80,12 +80,11 @@ def ready(spec: ModelSpec, progress: Progress = silent, share: Share = ALONE) ->
         share: of several processes that ask the same, each feeds its share of the batches.
 
     Raises:
-        UserError: the tokenizer or the base is not as `spec` says.
+        UserError: the tokenizer is not as `spec` says.
     """
     processor = tokenizer.load(spec.tokenizer)
     template = prompt.template(processor, spec.template)
-    base = Path(spec.base)
-    network = spec.architecture.of_base(base, spec.seq_length)
+    base, network = Path(spec.base), spec.architecture
     config = network.model_config(spec.seq_length, spec.batch_size, spec.device, template.pad, template.eos)
     config["use_flash_attention"] = fused("auto", spec.device, network, spec.seq_length)
     if kind := computes_in(base / "model.safetensors", spec.device):

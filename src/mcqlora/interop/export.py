@@ -1,4 +1,4 @@
-"""A Hugging Face LLaMA folder of a base, or of a base with an adapter folded in, with its tokenizer."""
+"""A Hugging Face folder of a base, or of a base with an adapter folded in, with its tokenizer."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from mcqlora import files, hashing
-from mcqlora.interop.names import DTYPES, name_of
+from mcqlora.interop.names import CONFIG, DTYPES, theirs
 from mcqlora.model import tensorfiles, weights
 from mcqlora.model.architecture import Architecture, read_architecture
-from mcqlora.tokens import prompt, tokenizer
-from mcqlora.tokens.tokenizer_config import CONFIG
+from mcqlora.tokens import prompt, tokenizer, tokenizer_config
 
 SHARD_BYTES = 5 * 10**9  # larger networks are split into files of about this size
 
@@ -29,7 +28,7 @@ def export_network(
     template: str | None,
     shard_bytes: int = SHARD_BYTES,
 ) -> str | None:
-    """Write the Hugging Face LLaMA folder `output`: the base, with `adapter` folded in if there is one.
+    """Write a folder of the base's own family: the base, with `adapter` folded in if there is one.
 
     `scaling` is what the adapter's update is multiplied by. One tensor at a time is in memory; numbers keep
     the base's dtype.
@@ -46,19 +45,30 @@ def export_network(
     positions = network.max_positions or seq_length
     merged = weights.Merged(base / "model.safetensors", weights.read(adapter) if adapter else {}, scaling)
     dtype = next(iter(merged.tensors.values())).dtype
-    ours = {name_of(name): name for name in merged}
-    shapes = {theirs: merged.tensors[name].shape for theirs, name in ours.items()}
-    write_shards(output, shapes, dtype, lambda theirs: merged[ours[theirs]], shard_bytes)
+    shapes = {name: merged.tensors[name].shape for name in merged}
+    write_shards(output, *theirs(shapes, network, merged.__getitem__), dtype, shard_bytes)
     write_tokenizer(Path(tokenizer_path), processor, turns, output, positions)
     stops = list(turns.stop)  # where our own generation ends
     generation = {"bos_token_id": processor.bos, "eos_token_id": stops, "pad_token_id": turns.pad}
     files.write_json(output / "generation_config.json", generation | {"do_sample": False}, indent=True)
     if adapter:
-        made = {"checkpoint": adapter.stem, "sha256": hashing.sha256(adapter)}
-        files.write_json(output / "merged_from.json", made, indent=True)
+        source = {"checkpoint": adapter.stem, "sha256": hashing.sha256(adapter)}
+        files.write_json(output / "merged_from.json", source, indent=True)
     marks = {"bos_token_id": processor.bos, "eos_token_id": turns.eos, "pad_token_id": turns.pad}
-    files.write_json(output / "config.json", llama_config(network, marks, dtype, positions), indent=True)
+    made = llama_config(network, marks, dtype, positions)
+    if (base / CONFIG).exists():
+        made = own_config(files.read_json(base / CONFIG), network, made)
+    files.write_json(output / "config.json", made, indent=True)
     return differs(processor)
+
+
+def own_config(said: files.Json, network: Architecture, made: files.Json) -> files.Json:
+    """A given base's config.json, with what `made` says of the numbers and ids of this folder.
+
+    Ids of marks stay the base's; generation_config.json has those at which our own generation ends.
+    """
+    kept = {key: value for key, value in said.items() if key != "dtype"}
+    return kept | {"torch_dtype": made["torch_dtype"], "tie_word_embeddings": network.tied}
 
 
 def llama_config(
@@ -81,7 +91,7 @@ def llama_config(
         "rope_theta": network.theta,
         "rope_parameters": {"rope_type": "default", "rope_theta": network.theta},
         "max_position_embeddings": positions,
-        "tie_word_embeddings": False,
+        "tie_word_embeddings": network.tied,
         **marks,
         "torch_dtype": next(ours for ours, name in DTYPES.items() if name == dtype),
     }
@@ -90,8 +100,8 @@ def llama_config(
 def write_shards(
     output: Path,
     shapes: Mapping[str, tuple[int, ...]],
-    dtype: str,
     make: Callable[[str], np.ndarray],
+    dtype: str,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """model.safetensors, or numbered parts of it with an index where it is larger than `shard_bytes`."""
@@ -135,7 +145,7 @@ def write_tokenizer(
     config = dict(given.config) or _llama_tokenizer(given, turns, positions)
     if config.pop("auto_map", None):  # code of its authors' that is not here
         config["tokenizer_class"] = "LlamaTokenizer" if path.suffix == ".model" else "PreTrainedTokenizerFast"
-    files.write_json(output / CONFIG, config, indent=True)
+    files.write_json(output / tokenizer_config.CONFIG, config, indent=True)
 
 
 def _llama_tokenizer(given: tokenizer.Tokenizer, turns: prompt.Template, positions: int) -> files.Json:

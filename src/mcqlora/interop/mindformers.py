@@ -63,10 +63,11 @@ def render(
     length = math.ceil((seq_length + max_new_tokens) / BLOCK) * BLOCK
     config = network.model_config(length, batch_size, device, vocabulary.pad, stop[0], lora)
     bias = config.pop("has_bias")
+    scaling = config.pop("rope_scaling", None)
     config |= {
         "type": "LlamaConfig",
         "qkv_has_bias": bias,
-        "attn_proj_has_bias": bias,
+        "attn_proj_has_bias": config.get("attn_proj_has_bias", bias),
         "eos_token_id": list(stop),
         "do_sample": False,
         "top_k": 1,
@@ -75,6 +76,9 @@ def render(
         "max_decode_length": length,
         **DEVICES[device]["model"],
     }
+    if scaling:
+        numbers = {key: value for key, value in scaling.items() if key != "rope_type"}
+        config |= {"extend_method": scaling["rope_type"].upper(), "scaling_factor": numbers}
     if config["use_past"]:
         config["num_blocks"] = batch_size * length // BLOCK
     if kind == "mcq":
@@ -151,6 +155,14 @@ def write(
     special = {"unk": processor.unk, "bos": processor.bos, "eos": turns.eos, "pad": turns.pad}
     marks = {f"{name}_token": processor.id_to_piece(i) for name, i in special.items() if i is not None}
     vocabulary = Vocabulary(tokenizer_path, marks, turns.pad, turns.stop, bool(turns.start))
+    if network.qk_norm or network.head_dim:
+        lacks = "a norm of queries and keys" if network.qk_norm else "a width of heads of their own"
+        for answers in evaluations.values():
+            files.write_text(
+                answers.yaml, f"# MindFormers' LLaMA lacks {lacks}: it cannot ask this network\n"
+            )
+        print(f"no YAMLs for MindFormers alone: its LLaMA lacks {lacks}")
+        return
     for kind, answers in evaluations.items():
         made = render(
             kind=kind,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from mcqlora import files
 from mcqlora.errors import UserError
@@ -78,7 +80,7 @@ class Parameters:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A network of LLaMA's architecture by its dimensions."""
+    """A decoder by its dimensions. What has a default is what families add to LLaMA."""
 
     vocab_size: int | None  # ids; None until a tokenizer says it
     hidden_size: int
@@ -88,18 +90,39 @@ class Architecture:
     intermediate_size: int
     rms_norm_eps: float
     theta: float
-    has_bias: bool  # InternLM's, on q, k, v and o
+    has_bias: bool  # on q, k, v and, but for `bare_output`, o
     init_std: float  # of random weights
     max_positions: int | None = None  # None where nothing limits them
+    bare_output: bool = False  # o has no bias where q, k and v have one: Qwen2
+    head_dim: int | None = None  # None means `hidden_size` shared among the heads
+    qk_norm: bool = False  # of each head's queries and keys: Qwen3
+    tied: bool = False  # the head is the embeddings
+    rope_scaling: Mapping[str, Any] | None = None  # see `rotary.KINDS`
+    window: int | None = None  # earlier ids that a token sees; None means all
+    family: str = "llama"  # whose names its tensors have in Hugging Face's layout, see `interop.families`
 
     @property
     def kv_heads(self) -> int:
         return self.n_kv_heads or self.num_heads
 
     @property
+    def head_width(self) -> int:
+        return self.head_dim or self.hidden_size // self.num_heads
+
+    @property
+    def q_width(self) -> int:
+        """Width of the queries of all heads together."""
+        return self.head_width * self.num_heads
+
+    @property
     def kv_width(self) -> int:
         """Width of the keys, and of the values, of all heads together."""
-        return self.hidden_size // self.num_heads * self.kv_heads
+        return self.head_width * self.kv_heads
+
+    @property
+    def biased(self) -> tuple[str, ...]:
+        """The matrices that have a bias."""
+        return ATTENTION[: 3 if self.bare_output else 4] if self.has_bias else ()
 
     @property
     def vocabulary(self) -> int:
@@ -110,8 +133,8 @@ class Architecture:
 
     def projections(self) -> dict[str, tuple[int, int]]:
         """(inputs, outputs) of a layer's matrices, by the names of their MindFormers cells."""
-        hidden, kv, inner = self.hidden_size, self.kv_width, self.intermediate_size
-        attention = {"wq": (hidden, hidden), "wk": (hidden, kv), "wv": (hidden, kv), "wo": (hidden, hidden)}
+        hidden, q, kv, inner = self.hidden_size, self.q_width, self.kv_width, self.intermediate_size
+        attention = {"wq": (hidden, q), "wk": (hidden, kv), "wv": (hidden, kv), "wo": (q, hidden)}
         return attention | {"w1": (hidden, inner), "w2": (inner, hidden), "w3": (hidden, inner)}
 
     def tuned(self, lora: Lora) -> list[tuple[int, int]]:
@@ -130,14 +153,11 @@ class Architecture:
     def parameters(self, lora: Lora | None = None) -> Parameters:
         """Numbers of parameters, by arithmetic.
 
-        total = 2 V H + layers (H (2 H + 2 K) + biases + 3 H F + 2 H) + H, K the width of keys and values, as
-        the report counts it: without the adapter. LoRA on a matrix of n x m has r (n + m) parameters; without
-        LoRA all is trainable.
+        total = 2 V H + layers (H (2 Q + 2 K) + biases + 3 H F + norms) + H, V H once where the head is the
+        embeddings; Q and K are the widths of queries and of keys, as the report counts it: without the
+        adapter. LoRA on a matrix of n x m has r (n + m) parameters; without LoRA all is trainable.
         """
-        hidden = self.hidden_size
-        biases = (2 * hidden + 2 * self.kv_width) if self.has_bias else 0
-        layer = sum(n * m for n, m in self.projections().values()) + biases + 2 * hidden
-        total = trainable = 2 * self.vocabulary * hidden + self.num_layers * layer + hidden
+        total = trainable = sum(math.prod(shape) for shape in self.shapes().values())
         if lora:
             trainable = self.num_layers * lora.rank * sum(n + m for n, m in self.tuned(lora))
         return Parameters(trainable, total, trainable / total)
@@ -147,16 +167,17 @@ class Architecture:
         hidden, ids, matrices = self.hidden_size, self.vocabulary, self.projections()
         layer: Shapes = {f"{_container(name)}.{name}.weight": matrices[name][::-1] for name in matrices}
         layer |= {"attention_norm.weight": (hidden,), "ffn_norm.weight": (hidden,)}
-        if self.has_bias:
-            layer |= {f"attention.{name}.bias": matrices[name][1:] for name in ATTENTION}
+        layer |= {f"attention.{name}.bias": matrices[name][1:] for name in self.biased}
+        if self.qk_norm:
+            layer |= dict.fromkeys(("attention.q_norm.weight", "attention.k_norm.weight"), (self.head_width,))
         named = {f"model.layers.{i}.{key}": layer[key] for i in range(self.num_layers) for key in layer}
-        outer = {"model.tok_embeddings.embedding_weight": (ids, hidden), "model.norm_out.weight": (hidden,)}
-        return outer | {"lm_head.weight": (ids, hidden)} | named
+        outer: Shapes = {EMBEDDINGS: (ids, hidden), "model.norm_out.weight": (hidden,)}
+        return outer | ({} if self.tied else {HEAD: (ids, hidden)}) | named
 
     def model_config(
         self, seq_length: int, batch_size: int, device: str, pad: int, eos: int, lora: Lora | None = None
     ) -> files.Json:
-        """MindFormers' `model_config` of our registered InternLM; without `lora` for full training."""
+        """MindFormers' `model_config` of our registered decoder; without `lora` for full training."""
         dimensions = ("hidden_size", "num_layers", "num_heads", "n_kv_heads", "intermediate_size")
         config = {
             "type": "InternLMConfig",
@@ -180,6 +201,14 @@ class Architecture:
             "checkpoint_name_or_path": "",
             **DEVICES[device].model,
         }
+        config |= {"attn_proj_has_bias": False} if self.has_bias and self.bare_output else {}
+        added: files.Json = {
+            "head_dim": self.head_dim,
+            "qk_norm": self.qk_norm,
+            "tie_word_embeddings": self.tied,
+        }
+        added["rope_scaling"] = self.rope_scaling and dict(self.rope_scaling)
+        config |= {key: value for key, value in added.items() if value}
         if lora:
             config["pet_config"] = {
                 "pet_type": "lora",
@@ -191,33 +220,37 @@ class Architecture:
         return config
 
     def for_tokenizer(self, pieces: int) -> Architecture:
-        """The same with an id for each of the tokenizer's pieces.
+        """The same with an id for each of the tokenizer's pieces; more ids than pieces are never asked.
 
         Raises:
-            UserError: the network has fewer ids than pieces, which would crash, or more: another tokenizer.
+            UserError: the network has fewer ids than pieces, which would crash.
         """
-        if self.vocab_size not in (None, pieces):
+        if self.vocab_size is not None and self.vocab_size < pieces:
             said = f"the network has {self.vocab_size} ids, the tokenizer {pieces} pieces"
             raise UserError(f"model.vocab_size: {said}; give the base's own tokenizer")
-        return replace(self, vocab_size=pieces)
+        return replace(self, vocab_size=self.vocab_size or pieces)
 
-    def of_base(self, base: Path, seq_length: int) -> Architecture:
-        """The architecture that the folder `base` was made with, which has to be this one.
+    def check(self, asked: Mapping[str, Any], where: Path, seq_length: int | None = None) -> None:
+        """Check that nothing in `asked`, the configuration's model.*, says otherwise; null says nothing.
 
         Raises:
-            UserError: it is another one, or rows are longer than it has positions for.
+            UserError: it does, or a row of `seq_length` ids is longer than the network has positions for, or
+                than its attention reaches; names every key that differs.
         """
-        made = read_architecture(base)
-        for key, value in asdict(self).items():
-            there = getattr(made, key)
-            if key not in ("vocab_size", "max_positions") and there != value:
-                raise UserError(f"model.{key} is {value}, but {base} has {there}; make them the same")
-        if made.max_positions is not None and seq_length > made.max_positions:
-            has = f"{base} has {made.max_positions} positions"
-            raise UserError(f"encode.seq_length is {seq_length}, but {has}; lower it")
-        return made
+        known = asdict(self) | {"n_kv_heads": self.kv_heads}
+        differ = [
+            f"model.{key} is {value}, there {known[key]}"
+            for key, value in asked.items()
+            if key != "init_std" and value is not None and value != known[key]
+        ]
+        if differ:
+            raise UserError(f"{where}: {'; '.join(differ)}; leave these keys out, or make them the same")
+        for most, what in ((self.max_positions, "positions"), (self.window, "ids in its sliding window")):
+            if most is not None and seq_length is not None and seq_length > most:
+                raise UserError(f"{where}: has {most} {what}, encode.seq_length is {seq_length}; lower it")
 
 
+EMBEDDINGS, HEAD = "model.tok_embeddings.embedding_weight", "lm_head.weight"
 ATTENTION = ("wq", "wk", "wv", "wo")
 
 
@@ -231,9 +264,21 @@ def read_architecture(base: Path) -> Architecture:
     return Architecture(**files.read_json(base / "config.json"))
 
 
+def of_base(asked: Mapping[str, Any], base: Path, seq_length: int) -> Architecture:
+    """The architecture that the folder `base` was made with, see `Architecture.check`.
+
+    Raises:
+        UserError: the configuration asks for another one, or for longer rows.
+    """
+    made = read_architecture(base)
+    made.check(asked, base, seq_length)
+    return made
+
+
 def write_architecture(base: Path, architecture: Architecture) -> None:
-    """Write the config.json of a base folder; positions stand there only where they are limited."""
-    known = asdict(architecture)
-    if architecture.max_positions is None:
-        del known["max_positions"]
+    """Write the config.json of a base folder; what has a default stands there where it differs from it."""
+    said = asdict(architecture)
+    plain = {one.name for one in fields(Architecture) if one.default is not MISSING}
+    usual = {one.name: one.default for one in fields(Architecture)}
+    known = {key: said[key] for key in said if key not in plain or said[key] != usual[key]}
     files.write_json(base / "config.json", known, indent=True)

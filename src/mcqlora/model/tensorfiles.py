@@ -37,6 +37,7 @@ KINDS = (  # of numbers: safetensors' name, numpy's, and that of PyTorch's stora
 DTYPES = {name: np.dtype(code) for name, code, _ in KINDS}
 STORAGES = {storage: name for name, _, storage in KINDS}
 INDEX = ".index.json"
+FETCH = "fetch it again (git lfs pull?)"  # a file that is not whole is often a pointer to one
 NAMES = ("model.safetensors", "pytorch_model.bin")  # as Hugging Face calls them; the first found is taken
 
 
@@ -95,10 +96,13 @@ def weight_map(index: Path) -> dict[str, str]:
     Raises:
         UserError: it is none, or names a file that is not beside it.
     """
-    content = files.read_json(index)
+    try:
+        content = files.read_json(index)
+    except UserError as error:
+        raise UserError(f"{index}: not valid JSON; {FETCH}") from error
     shards = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(shards, dict) or not shards:
-        raise UserError(f"{index}: no weight_map; fetch the folder again")
+        raise UserError(f"{index}: no weight_map; {FETCH}")
     for shard in shards.values():
         if Path(str(shard)).name != shard:
             raise UserError(f"{index}: {shard!r} is no name of a file beside it")
@@ -113,7 +117,7 @@ def index_safetensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, "np"):
             pass  # checks the header, and that the tensors fill the file exactly
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a whole safetensors file ({error}); fetch it again") from error
+        raise UserError(f"{path}: not a whole safetensors file ({error}); {FETCH}") from error
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = orjson.loads(file.read(length))
@@ -139,7 +143,7 @@ def index_torch(path: Path) -> dict[str, Tensor]:
             found = _TableReader(path, archive, table.removesuffix("data.pkl")).load()
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         said = f"not a whole file of torch 1.6 or later ({error})"
-        raise UserError(f"{path}: {said}; fetch it again, or take safetensors") from error
+        raise UserError(f"{path}: {said}; {FETCH}, or take safetensors") from error
     except UserError:
         raise
     except Exception as error:  # whatever a forged pickle makes the unpickler say

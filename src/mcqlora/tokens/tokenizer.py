@@ -99,6 +99,11 @@ class SentencePiece(sentencepiece.SentencePieceProcessor):
         named = special_piece(self.config, f"{role}_token")
         return (self.id_of(named) if named else None) or (own if own >= 0 else None)
 
+    def decode(self, ids: Sequence[int]) -> str:  # type: ignore[override]  # of one text
+        """Without ids that have no piece: a network whose vocabulary is padded may write them."""
+        pieces = self.get_piece_size()
+        return super().decode([index for index in ids if index < pieces])
+
     def vocab_size(self) -> int:
         return max(self.get_piece_size(), 1 + max(self._added, default=0))
 

@@ -50,14 +50,14 @@ def finetune(
     launch: Launch,
     outputs: Outputs,
 ) -> None:
-    """Train LoRA on `base`, in `runs/<fingerprint>/` (see `workplace.fingerprint_of`); write `outputs`.
+    """Train LoRA on `base`, the weights of `settings.network`; write `outputs`.
+
+    It works in `runs/<fingerprint>/`, see `workplace.fingerprint_of`.
 
     Raises:
-        UserError: a shard is not as its stats say, the base is of another network, another training works
-            there, or a worker failed.
+        UserError: a shard is not as its stats say, another training works there, or a worker failed.
     """
     turns = prompt.template(tokenizer.load(tokenizer_path), template)
-    settings = replace(settings, network=settings.network.of_base(base, settings.seq_length))
     size, delivered = settings.size, len(outputs.adapters)
     available, validated = mindrecord.count_rows(train.files), mindrecord.count_rows(valid.files)
     warmup, sink = settings.optimization.warmup_ratio, DEVICES[settings.device].sink_size
