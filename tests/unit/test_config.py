@@ -420,3 +420,13 @@ def test_expressions_stand_under_a_language(tag, code):
     assert list(kept.shuffle.option_references) == [code]
     with pytest.raises(UserError, match=rf"option_references\.{tag}: .* its language; write {code}$"):
         loading.load({"shuffle": {"option_references": {tag: {"rest": ["x"]}}}})
+
+
+def test_of_a_given_base_only_what_is_named_or_changed_is_said():
+    whole = Settings().model_dump() | {"base": {"path": "net"}}
+    made = loading.load(whole, {"base": {"path": "net"}, "model": {"num_layers": 3}})
+    said = {key: value for key, value in made.model.model_dump().items() if value is not None}
+    assert said == {"num_layers": 3}
+    whole["model"] = whole["model"] | {"theta": 5e5}  # in config.yaml itself
+    assert loading.load(whole, {"base": {"path": "net"}}).model.theta == 5e5
+    assert loading.load(Settings().model_dump(), {}).model == Settings().model

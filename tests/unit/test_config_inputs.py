@@ -24,6 +24,15 @@ def test_a_given_base_brings_its_tokenizer():
         given(base__path="https://h/net", base__sha256={"tokenizer.model": "0" * 64})
 
 
+def test_where_peft_finds_a_given_base():
+    assert inputs.base_name(settings(), "fetched") is None
+    assert inputs.base_name(settings(base__path="net"), "fetched") == "net"
+    hub = "https://huggingface.co/Qwen/Qwen2.5-0.5B/resolve/main"
+    for address, name in ((hub, "Qwen/Qwen2.5-0.5B"), ("https://h/net", "fetched/base")):
+        assert inputs.base_name(settings(base__path=address), "fetched") == name
+    assert inputs.base_name(settings(base__path="net", base__name="a/b"), "fetched") == "a/b"
+
+
 def test_the_files_of_a_given_base(tmp_path):
     folder = tmp_path / "llama"
     folder.mkdir()
