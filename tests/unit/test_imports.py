@@ -24,6 +24,7 @@ FLOORS = [
     {"model"},
     {"train", "evaluate"},
     {"interop", "report"},
+    {"compare"},
     {"config"},
 ]
 # Beside these floors, for scripts and Snakefile alone.
