@@ -1,7 +1,7 @@
 """Two sources of chance: which questions were asked, and which seed a training had.
 
-Scores are float64 [seeds, questions] in 0..1: every training of one variant answered the same questions. Another
-draw of questions would move all trainings together, another seed moves one training on all questions.
+Scores are float64 [seeds, questions] in 0..1: every training of one variant answered the same questions.
+Another draw of questions would move all trainings together, another seed moves one training on all questions.
 `clusters` are as in `report.intervals`. Intervals are 95 %.
 """
 
@@ -59,8 +59,8 @@ def parts(scores: Scores, clusters: Clusters) -> Parts:
     seed does with that cluster. Mean squares of the clusters' sums estimate each. It is in closed form what a
     hierarchical bootstrap that draws seeds, or clusters, comes to, without its bias of (k - 1) / k. Drawing
     both at once would count the cells' part three times.
-    Source: Searle, Casella and McCulloch 1992, Variance Components, section 4.3 (ANOVA estimators); Owen 2007,
-    https://doi.org/10.1214/07-AOAS122 (the bootstrap of rows and columns, and its threefold part).
+    Source: Searle, Casella and McCulloch 1992, Variance Components, section 4.3 (ANOVA estimators);
+    Owen 2007, https://doi.org/10.1214/07-AOAS122 (the bootstrap of rows and columns, its threefold part).
 
     Raises:
         ValueError: there is no score, or not one cluster for each question.
@@ -100,8 +100,8 @@ def difference(left: ArrayLike, right: ArrayLike, clusters: Clusters) -> Estimat
 def _estimate(sides: Sequence[Scores], clusters: Clusters, bounds: tuple[float, float]) -> Estimate:
     """The first side, less the second if there is one.
 
-    Student's t at Satterthwaite's degrees of freedom: few seeds know little of their own spread. Where nothing
-    varies the ends are Wilson's of none in as many clusters, as in `intervals.paired_bootstrap`.
+    Student's t at Satterthwaite's degrees of freedom: few seeds know little of their own spread. Where
+    nothing varies the ends are Wilson's of none in as many clusters, as in `intervals.paired_bootstrap`.
     Source: Satterthwaite 1946, https://doi.org/10.2307/3002019.
     """
     from scipy.stats import t
@@ -147,10 +147,10 @@ class Needed:
 
 
 def needed(found: Estimate, power: float = POWER) -> Needed:
-    """What it would take to see the difference that is there, if it is the true one, with probability `power`.
+    """What it would take to see the difference that is there, if it is the true one.
 
-    A two-sided test at 5 % sees a difference of (z(0.975) + z(power)) standard errors. The questions' variance
-    falls with their number, that of seeds and cells with the number of seeds.
+    A two-sided test at 5 % sees a difference of (z(0.975) + z(power)) standard errors with the probability
+    `power`. The questions' variance falls with their number, that of seeds and cells with that of seeds.
     Source: Miller 2024, https://arxiv.org/abs/2411.00640, section 5; Bouthillier et al. 2021,
     https://arxiv.org/abs/2103.03098, for seeds as a source of their own.
     """

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mcqlora.data import duplicates
-
 # Where a sentence may start within a line, and where an option does: "A. x", "(B) x", "is C.x".
 _SENTENCE = re.compile(r"(?<=[:：。？！])|(?<=[.?!])\s")
 _OPTION = re.compile(r"(?:^|(?<=[\s:：是为]))[(（]?[A-Z][)）.．:：、]\s*")
@@ -36,6 +34,6 @@ def pieces(texts: Iterable[str]) -> Iterator[str]:
             yield from _OPTION.split(line)
 
 
-def folded(texts: Iterable[str]) -> set[str]:
-    """The pieces as `duplicates.fold` leaves them."""
-    return {duplicates.fold(piece) for piece in dict.fromkeys(pieces(texts))}
+def options(line: str) -> list[str]:
+    """What stands after each letter of an option in a line, after what stands before the first."""
+    return _OPTION.split(line)

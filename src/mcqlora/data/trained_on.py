@@ -158,3 +158,13 @@ def leaks(
         result[part] = {"questions": len(asked), "found": len(by), "found_by": numbers}
         result.setdefault("ids", []).extend(sorted(by))
     return result
+
+
+def said(model: str, found: Json) -> Iterator[str]:
+    """A line for each part: how many of its questions stand in what the model was trained on."""
+    rows = sum(file["rows"] for file in found["files"])
+    for part in ("test", "valid"):
+        counts = found[part]
+        by = ", ".join(f"{name} {count}" for name, count in counts["found_by"].items() if count)
+        of = f"{counts['found']} of {counts['questions']} {part} questions stand in the {rows:,} rows"
+        yield f"{model}: {of} that it was trained on{f' (by {by})' if by else ''}"
