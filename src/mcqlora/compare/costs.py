@@ -10,7 +10,7 @@ from mcqlora.files import Json, PathLike
 
 
 def of_run(facts: Json, times: PathLike) -> dict[str, dict[str, float]]:
-    """{checkpoint: its cost}, see `models.COST`: tokens and hours in proportion to steps, memory of the whole.
+    """{checkpoint: its cost}, see `models.COST`: tokens and hours by its share of the steps, memory of all.
 
     Raises:
         UserError: `times` is no benchmark file.

@@ -61,7 +61,8 @@ def verdicts(summary: Json) -> Iterator[str]:
         scores = (
             f"{words.accuracy(found['test'])} of the test, asked once, n = {words.questions(found['test'])}"
         )
-        yield f"**Chosen among {tried}: {plain(found['chosen'])}**, {share} right; its model {plain(found['model'])} has {scores}."
+        head = f"**Chosen among {tried}: {plain(found['chosen'])}**"
+        yield f"{head}, {share} right; its model {plain(found['model'])} has {scores}."
 
 
 def _verdict(row: Json, against: str) -> str:
@@ -78,12 +79,10 @@ def _verdict(row: Json, against: str) -> str:
         line += f"; to see so small a difference would take some {row['needed']:,} questions"
     if row["trained_on"]:
         seen = row["trained_on"]["test"]
-        stand = f"{seen['found']:,} of {seen['questions']:,} test questions stand in what it was trained on"
-        line += (
-            f". **LEAKED**: {stand}"
-            if seen["found"]
-            else f". Of the test questions none was found in what it was trained on, n = {seen['questions']:,}"
-        )
+        some = f"{seen['found']:,} of {seen['questions']:,} test questions"
+        none = f"None of {seen['questions']:,} test questions was found"
+        line += f". **LEAKED**: {some} stand" if seen["found"] else f". {none}"
+        line += " in what it was trained on"
     return line + "."
 
 

@@ -52,8 +52,8 @@ def row(one: Model, reference: Model, protocol: str, groups: Groups) -> Json:
     """A model: its rate, and what it has on the reference.
 
     `difference` (an estimate), `mcnemar_p`, `mcnemar_p_holm` (for the number of models), `changed`, `needed`
-    (questions that would show the difference) and `paired` are None of the reference itself. `clean` is the rate without the questions that stand in its
-    training data; None where these are not known or hold none.
+    (questions that would show the difference) and `paired` are None of the reference itself. `clean` is the
+    rate without the questions that stand in its training data; None where these are not known or hold none.
     """
     own = one.asked_by(protocol)
     items = [item | {"cluster": groups[item["id"]]} for item in one.by(protocol)]

@@ -27,7 +27,7 @@ _LETTERS = string.ascii_uppercase
 _NAMED = re.compile(
     r"(?:right option is|answer is|答案是|答案为|选)[:：\s]*[(（]?([A-Z])(?![A-Za-z])", re.IGNORECASE
 )
-_LONE = re.compile(r"(?<![A-Za-z])([A-Z])(?![A-Za-z])")
+_LONE = re.compile(r"(?<![A-Za-z])([A-H])(?![A-Za-z])")  # not the word I
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def _harness(path: Path, data: bytes) -> list[Sample]:
 
 def _harness_row(row: Json) -> Sample:
     doc = row["doc"]
-    metric = next(name for name in METRICS if name in row)
+    metric = METRICS[[name in row for name in METRICS].index(True)]
     scores = [float(pair[0][0]) for pair in row["resps"] if isinstance(pair[0], list)]
     if scores:
         choice: str | None = _LETTERS[max(range(len(scores)), key=scores.__getitem__)]
@@ -145,7 +145,7 @@ def _last_turn(prompt: Any) -> list[str]:
 
 
 def letter(text: str) -> str | None:
-    """The letter that a generated text names: after "answer is" or the like, else the first that stands alone."""
+    """The letter that a text names: after "answer is" or the like, else the first that stands alone."""
     match = _NAMED.search(text) or _LONE.search(text)
     return match[1].upper() if match else None
 
@@ -205,7 +205,7 @@ def _of_text(sample: Sample, by_id: Mapping[str, Question], text: Sought) -> lis
 
 
 def shown(sample: Sample, question: Question) -> str:
-    """The order in which the sample shows the options, see `Question.shown`; the file's if it can't be told."""
+    """The order in which the sample shows the options, see `Question.shown`; the file's if unknown."""
     letters = defaultdict(list)
     for place, option in zip(LETTERS, question.options, strict=True):
         letters[duplicates.fold(option)].append(place)
