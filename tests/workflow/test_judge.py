@@ -48,7 +48,9 @@ def said(result):
 
 def test_judge_needs_the_data_half_alone(dry, folder):
     text = said(plan(dry, folder, "judge", judge()))
-    jobs = {line.split()[0] for line in text.splitlines() if len(line.split()) == 2 and line.split()[1].isdigit()}
+    jobs = {
+        line.split()[0] for line in text.splitlines() if len(line.split()) == 2 and line.split()[1].isdigit()
+    }
     assert {"judged", "samples", "trained_on", "split", "read"} <= jobs
     assert not jobs & {"base", "train", "evaluate", "tokenizer", "encode", "shard"}
     assert "samples_a.jsonl" in text and "results_a.json" not in text
@@ -64,11 +66,20 @@ def test_a_comparison_of_others_trains_nothing(dry, folder):
     "config, expected",
     [
         ([judge(models=[], samples=[])], "no models and no samples"),
-        ([judge(models=[{"name": "x", "path": "none"}])], "config.json: no such file, but judge.models: x names it"),
+        (
+            [judge(models=[{"name": "x", "path": "none"}])],
+            "config.json: no such file, but judge.models: x names it",
+        ),
         ([judge(models=[{"name": "base", "path": NETWORK}])], "two models are called base"),
         ([judge(samples=[{"name": "x", "path": "none"}])], "no such file, but judge.samples: x names it"),
-        ([judge(models=[{"name": "x", "path": NETWORK, "adapter": "samples"}])], "adapter_config.json: no such"),
-        ([judge(models=[{"name": "x", "path": NETWORK, "trained_on": ["no"]}])], "judge: trained_on of x names"),
+        (
+            [judge(models=[{"name": "x", "path": NETWORK, "adapter": "samples"}])],
+            "adapter_config.json: no such",
+        ),
+        (
+            [judge(models=[{"name": "x", "path": NETWORK, "trained_on": ["no"]}])],
+            "judge: trained_on of x names",
+        ),
         ([judge(), "compare={against: nobody}"], "compare.against: nobody is none of the models"),
     ],
 )
@@ -78,5 +89,7 @@ def test_what_cannot_be_judged_is_named(dry, folder, config, expected):
 
 
 def test_a_comparison_wants_two(dry, folder):
-    result = plan(dry, folder, "compare", judge(models=MODELS[:1], samples=[]), "compare={models: [], against: alone}")
+    result = plan(
+        dry, folder, "compare", judge(models=MODELS[:1], samples=[]), "compare={models: [], against: alone}"
+    )
     assert result.returncode != 0 and "alone and another model must be among those compared" in said(result)

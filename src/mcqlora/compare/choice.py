@@ -27,7 +27,7 @@ def choose(trained: Mapping[str, Sequence[Model]], protocol: str, groups: Mappin
     valid = {name: sum(map(accuracy, part)) / len(part) for name, part in asked.items()}
     best = max(valid, key=lambda name: valid[name])
     model = max(asked[best], key=accuracy)
-    items = [item | {"cluster": groups[item["id"]]} for item in model.by(protocol)]
+    items = [{**item, "cluster": groups[item["id"]]} for item in model.by(protocol)]
     found: Json = {"tried": len(asked), "trainings": sum(map(len, asked.values())), "valid": valid}
     return found | {"chosen": best, "model": model.name, "test": comparison.rate(items)}
 

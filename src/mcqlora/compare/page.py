@@ -9,7 +9,7 @@ from mcqlora.evaluate.protocols import label
 from mcqlora.files import Json
 from mcqlora.report import words
 from mcqlora.report.intervals import ALPHA
-from mcqlora.report.markdown import plain, table
+from mcqlora.report.markdown import Row, plain, table
 
 SOURCES = {"run": "this run", "judged": "judged here", "samples": "another tool's answers"}
 _METHODS = f"""\
@@ -120,7 +120,7 @@ def _notes(summary: Json) -> Iterator[str]:
 
 
 def _variants(summary: Json) -> list[str]:
-    rows = []
+    rows: list[Row] = []
     for row in summary["variants"]:
         mean, difference, more = row["mean"], row["difference"], row["needed"]
         errors = [mean["questions_error"], mean["seeds_error"]]
@@ -128,7 +128,7 @@ def _variants(summary: Json) -> list[str]:
         seeds = "-" if not more or more["seeds"] is None else f"{more['seeds']:,}"
         questions = "-" if not more or more["questions"] is None else f"{more['questions']:,}"
         change = words.points(difference) if difference else "-"
-        name = [plain(row["name"]), len(row["models"]), f"{mean['n']:,}", words.percent(mean)]
+        name: Row = [plain(row["name"]), len(row["models"]), f"{mean['n']:,}", words.percent(mean)]
         rows.append([*name, *parts, change, questions, seeds])
     heads = ["variant", "seeds", "n", "accuracy", "standard error, questions", "standard error, seeds"]
     return table(
@@ -149,7 +149,7 @@ def _costs(summary: Json) -> list[str]:
 
 
 def _changes(summary: Json) -> list[str]:
-    rows = []
+    rows: list[Row] = []
     for row in summary["models"]:
         if found := row["changed"]:
             far = sorted(found["categories"].items(), key=lambda one: (-sum(one[1]), one[0]))[:3]

@@ -56,7 +56,7 @@ def row(one: Model, reference: Model, protocol: str, groups: Groups) -> Json:
     rate without the questions that stand in its training data; None where these are not known or hold none.
     """
     own = one.asked_by(protocol)
-    items = [item | {"cluster": groups[item["id"]]} for item in one.by(protocol)]
+    items = [{**item, "cluster": groups[item["id"]]} for item in one.by(protocol)]
     found: Json = {"name": one.name, "source": one.source, "variant": one.variant, "seed": one.seed}
     found |= {"protocol": own, "mcq": comparison.rate(items), "cost": dict(one.cost), "matched": one.matched}
     found |= {"trained_on": one.trained_on and {part: one.trained_on[part] for part in ("test", "valid")}}

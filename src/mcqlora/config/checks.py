@@ -104,7 +104,7 @@ def _evaluation(settings: Settings) -> Iterator[str]:
 
 
 def _comparison(settings: Settings) -> Iterator[str]:
-    judged = [one.name for one in (*settings.judge.models, *settings.judge.samples)]
+    judged = [one.name for one in settings.judge.everything()]
     own = list(get_args(OwnModel))
     for name in judged:
         if judged.count(name) > 1 or name in own:
@@ -188,7 +188,7 @@ def check_judge(settings: Settings) -> None:
 
 def check_compare(settings: Settings) -> None:
     """Raises: UserError: there are not two models to compare, or not the one to compare with."""
-    judged = [one.name for one in (*settings.judge.models, *settings.judge.samples)]
+    judged = [one.name for one in settings.judge.everything()]
     known = [*settings.compare.models, *judged]
     if len(known) < 2 or settings.compare.against not in known:
         raise UserError(

@@ -277,6 +277,6 @@ def training_files(settings: Settings) -> dict[str, list[str]]:
     """
     return {
         one.name: [data_file(settings, path, f"judge: trained_on of {one.name}") for path in one.trained_on]
-        for one in (*settings.judge.models, *settings.judge.samples)
+        for one in settings.judge.everything()
         if one.trained_on
     }

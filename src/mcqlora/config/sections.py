@@ -328,6 +328,10 @@ class Judge(Section):
     batch_size: Count = key(32, "texts per forward pass")
     seq_length: Count | None = key(None, "ids of the longest text; null: encode.seq_length")
 
+    def everything(self) -> list[Judged | Samples]:
+        """All models that are not the run's own."""
+        return [*self.models, *self.samples]
+
 
 class Compare(Section):
     models: list[OwnModel] = [

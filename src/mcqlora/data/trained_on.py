@@ -146,7 +146,8 @@ def leaks(
         `files`: of each file `file`, `sha256`, `rows` and the found of each part, see `look`; of each part
         `questions`, `found` and `found_by` {definition: count} over all files; `ids` of all that were found.
     """
-    sought, made = known(questions), []
+    sought = known(questions)
+    made: list[Json] = []
     for path in paths:
         rows, found = look(read(Path(path)), parts, sought)
         made.append({"file": str(path), "sha256": hashing.sha256(path), "rows": rows, **found})

@@ -145,11 +145,13 @@ def ready(spec: ForeignSpec, progress: Progress = silent) -> Model:
 
 def kept(spec: ForeignSpec, place: str) -> Path:
     """The file of a model's answers, named by all that decides them."""
-    folders = [Path(folder) for folder in (spec.path, spec.adapter) if folder]
+    folders = [Path(spec.path), *([Path(spec.adapter)] if spec.adapter else [])]
     files = [
         hashing.sha256(file) for folder in folders for file in sorted(folder.iterdir()) if file.is_file()
     ]
-    code = fingerprint.fingerprint(*(Path(one.__file__) for one in (generation, scoring, torch_forward)))
+    code = fingerprint.fingerprint(
+        *(Path(one.__file__) for one in (generation, scoring, torch_forward) if one.__file__)
+    )
     versions = [version(name) for name in ("torch", "transformers", "peft")]
     key = hashing.digest(files, spec.dtype, spec.batch_size, place, code, versions)
     return Path(spec.runs) / key[:16] / "evaluation.jsonl"
