@@ -1,4 +1,4 @@
-"""Models judged through transformers and peft, item by item against MindSpore's evaluation of the same weights."""
+"""Models judged through transformers and peft, item by item against MindSpore on the same weights."""
 
 from __future__ import annotations
 
