@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?=
 PARITY := .venv-parity
+TORCH := .venv-torch
 
-.PHONY: run report help unit test test-workflow test-others doctor slow faults slurm parity format docs lint types lock picture clean
+.PHONY: run report help unit test test-workflow test-others doctor slow faults slurm parity torch format docs lint types lock picture clean
 .DEFAULT_GOAL := run
 
 ## run      the whole pipeline on the embedded benchmark; RUN=... has more for Snakemake
@@ -57,6 +58,9 @@ slurm: $(VENV)/installed
 parity: $(VENV)/installed $(PARITY)/installed
 	@MCQLORA_PYTHON="$(abspath $(BIN)/python)" $(PARITY)/bin/python -m pytest -s -m parity tests/parity
 
+## torch    a venv for snakemake judge: models of others through transformers and peft
+torch: $(TORCH)/installed
+
 ## format   ruff and snakefmt rewrite the code
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix-only .
@@ -85,11 +89,12 @@ $(VENV)/installed: envs/cpu.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/cpu.lock
 	@touch $@
 
-$(PARITY)/installed: envs/parity.lock
-	@echo "mcqlora: installing into $(PARITY) (2 GB, some minutes)"
-	@"$(PYTHON)" -m venv $(PARITY)
-	@$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	@$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/parity.lock
+# Another build of torch, for a GPU or an NPU, may be installed into .venv-torch instead.
+$(PARITY)/installed $(TORCH)/installed: .venv-%/installed: envs/%.lock
+	@echo "mcqlora: installing into .venv-$* (2 GB, some minutes)"
+	@"$(PYTHON)" -m venv .venv-$*
+	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/$*.lock
 	@touch $@
 
 ## lock     the lock files anew, with uv, from envs/*.in
@@ -105,7 +110,9 @@ lock:
 		-o envs/ascend-x86_64.lock
 	cmp envs/ascend.lock envs/ascend-x86_64.lock && rm envs/ascend-x86_64.lock
 	$(foreach device,cpu ascend,scripts/conda-yaml envs/$(device).lock > envs/$(device).yaml;)
-	echo torch | $(UV) --python-platform linux --excludes /dev/stdin envs/parity.in -o envs/parity.lock
+	$(foreach name,parity torch,echo torch | \
+		$(UV) --python-platform linux --excludes /dev/stdin envs/$(name).in -o envs/$(name).lock;)
+	scripts/conda-yaml envs/torch.lock 2.13.0 > envs/torch.yaml
 
 ## picture  the documentation's pictures and docs/times.tsv; after a make run from the start, with Chromium
 picture: $(VENV)/installed

@@ -35,6 +35,8 @@ include: "workflow/rules/base.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/judge.smk"
+include: "workflow/rules/compare.smk"
 include: "workflow/rules/export.smk"
 include: "workflow/rules/publish.smk"
 include: "workflow/rules/verify.smk"
@@ -46,6 +48,7 @@ localrules:
     data,
     doctor,
     export,
+    judge,
     fetch,
     fetch_run,
     configs,

@@ -21,7 +21,8 @@ from mcqlora import files
 from mcqlora.config import loading
 from mcqlora.evaluate import forward as network, tasks
 from mcqlora.evaluate.mcq import McqSettings
-from mcqlora.evaluate.model import GenerationSettings, ModelSpec
+from mcqlora.evaluate.asking import GenerationSettings
+from mcqlora.evaluate.model import ModelSpec
 from mcqlora.model.architecture import Architecture
 
 root, tiny, results, runs, output, fatal = sys.argv[1:]

@@ -12,8 +12,8 @@ import yaml
 from mcqlora.data import alpaca
 from mcqlora.data.questions import Question
 from mcqlora.evaluate import mcq, protocols
+from mcqlora.evaluate.asking import GenerationSettings, Model
 from mcqlora.evaluate.engine import Engine
-from mcqlora.evaluate.model import GenerationSettings, Model
 from mcqlora.model.architecture import Architecture, Parameters
 from tests.helpers.templates import internlm
 

@@ -24,6 +24,7 @@ FLOORS = [
     {"model"},
     {"train", "evaluate"},
     {"interop", "report"},
+    {"compare"},
     {"config"},
 ]
 # Beside these floors, for scripts and Snakefile alone.
@@ -35,7 +36,14 @@ BESIDE = {
     "terminal": {"files", "report"},
 }
 # No hash holds provenance, so nothing that decides a result may come from there. These take hashes and names.
-OF_PROVENANCE = {"config/checks", "evaluate/model", "job", "train/pretrain", "train/workplace"}
+OF_PROVENANCE = {
+    "config/checks",
+    "evaluate/foreign",
+    "evaluate/model",
+    "job",
+    "train/pretrain",
+    "train/workplace",
+}
 
 MINDSPORE = {"mindspore", "mindformers"}
 NEEDS_MINDSPORE = {"model/decoder", "model/flash", "train/step", "train/callbacks", "train/validation_rows"}

@@ -11,7 +11,7 @@ from mcqlora import files
 from mcqlora.data import mix, squad
 from mcqlora.errors import UserError
 from mcqlora.evaluate import reading
-from mcqlora.evaluate.model import GenerationSettings
+from mcqlora.evaluate.asking import GenerationSettings
 from mcqlora.tokens import encoding, packing, prompt
 from tests.helpers.questions import make_question
 from tests.helpers.templates import internlm

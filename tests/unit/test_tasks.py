@@ -11,9 +11,10 @@ from mcqlora import files
 from mcqlora.data import alpaca, squad
 from mcqlora.data.questions import Question
 from mcqlora.evaluate import forward, mcq, model, reading, sampling, tasks
+from mcqlora.evaluate.asking import GenerationSettings, Model
 from mcqlora.evaluate.engine import Engine
 from mcqlora.evaluate.mcq import McqSettings
-from mcqlora.evaluate.model import GenerationSettings, Model, ModelSpec
+from mcqlora.evaluate.model import ModelSpec
 from mcqlora.evaluate.protocols import Tokenization
 from mcqlora.model import weights
 from mcqlora.model.architecture import write_architecture

@@ -62,6 +62,11 @@ def mixed(path: str, **changes: object) -> tuple[str]:
     return ("train=" + json.dumps({"mix": [{"path": path, "share": 0.1} | changes]}),)
 
 
+def judged(**keys: object) -> tuple[str]:
+    """The setting of `judge`, on which nothing of `make run` depends; test_judge.py has its rules."""
+    return ("judge=" + json.dumps(keys),)
+
+
 HASH = "a" * 64
 TALK = "https://data.invalid/talk.json"
 
@@ -196,6 +201,20 @@ KEYS: dict[str, tuple[str | tuple[str, ...] | None, set[str]]] = {
     "evaluate.squad_sha256": (None, NOTHING),
     "evaluate.squad_items": ("5", EVALUATE | REPORT | RECKON),
     "evaluate.squad_max_new_tokens": ("4", EVALUATE | REPORT | CONFIGS | RECKON),
+    "judge.models.name": (judged(models=[{"name": "x", "path": "y"}]), NOTHING),
+    "judge.models.path": (judged(models=[{"name": "x", "path": "z"}]), NOTHING),
+    "judge.models.adapter": (judged(models=[{"name": "x", "path": "y", "adapter": "a"}]), NOTHING),
+    "judge.models.trained_on": (judged(models=[{"name": "x", "path": "y", "trained_on": ["t"]}]), NOTHING),
+    "judge.samples.name": (judged(samples=[{"name": "x", "path": "y"}]), NOTHING),
+    "judge.samples.path": (judged(samples=[{"name": "x", "path": "z"}]), NOTHING),
+    "judge.samples.protocol": (judged(samples=[{"name": "x", "path": "y", "protocol": "option"}]), NOTHING),
+    "judge.samples.trained_on": (judged(samples=[{"name": "x", "path": "y", "trained_on": ["t"]}]), NOTHING),
+    "judge.device": ("cpu", NOTHING),
+    "judge.dtype": ("bfloat16", NOTHING),
+    "judge.batch_size": ("4", NOTHING),
+    "judge.seq_length": ("64", NOTHING),
+    "compare.models": ("[base]", NOTHING),
+    "compare.against": ("checkpoint_1", NOTHING),
     "export.checkpoint": ("checkpoint_2", {"merged"}),
     "s3.endpoint": ("https://s3.invalid", NOTHING),
     "s3.region": ("north", NOTHING),
@@ -211,6 +230,7 @@ KEYS: dict[str, tuple[str | tuple[str, ...] | None, set[str]]] = {
 SCRIPTS = {
     "alpaca": {"alpaca"} | REPORT,
     "base": BASE,
+    "compare": NOTHING,  # see tests/workflow/test_judge.py, as judge, samples and trained_on
     "configs": CONFIGS,
     "convert": NOTHING,  # see GIVEN_FILES
     "data_card": {"data_card"},
@@ -226,6 +246,7 @@ SCRIPTS = {
     "fetch_run": NOTHING,
     "given_tokenizer": NOTHING,  # see GIVEN_FILES
     "groups": {"groups"} | SPLIT,
+    "judge": NOTHING,
     "mix": NOTHING,  # see GIVEN_FILES
     "peft": {"peft"},
     "plan": NOTHING,  # runs whenever it is asked for, and makes nothing
@@ -233,11 +254,13 @@ SCRIPTS = {
     "read": READ,
     "reckon": RECKON,
     "report": REPORT,
+    "samples": NOTHING,
     "shard": ENCODE,
     "shuffle": SHUFFLE,
     "split": SPLIT,
     "tokenizer": TOKENIZER,
     "train": TRAIN,
+    "trained_on": NOTHING,
     "verify": NOTHING,  # as plan
     "worker": BASE,
 }

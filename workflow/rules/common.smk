@@ -171,6 +171,19 @@ def only_if(check, *arguments):
     return refuse
 
 
+def named(names):
+    """A wildcard's constraint: one of these names."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def given_by(files_of, name):
+    """The files of `name`, as inputs; looked for when a job needs them, and only then."""
+    try:
+        return files_of(settings)[name]
+    except UserError as error:
+        sys.exit(f"mcqlora: {error}")
+
+
 def adapter(wildcards):
     return [] if wildcards.model == "base" else f"{RESULTS}/adapters/{wildcards.model}.safetensors"
 

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 from mcqlora import files
 from mcqlora.evaluate import tasks
+from mcqlora.evaluate.asking import GenerationSettings
 from mcqlora.evaluate.mcq import McqSettings
-from mcqlora.evaluate.model import GenerationSettings, ModelSpec
+from mcqlora.evaluate.model import ModelSpec
 from mcqlora.job import job, progress_on
 from mcqlora.model.architecture import of_base
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from typing import get_args
 from urllib.parse import urlsplit
 
-from mcqlora.config.sections import GENERATED, Benchmark, Model, Settings
+from mcqlora.config.sections import GENERATED, Benchmark, Model, OwnModel, Settings
 from mcqlora.data import layouts, option_references, rows
 from mcqlora.errors import UserError
 from mcqlora.evaluate import protocols
@@ -23,7 +24,7 @@ def check(settings: Settings) -> None:
     """
     patterns = settings.shuffle.option_references
     option_references.table({language: kinds.model_dump() for language, kinds in patterns.items()})
-    for faults in (_benchmarks, _addresses, _data, _evaluation, _training):
+    for faults in (_benchmarks, _addresses, _data, _evaluation, _comparison, _training):
         for fault in faults(settings):
             raise UserError(fault)
 
@@ -123,6 +124,21 @@ def _evaluation(settings: Settings) -> Iterator[str]:
         yield f"evaluate.shots: {part.protocol}, the headline, is asked without worked examples; add 0"
 
 
+def _comparison(settings: Settings) -> Iterator[str]:
+    judged = [one.name for one in settings.judge.everything()]
+    own = list(get_args(OwnModel))
+    for name in judged:
+        if judged.count(name) > 1 or name in own:
+            yield f"judge: two models are called {name}; give every one a name of its own"
+    for one in settings.judge.samples:
+        if one.protocol not in settings.evaluate.protocols:
+            yield f"judge.samples: {one.name}: {one.protocol} is not in evaluate.protocols; add it there"
+    known = [*settings.compare.models, *judged]
+    if settings.compare.against not in known and (judged or settings.compare.against not in own):
+        named = ", ".join(known)
+        yield f"compare.against: {settings.compare.against} is none of the models compared ({named})"
+
+
 def _training(settings: Settings) -> Iterator[str]:
     model, train = settings.model, settings.train
     if (shares := sum(one.share for one in train.mix)) >= 1:
@@ -207,3 +223,20 @@ def check_fetch_run(settings: Settings) -> None:
     """Raises: UserError: fetch_run.manifest is missing or no address."""
     if not addresses.is_address(settings.fetch_run.manifest or ""):
         raise UserError("fetch_run.manifest: no address; give that of a published run's manifest.json")
+
+
+def check_judge(settings: Settings) -> None:
+    """Raises: UserError: nothing is to be judged."""
+    if not settings.judge.models and not settings.judge.samples:
+        raise UserError("judge: no models and no samples; docs/compare.md says how to name some")
+
+
+def check_compare(settings: Settings) -> None:
+    """Raises: UserError: there are not two models to compare, or not the one to compare with."""
+    judged = [one.name for one in settings.judge.everything()]
+    known = [*settings.compare.models, *judged]
+    if len(known) < 2 or settings.compare.against not in known:
+        raise UserError(
+            f"compare: {settings.compare.against} and another model must be among those compared "
+            f"({', '.join(known) or 'none'}); set compare.models, compare.against or judge"
+        )

@@ -26,7 +26,7 @@ READING, BASE_CONFIG = "reading.json", "base-config/config.json"
 
 def recorded(config: Mapping[str, Any]) -> Json:
     """What of the configuration made the run, without what an address may say of passwords and tokens."""
-    others = ("s3", "publish", "fetch_run", "plan")
+    others = ("s3", "publish", "fetch_run", "plan", "judge", "compare")
     return {key: addresses.shown(value) for key, value in config.items() if key not in others}
 
 
@@ -266,3 +266,76 @@ def base_files(settings: Settings, fetched: str) -> list[str]:
     _check_all(folder, ".json", ".safetensors", ".bin")
     config = data_file(settings, str(Path(path) / "config.json"))
     return [config, *map(_plain, tensorfiles.weight_files(folder))]
+
+
+def folder_files(settings: Settings, path: str, key: str, *endings: str) -> list[str]:
+    """The files of a folder that the config names by `key`, sorted, of these endings (none: all).
+
+    Raises:
+        UserError: there is no such folder, or no such file in it, or one that cannot be read.
+    """
+    folder = data_root(settings) / path
+    if not folder.is_dir():
+        raise UserError(f"{key}: there is no folder {folder}; it is relative to data ({settings.data})")
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name[0] != ".")
+    if endings:
+        files = [file for file in files if file.name.endswith(endings)]
+    if not files:
+        kinds = " or ".join(endings) if endings else "any kind"
+        raise UserError(f"{key}: no file of {kinds} in {folder}; name another folder")
+    return [_plain(file) for file in files]
+
+
+def judged_files(settings: Settings) -> dict[str, list[str]]:
+    """{name: the files of its network and adapter} of every model that is judged.
+
+    Raises:
+        UserError: see `folder_files`, or a folder of a network has no config.json.
+    """
+    found = {}
+    for model in settings.judge.models:
+        key = f"judge.models: {model.name}"
+        data_file(settings, str(Path(model.path) / "config.json"), key)
+        found[model.name] = _top(folder_files(settings, model.path, key), settings, model.path)
+        if model.adapter:
+            data_file(settings, str(Path(model.adapter) / "adapter_config.json"), key)
+            adapter = folder_files(settings, model.adapter, key)
+            found[model.name] += _top(adapter, settings, model.adapter)
+    return found
+
+
+def _top(files: list[str], settings: Settings, path: str) -> list[str]:
+    """Those that stand in the folder itself; below it are checkpoints of other steps and the like."""
+    return [file for file in files if Path(file).parent == data_root(settings) / path]
+
+
+def sample_files(settings: Settings) -> dict[str, list[str]]:
+    """{name: its item files} of every model that was asked elsewhere.
+
+    Raises:
+        UserError: a file or folder is not there, or cannot be read.
+    """
+    found = {}
+    for one in settings.judge.samples:
+        key = f"judge.samples: {one.name}"
+        if (data_root(settings) / one.path).is_dir():
+            files = folder_files(settings, one.path, key, ".jsonl", ".json")
+            # The harness writes its results beside its samples.
+            logged = [file for file in files if Path(file).name.startswith("samples_")]
+            found[one.name] = logged or files
+        else:
+            found[one.name] = [data_file(settings, one.path, key)]
+    return found
+
+
+def training_files(settings: Settings) -> dict[str, list[str]]:
+    """{name: its training data} of the models that say what they were trained on.
+
+    Raises:
+        UserError: a file is not there, or cannot be read.
+    """
+    return {
+        one.name: [data_file(settings, path, f"judge: trained_on of {one.name}") for path in one.trained_on]
+        for one in settings.judge.everything()
+        if one.trained_on
+    }

@@ -15,10 +15,15 @@ from pydantic import ValidationError
 
 from mcqlora.config import inputs, recipe
 from mcqlora.config.scalars import parsed
-from mcqlora.config.sections import Benchmark, Mix, Model, Section, Settings
+from mcqlora.config.sections import Benchmark, Judged, Mix, Model, Samples, Section, Settings
 from mcqlora.errors import UserError
 
-LISTED: Mapping[str, type[Section]] = {"benchmarks": Benchmark, "train.mix": Mix}  # lists of sections
+LISTED: Mapping[str, type[Section]] = {  # lists of sections
+    "benchmarks": Benchmark,
+    "train.mix": Mix,
+    "judge.models": Judged,
+    "judge.samples": Samples,
+}
 Config = Mapping[str, Any]  # keys and values as a file or the command line has them
 
 

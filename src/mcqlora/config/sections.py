@@ -32,6 +32,7 @@ FileName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$"), TEXT]
 Tag = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$"), TEXT]
 
 Checkpoint = Literal["best", "checkpoint_1", "checkpoint_2", "checkpoint_3", "checkpoint_4", "checkpoint_5"]
+OwnModel = Literal["base", "checkpoint_1", "checkpoint_2", "checkpoint_3", "checkpoint_4", "checkpoint_5"]
 Template = Literal["internlm", "chatml", "llama3", "plain", "chat_template"]
 Part = Literal["adapters", "reports", "data", "networks"]
 if TYPE_CHECKING:
@@ -394,6 +395,52 @@ class Evaluate(Section):
     squad_max_new_tokens: Count = key(12, "length of a reading answer, at most")
 
 
+class Judged(Section):
+    """A model that was made elsewhere, judged on this run's held-out questions."""
+
+    name: FileName = Field(description="In tables and below results/<run>/judged/; another for each model.")
+    path: Filled = Field(description="Hugging Face folder of a causal language model, below data.")
+    adapter: Text | None = key(None, "folder of a PEFT adapter for it, below data; null: the network alone")
+    trained_on: list[Filled] = key([], "its training data, for the leak gate: JSON, JSONL or Parquet files")
+
+
+class Samples(Section):
+    """Item files of another evaluation tool: lm-evaluation-harness' samples, OpenCompass' predictions."""
+
+    name: FileName = Field(description="In tables and below results/<run>/judged/; another for each model.")
+    path: Filled = Field(description="File below data, or a folder of samples_*.jsonl or *.json files.")
+    protocol: Protocol = key(
+        "harness", "the protocol of evaluate.protocols that asks alike, to be paired with"
+    )
+    trained_on: list[Filled] = key([], "training data of the model, for the leak gate, as of models")
+
+
+class Judge(Section):
+    models: list[Judged] = key([], "made elsewhere: {name, path}, perhaps with adapter and trained_on")
+    samples: list[Samples] = key([], "answered elsewhere: {name, path}, perhaps with protocol, trained_on")
+    device: Literal["auto", "cpu", "cuda", "npu"] = key("auto", "of torch; auto: the one that it finds")
+    dtype: Literal["float32", "bfloat16", "float16"] = key("float32", "of weights and arithmetic")
+    batch_size: Count = key(32, "texts per forward pass")
+    seq_length: Count | None = key(None, "ids of the longest text; null: encode.seq_length")
+
+    def everything(self) -> list[Judged | Samples]:
+        """All models that are not the run's own."""
+        return [*self.models, *self.samples]
+
+
+class Compare(Section):
+    models: list[OwnModel] = [
+        "base",
+        "checkpoint_1",
+        "checkpoint_2",
+        "checkpoint_3",
+        "checkpoint_4",
+        "checkpoint_5",
+    ]
+    """of the run itself, beside all of judge; [] where nothing was trained here"""
+    against: FileName = key("base", "the model that every other one is compared with")
+
+
 class Export(Section):
     checkpoint: Checkpoint = "best"
     """the merged one: best, by train.best, or checkpoint_1 to checkpoint_5"""
@@ -469,6 +516,10 @@ class Settings(Section):
     train: Train = section(Train, "LoRA")
     plan: Plan = section(Plan, "what `snakemake plan` reckons with")
     evaluate: Evaluate = section(Evaluate, "of the base and of the five checkpoints")
+    judge: Judge = section(
+        Judge, "models and answers from elsewhere, for `snakemake judge` (docs/compare.md)"
+    )
+    compare: Compare = section(Compare, "what `snakemake compare` puts side by side")
     export: Export = section(Export)
     """to Hugging Face's formats: every checkpoint for PEFT, one merged into the base"""
     s3: S3 = section(S3)

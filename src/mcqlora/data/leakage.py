@@ -115,29 +115,39 @@ def gate(found: Json, allowed: bool = False, part: str = "test") -> None:
     )
 
 
-def in_texts(held_out: Iterable[Asked], texts: Iterable[str]) -> list[tuple[str, int]]:
-    """Held-out questions whose text stands in other training texts: (id, index of the text), in their order.
+class Sought:
+    """Questions whose text is looked for in other texts; options are not compared.
 
     Texts are compared as `duplicates.fold` leaves them. A question of `TELLING` bytes or more is found
     wherever it stands in a text; a shorter one, such as "Which is true?", only if it is the whole text.
-    Options are not compared. Takes time linear in the texts, which are streamed; each question is looked up
-    by its first bytes.
+    Looking takes time linear in the text, since each question is looked up by its first bytes.
     """
-    whole: dict[bytes, list[str]] = defaultdict(list)
-    starts: dict[bytes, list[tuple[bytes, str]]] = defaultdict(list)
-    for question in held_out:
-        told = duplicates.fold(question.question).encode()
-        if len(told) < TELLING:
-            whole[told].append(question.id)
-        else:
-            starts[told[:TELLING]].append((told, question.id))
-    found: list[tuple[str, int]] = []
-    for index, text in enumerate(texts):
+
+    def __init__(self, questions: Iterable[Asked]) -> None:
+        self._whole: dict[bytes, list[str]] = defaultdict(list)
+        self._starts: dict[bytes, list[tuple[bytes, str]]] = defaultdict(list)
+        for question in questions:
+            told = duplicates.fold(question.question).encode()
+            if len(told) < TELLING:
+                self._whole[told].append(question.id)
+            else:
+                self._starts[told[:TELLING]].append((told, question.id))
+
+    def within(self, text: str) -> list[str]:
+        """The ids of those that stand in `text`, each once."""
         folded = duplicates.fold(text).encode()
-        ids = whole.get(folded, [])
+        ids = self._whole.get(folded, [])
         for place in range(len(folded) - TELLING + 1):
-            for told, identity in starts.get(folded[place : place + TELLING], ()):
+            for told, identity in self._starts.get(folded[place : place + TELLING], ()):
                 if folded.startswith(told, place):
                     ids = [*ids, identity]
-        found += [(identity, index) for identity in dict.fromkeys(ids)]
-    return found
+        return list(dict.fromkeys(ids))
+
+
+def in_texts(held_out: Iterable[Asked], texts: Iterable[str]) -> list[tuple[str, int]]:
+    """Held-out questions whose text stands in other training texts: (id, index of the text), in their order.
+
+    See `Sought`. The texts are streamed.
+    """
+    sought = Sought(held_out)
+    return [(identity, index) for index, text in enumerate(texts) for identity in sought.within(text)]

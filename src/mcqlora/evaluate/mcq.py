@@ -13,7 +13,7 @@ from mcqlora.data import alpaca, option_references
 from mcqlora.data.alpaca import Record
 from mcqlora.data.questions import Question
 from mcqlora.evaluate import protocols
-from mcqlora.evaluate.model import GenerationSettings, Model
+from mcqlora.evaluate.asking import GenerationSettings, Model
 from mcqlora.evaluate.protocols import Answer, Build, Context, Item, Variant
 from mcqlora.evaluate.sampling import drawn, ranked
 from mcqlora.evaluate.trees import Scored, greedy_start
@@ -170,14 +170,23 @@ def _numbered(rows: Sequence[files.Json]) -> list[files.Json]:
 
 def _texts(model: Model, items: Sequence[Item], scored: Sequence[Sequence[Scored]], most: int) -> list[str]:
     """The items' greedy texts: generation goes on from what the scored continuations tell of them."""
-    template = model.tokens.template
     starts = [greedy_start(item.tree, found) for item, found in zip(items, scored, strict=True)]
     written = {i: ids[:most] for i, (ids, whole) in enumerate(starts) if whole}
     others = [i for i in range(len(items)) if i not in written]
     prompts, known = [items[i].tree.prompt for i in others], [starts[i][0] for i in others]
-    texts = model.write(prompts, most, set(template.stop), "texts", known)
+    texts = model.write(prompts, most, model.tokens.stops, "texts", known)
     written |= dict(zip(others, texts, strict=True))
     return [model.tokens.processor.decode(written[i]) for i in range(len(items))]
+
+
+def validate(model: Model, questions: Questions, records: Records) -> files.Json:
+    """valid.json: the validation questions, by the likelihood of the full answer."""
+    protocol = protocols.BY_NAME["answer"]
+    context = Context(questions, model.tokens, model.engine.limit)
+    items = [protocol.build(record, context) for record in records]
+    answers = map(Answer, model.score({"valid": items})["valid"])
+    rows = [protocol.judge(item, answer) for item, answer in zip(items, answers, strict=True)]
+    return {"model": model.name, "protocol": protocol.name, "items": rows}
 
 
 def standard_error(correct: Sequence[bool]) -> float | None:

@@ -1,59 +1,24 @@
-"""A model ready to be asked: the network, its tokenizer, and its responses so far."""
+"""A model of the run ready to be asked: the network on MindSpore, its tokenizer, its responses so far."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 from mcqlora import hashing
 from mcqlora.evaluate import forward, generation, scoring
 from mcqlora.evaluate.answers import ALONE, Cache, Share
+from mcqlora.evaluate.asking import Model
 from mcqlora.evaluate.engine import Engine, Progress, silent
-from mcqlora.evaluate.generation import Texts
-from mcqlora.evaluate.protocols import Item, Tokenization
-from mcqlora.evaluate.trees import Scored
+from mcqlora.evaluate.protocols import Tokenization
 from mcqlora.files import Json
 from mcqlora.model.architecture import Architecture
 from mcqlora.model.attention import fused
 from mcqlora.model.weights import Merged, computes_in, read
 from mcqlora.provenance import fingerprint
 from mcqlora.tokens import prompt, segments, tokenizer
-
-Group = TypeVar("Group", bound=Hashable)
-
-
-@dataclass(frozen=True)
-class GenerationSettings:
-    """Greedy answers: of how many items at most, and of how many new ids at most."""
-
-    items: int
-    max_new_tokens: int
-
-
-@dataclass(frozen=True)
-class Model:
-    """A network that is fed in batches, with its name in the artefacts and its tokenizer."""
-
-    name: str
-    engine: Engine
-    tokens: Tokenization
-
-    def score(self, groups: Mapping[Group, Sequence[Item]]) -> dict[Group, list[list[Scored]]]:
-        """The items' scores, group by group; all of them are batched together."""
-        trees = [item.tree for items in groups.values() for item in items]
-        found = iter(scoring.score(self.engine, trees, f"{self.name}: choices"))
-        return {group: list(islice(found, len(items))) for group, items in groups.items()}
-
-    def write(
-        self, prompts: Texts, most: int, stop: set[int], what: str, starts: Texts = ()
-    ) -> list[list[int]]:
-        """Greedy continuations, see `generation.generate`."""
-        return generation.generate(self.engine, prompts, most, stop, starts, f"{self.name}: {what}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,22 @@ class Tokenization:
     encode: Encode
     template: Template
 
+    @property
+    def start(self) -> list[int]:
+        """What stands before a text of no turns."""
+        return list(self.template.start)
+
+    @property
+    def stops(self) -> set[int]:
+        """What ends a generated answer."""
+        return set(self.template.stop)
+
+    def prompt(self, instruction: str, input: str) -> list[int]:
+        """What inference feeds of a record, as in training."""
+        from mcqlora.tokens import prompt  # with SentencePiece, which the report and the Snakefile do without
+
+        return prompt.prompt_ids(self.encode, self.template, instruction, input)
+
 
 @dataclass(frozen=True)
 class Context:
@@ -133,14 +149,11 @@ def label(name: str) -> str:
 
 def recipe(record: alpaca.Record, context: Context) -> Item:
     """The recipe's own: the training prompt, continued by "The right option is X.text"."""
-    from mcqlora.tokens import prompt  # with SentencePiece, which the report and the Snakefile do without
-
-    encode, template = context.tokens.encode, context.tokens.template
     question, order = context.questions[record["id"]], record["order"]
     options, _ = question.shown(order)
     answers = [alpaca.answer_text(*pair) for pair in zip(question.letters, options, strict=True)]
-    start = prompt.prompt_ids(encode, template, record["instruction"], record["input"])
-    tree = trees.Tree(start, [list(encode(answer)) for answer in answers])
+    start = context.tokens.prompt(record["instruction"], record["input"])
+    tree = trees.Tree(start, [list(context.tokens.encode(answer)) for answer in answers])
     return _item(question, order, tree, answers, context)
 
 
@@ -210,7 +223,7 @@ def option(record: alpaca.Record, context: Context) -> Item:
     form = "问题：{}\n答案：" if question.language == "zh" else "Question: {}\nAnswer:"
     text = _passage(question, "\n") + form.format(question.question.strip())
     branches = _continuations(tokens.encode, text, question.options)
-    tree = trees.Tree([*tokens.template.start, *tokens.encode(text)], branches)
+    tree = trees.Tree([*tokens.start, *tokens.encode(text)], branches)
     return _item(question, question.letters, tree, question.options, context)
 
 
@@ -267,7 +280,7 @@ def _worked(
     worked = [f"{ask(example)}{space}{example.answer}\n\n" for example in examples]
     for dropped in range(len(worked) + 1):
         whole = "".join([_head(question), *worked[dropped:], ask(question)])
-        ids = [*context.tokens.template.start, *encode(whole)]
+        ids = [*context.tokens.start, *encode(whole)]
         found = branches or _continuations(encode, whole, question.letters)
         if len(ids) + max(map(len, found)) - 1 <= context.limit:
             break
@@ -299,7 +312,7 @@ def by_letter(item: Item, answer: Answer) -> Json:
 
 def by_text(item: Item, answer: Answer) -> Json:
     """By the letter in a generated text; a text without one is wrong."""
-    from mcqlora.tokens import prompt  # see `recipe`
+    from mcqlora.tokens import prompt  # see `Tokenization.prompt`
 
     return _judged(item, prompt.parse_answer(answer.text, LETTERS[: len(item.order)]), {"text": answer.text})
 

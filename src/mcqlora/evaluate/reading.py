@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mcqlora.data import squad
 from mcqlora.evaluate import squad_metrics
-from mcqlora.evaluate.model import GenerationSettings, Model
+from mcqlora.evaluate.asking import GenerationSettings, Model
 from mcqlora.evaluate.sampling import drawn
 from mcqlora.files import Json
 

@@ -10,10 +10,11 @@ from pydantic import TypeAdapter
 
 from mcqlora import files, hashing
 from mcqlora.data.questions import Question, read_questions
-from mcqlora.evaluate import mcq, protocols
+from mcqlora.evaluate import mcq
 from mcqlora.evaluate.answers import Share
+from mcqlora.evaluate.asking import GenerationSettings, Model
 from mcqlora.evaluate.engine import Progress, silent
-from mcqlora.evaluate.model import GenerationSettings, Model, ModelSpec, ready
+from mcqlora.evaluate.model import ModelSpec, ready
 from mcqlora.evaluate.reading import read
 from mcqlora.launch.msrun import Workers, next_attempt
 from mcqlora.launch.processes import enter, join
@@ -57,12 +58,7 @@ class Validation:
 
     def ask(self, model: Model) -> tuple[files.Json, ...]:
         """valid.json."""
-        protocol = protocols.BY_NAME["answer"]
-        context = protocols.Context(_by_id(self.questions), model.tokens, model.engine.limit)
-        items = [protocol.build(record, context) for record in files.read_json_array(self.valid)]
-        answers = map(protocols.Answer, model.score({"valid": items})["valid"])
-        rows = [protocol.judge(item, answer) for item, answer in zip(items, answers, strict=True)]
-        return ({"model": model.name, "protocol": protocol.name, "items": rows},)
+        return (mcq.validate(model, _by_id(self.questions), list(files.read_json_array(self.valid))),)
 
 
 Task = Evaluation | Validation

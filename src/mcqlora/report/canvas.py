@@ -49,6 +49,7 @@ _STAMP = "LEAKED: "
 
 QUARTERS = (0, 25, 50, 75, 100)
 _MANY = 40  # more rows than this go into two columns
+CHANCE: Mapping[str, Any] = {"color": GREY, "linewidth": 0.8, "linestyle": "--", "zorder": 0}
 _HEAT = "viridis"  # one scale with any colour vision, dark to light
 
 Point = tuple[float, float, float]  # score and the ends of its interval
@@ -220,12 +221,11 @@ def forest(
 
 def chance(axes: Axes, shares: Sequence[float | None]) -> None:
     """What guessing scores, a dashed line through the rows of a forest, from the top; None has no line."""
-    style = {"color": GREY, "linewidth": 0.8, "linestyle": "--", "zorder": 0}
     end = 0
     for share, rows in groupby(shares):
         start, end = end, end + len(list(rows))
         if share is not None:
-            axes.vlines(100 * share, start - 0.5, end - 0.5, **style)
+            axes.vlines(100 * share, start - 0.5, end - 0.5, **CHANCE)
 
 
 def shifts(styles: Sequence[Style]) -> list[float]:
