@@ -10,11 +10,12 @@ from mcqlora import files
 from mcqlora.data import alpaca, duplicates, leakage, ledger, mix, shuffle, splits
 from mcqlora.data.questions import LETTERS
 from mcqlora.errors import UserError
-from mcqlora.tokens import packing, prompt
+from mcqlora.tokens import packing
 from mcqlora.tokens.encoding import write_documents
+from tests.helpers import templates
 from tests.helpers.questions import make_question
 
-TEMPLATE = prompt.Template(bos=1, eos=2, eoh=7, eoa=8, newline=9, pad=0)
+TEMPLATE = templates.internlm(bos=1, eos=2, eoh=7, eoa=8, newline=9, pad=0)
 LARKS, OWLS = "Larks sing at dawn over the field.", "Owls hunt at night in the wood."
 
 

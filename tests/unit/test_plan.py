@@ -67,7 +67,7 @@ def reckon(name="reference-4npu", train=REFERENCE_ROWS, valid=VALID_ROWS, given=
         device=asked.device,
         machine=plan.Machine.of(asked.plan, 2, asked.train.nodes),
         given=given,
-        asked=plan.Asked.of(asked.evaluate, 2_480),
+        asked=plan.Asked.of(asked.evaluate, ["ABCD"] * 2_480),
         attention=asked.train.attention,
         lora_dtype=asked.train.lora_dtype,
     )
@@ -165,7 +165,8 @@ def test_an_evaluation_costs_by_what_is_asked():
     few = reckon(evaluate__protocols=["answer"], evaluate__protocol="answer", evaluate__rotations=1)
     many = reckon(evaluate__protocols=["answer"], evaluate__protocol="answer", evaluate__rotations=4)
     assert few["hours"]["npu_evaluation"][0] < many["hours"]["npu_evaluation"][0]
-    assert plan.Asked.of(overlay("reference-4npu").evaluate, 2_480) == (12, 2_480 + 10_570, 200)
+    assert plan.Asked.of(overlay("reference-4npu").evaluate, ["ABCD"] * 2_480) == (12, 2_480 + 10_570, 200)
+    assert plan.Asked.of(overlay("reference-4npu").evaluate, ["AB", "ABCDEF"] * 3).forms == 12
 
 
 QWEN_32B = {

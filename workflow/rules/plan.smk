@@ -2,7 +2,7 @@ rule reckon:
     """plan.json: steps, parameters, tokens, hours, disk and memory of the training, from row counts alone."""
     input:
         packing=rules.encode.output.report,
-        leakage=rules.split.output.leakage,
+        test=rules.split.output.test,
         tokenizer=rules.tokenizer.output[0],
         base=BASE_FILES[:1],  # its config.json
     output:

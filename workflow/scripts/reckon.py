@@ -18,9 +18,9 @@ with job(snakemake):
         network = huggingface.check_architecture(folder, params.model, params.seq_length)
     else:
         network = Architecture(**params.model)
-    test = files.read_json(source.leakage)["records"]["test"]
+    orders = [record["order"] for record in files.read_json_array(source.test)]
     made = plan.reckon(
-        rows=plan.Rows.of(files.read_json(source.packing), test, params.shards),
+        rows=plan.Rows.of(files.read_json(source.packing), len(orders), params.shards),
         vocabulary=vocabulary,
         network=network,
         lora=Lora(params.lora_rank, params.lora_alpha, params.lora_dropout, params.target_modules),
@@ -30,7 +30,7 @@ with job(snakemake):
         device=params.device,
         machine=plan.Machine.of(params.machine, params.npus, params.nodes),
         given=bool(source.base),
-        asked=plan.Asked.of(vars(params), test),
+        asked=plan.Asked.of(vars(params), orders),
         attention=params.attention,
         lora_dtype=params.lora_dtype,
     )

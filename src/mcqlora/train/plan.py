@@ -7,7 +7,7 @@ formulas in one table.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import NamedTuple
 
@@ -83,14 +83,16 @@ class Machine(NamedTuple):
 class Asked(NamedTuple):
     """What the base and each delivered checkpoint are asked, beside the test rows themselves."""
 
-    forms: int  # rows that a test question is asked in: protocols, their rotations and shots
+    forms: float  # rows that a test question is asked in on average: protocols, their rotations and shots
     answers: int  # questions answered by generation, those of the reading test among them, at most
     answer_ids: int  # that an answer has, at most
 
     @classmethod
-    def of(cls, chosen: Json, rows: int) -> Asked:
-        """Of the configuration's `evaluate`, and the number of test rows."""
-        many = [1 if name not in ROTATED else chosen["rotations"] for name in chosen["protocols"]]
+    def of(cls, chosen: Json, orders: Sequence[str]) -> Asked:
+        """Of the configuration's `evaluate`, and the orders of the test rows: one letter per option."""
+        rows = len(orders)
+        turns = 1 if chosen["rotations"] == 1 else sum(map(len, orders)) / rows
+        many = [turns if name in ROTATED else 1 for name in chosen["protocols"]]
         of_mcq = min(chosen["generation_items"], rows) if "generation" in chosen["protocols"] else 0
         most = max(chosen["generation_max_new_tokens"] if of_mcq else 1, chosen["squad_max_new_tokens"])
         return cls(sum(many) * len(chosen["shots"]), of_mcq + chosen["squad_items"], most)
