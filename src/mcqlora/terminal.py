@@ -23,6 +23,7 @@ UNTIMED = (
     "data",
     "export",
     "doctor",
+    "judge",
     "plan",
     "verify",
 )  # rules without a benchmark; they take no time
