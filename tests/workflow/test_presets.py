@@ -70,7 +70,7 @@ def test_a_set_to_the_report(run, preset):
         if record["id"].startswith(f"{preset}/")
     ]
     row = files.read_json(results / "summary.json")["mcq"]["benchmarks"][preset]
-    assert row["n"] == len(tested) > 0
+    assert row["base"]["n"] == row["tuned"]["n"] == len(tested) > 0
     assert row["chance"] == pytest.approx(sum(1 / len(one["order"]) for one in tested) / len(tested))
     asked = files.read_json(results / "evaluation/checkpoint_5/mcq.json")["protocols"]["answer"]["items"]
     assert {one["id"] for one in tested} <= {item["id"] for item in asked}
