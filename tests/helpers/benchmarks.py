@@ -26,12 +26,15 @@ class Made(NamedTuple):
     right: int
 
 
+_garden = ""  # of the set that was written last: sets side by side have no question in common
+
+
 def invented(split: str, options: int = 4, subject: str = "ferns") -> list[Made]:
     parts = ("frond", "spore", "root", "stem", "vein", "bud", "tip", "hair", "scale", "sorus")
     return [
         Made(
             subject,
-            f"Which of {options} parts of {subject} {number} in garden {split} grows first in {7 * number}?",
+            f"Which of {options} parts of {subject} {number} in {_garden} {split} is first at {7 * number}?",
             [f"the {part} {split} {number}" for part in parts[:options]],
             number % options,
         )
@@ -438,6 +441,8 @@ ONE_FILE = {"mmmlu": "mmlu_FR-FR.csv", "agieval": "lsat-ar.jsonl"}  # where `pat
 
 def write(preset: str, folder: Path) -> dict[str, str]:
     """Write the files of a preset's set into `folder`/`preset`; returns its entry of `benchmarks`."""
+    global _garden
+    _garden = preset
     WRITERS[preset](folder / preset)
     entry = {"name": preset, "preset": preset, "path": str(Path(preset, ONE_FILE.get(preset, "")))}
     return (

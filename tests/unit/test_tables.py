@@ -236,6 +236,10 @@ ADVICE = [
      {"fields": {"question": "prompt"}}),
     (csv_of(names=["id", "Question", *"wxyz", "Answer"]), {}, r"name them: options: \[",
      {"options": list("wxyz")}),
+    (csv_of([row[1:] for row in ROWS[1:]], names=ROWS[0][1:]),
+     {"columns": ["question", "A", "B", "C", "answer"]},
+     r"6 cells instead of 5, .*; if .*, as columns: \[question, A, B, C, D, answer\]",
+     {"columns": ["question", "A", "B", "C", "D", "answer"]}),
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Known benchmarks: how each is laid out where it is published, in the keys of an entry of `benchmarks`.
 
-The forms were read in lm-evaluation-harness 0.4.13, in OpenCompass, and in the sets' own cards.
+The forms are those that lm-evaluation-harness 0.4.13 and OpenCompass read. File names of TMLU, TMMLU+,
+ArabicMMLU and INCLUDE, and the licences, come from descriptions of the sets: not compared with the files.
 docs/benchmarks.md has this table, tests/helpers/benchmarks.py a few invented rows of each in its true form.
 """
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 from mcqlora.data.layouts import Layout, ending
+from mcqlora.data.questions import LETTERS
 from mcqlora.errors import UserError
 
 CELL = 1 << 17  # characters; a longer one is no option but a lost quote
@@ -49,10 +50,11 @@ _MAGIC = (
 
 
 class Fault(NamedTuple):
-    """What is wrong with a row, by its reason in the ledger."""
+    """What is wrong with a row: the reason for the ledger, and a remedy if one is better than to mend it."""
 
     reason: str
     detail: str
+    remedy: str = ""
 
 
 class Row(NamedTuple):
@@ -168,16 +170,24 @@ def _delimited(start: Open, named: Path, kind: str, layout: Layout, fits: Fits) 
             _, names = next(rows)
         except StopIteration:
             raise UserError(f"{named}: the file has no header; copy it again or remove it") from None
-    return Table(names, _named_cells(rows, names), delimiter)
+    return Table(names, _named_cells(rows, names, bool(layout.columns)), delimiter)
 
 
-def _named_cells(rows: Iterator[tuple[int, list[str]]], names: list[str]) -> Iterator[Row]:
+def _named_cells(rows: Iterator[tuple[int, list[str]]], names: list[str], given: bool) -> Iterator[Row]:
+    """Rows by name; `given` says that the layout names the cells, not a header."""
     count = len(names)
     for line, cells in rows:
         if len(cells) == count:
             yield Row(line, dict(zip(names, cells, strict=True)))
         else:
-            yield Row(line, {}, Fault("cells", f"{len(cells)} cells instead of {count}"))
+            said = f"{len(cells)} cells instead of {count}"
+            yield Row(line, {}, Fault("cells", said, _names_wanted(len(cells)) if given else ""))
+
+
+def _names_wanted(count: int) -> str:
+    """How to declare headerless rows of so many cells, as MMLU's with another number of options."""
+    example = ["question", *LETTERS[: max(2, count - 2)], "answer"]
+    return f"if the others have {count} too, name them in their order, as columns: [{', '.join(example)}]"
 
 
 def _delimiter(start: Open, kind: str, layout: Layout, fits: Fits) -> str:
