@@ -119,7 +119,10 @@ def test_the_published_configuration_has_no_secrets_of_addresses_and_not_where_i
 
 
 # Told by the number of outputs; by an input, the file itself.
-ELSEWHERE = {"shuffle": ["copies"], "tokenizer": ["path"]}
+ASKED = (
+    "generation_items generation_max_new_tokens protocols rotations shots squad_items squad_max_new_tokens"
+)
+ELSEWHERE = {"shuffle": ["copies"], "tokenizer": ["path"], "reckon": ASKED.split()}  # by plan.Asked.of
 
 
 def read(script, chosen):

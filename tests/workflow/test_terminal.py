@@ -113,7 +113,7 @@ def test_a_job_that_is_killed_is_named(made, tmp_path, monkeypatch):
 
 
 def test_ctrl_c_is_no_failure(tmp_path):
-    code, said = on_terminal(tmp_path, "results/tiny/base", stop_at="1 of ")
+    code, said = on_terminal(tmp_path, "results/tiny/summary.json", stop_at="1 of ")
     assert code != 0 and "failed" not in said
     assert re.match(r"Stopped after \d+ of \d+ jobs; the same command goes on from here\.", lines(said)[-1])
 
