@@ -23,7 +23,7 @@ from mcqlora.evaluate import forward as network, tasks
 from mcqlora.evaluate.mcq import McqSettings
 from mcqlora.evaluate.asking import GenerationSettings
 from mcqlora.evaluate.model import ModelSpec
-from mcqlora.model.architecture import Architecture
+from mcqlora.model.architecture import of_base
 
 root, tiny, results, runs, output, fatal = sys.argv[1:]
 settings = loading.namespace(loading.load(loading.read_yaml(Path(tiny))))
@@ -49,7 +49,7 @@ model = ModelSpec(
     adapter=str(results / "adapters/checkpoint_5.safetensors"),
     tokenizer=str(results / "tokenizer.model"),
     runs=runs,
-    architecture=Architecture(**settings.model),
+    architecture=of_base(settings.model, results / "base", settings.encode.seq_length),
     scaling=settings.train.lora_alpha / settings.train.lora_rank,
     device=settings.device,
     seq_length=settings.encode.seq_length,
