@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import termios
 import time
@@ -47,6 +48,7 @@ def on_terminal(folder: Path, *arguments: str, stop_at: str = "", columns: int =
     if process == 0:
         os.chdir(folder)
         os.environ["TERM"] = "xterm"
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a shell's background job ignores
         os.execv(RUN, [RUN, *arguments, "--configfile", str(TINY)])
     termios.tcsetwinsize(terminal, (24, columns))
     said = b""
