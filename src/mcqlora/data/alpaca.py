@@ -51,13 +51,13 @@ def shuffled_record(question: Question, order: str) -> Record:
 
 def copy_record(question: Question, order: str, text: str) -> Record:
     """The same with `text` as the input."""
-    options, letter = question.shown(order)
+    letter, right = LETTERS[order.index(question.answer)], question.options[LETTERS.index(question.answer)]
     made: Record = {
         "id": question.id,
         "order": order,
         "instruction": instruction(question.subject, question.letters),
         "input": text,
-        "output": answer_text(letter, options[LETTERS.index(letter)]),
+        "output": answer_text(letter, right),
     }
     if question.passage:
         made["passage"] = len(passage_text(question.passage))
