@@ -35,7 +35,7 @@ REAL = {"docs/plan.md:1", "docs/interoperation.md:1"}  # minutes; the others are
 IN_PARITY = {"docs/interoperation.md:2"}  # needs transformers and peft: tests/parity/test_parity.py
 FOLLOWED = "docs/extending.md:"  # step by step: test_extending.py, here and in tests/unit
 DRY = {  # how to try a command without its hours; None: nothing to add, it is over in no time
-    r"(?<![\w/])(?:\.venv/bin/)?snakemake\b": ".venv/bin/snakemake --quiet rules --dry-run --cores 1",
+    r"(?<![\w/])(?:\.venv(?:-torch)?/bin/)?snakemake\b": ".venv/bin/snakemake --quiet rules -n --cores 1",
     r"\bmake (?=\w)": "make --dry-run ",
     r"\.venv-parity/bin/python\b": ".venv/bin/python",  # which may not be there
     r"-m pytest\b": "-m pytest --collect-only -q",
@@ -88,7 +88,22 @@ def checkout(tmp_path) -> Path:
     (folder / "internlm-7b").mkdir()
     (folder / "internlm-7b" / "config.json").write_text("{}")
     (folder / "internlm-7b" / "model.safetensors").touch()
+    (folder / "ceval-exam").symlink_to(folder / "mmlu")
+    foreign(folder / "models")
+    judge = BLOCK.findall((ROOT / "docs/compare.md").read_text(encoding="utf-8"))[0][1]
+    (tmp_path / "judge.yaml").write_text(judge, encoding="utf-8")
     return tmp_path
+
+
+def foreign(models: Path) -> None:
+    """Networks that others trained, an adapter and training data: names of files alone."""
+    for name in ("a", "b", "base"):
+        for file in ("config.json", "model.safetensors", "tokenizer.model"):
+            (models / name).mkdir(parents=True, exist_ok=True)
+            (models / name / file).write_text("{}")
+    (models / "lora").mkdir()
+    for name in ("lora/adapter_config.json", "lora/adapter_model.safetensors", "b.json", "alpaca.json"):
+        (models / name).write_text("{}")
 
 
 def stand_in(folder: Path) -> None:
