@@ -338,7 +338,7 @@ ADDRESSED_KEYS = {
     "tokenizer.sha256": (HASH, FETCH | (TOKENIZER - OURS) | PUBLISH),
     "base.sha256": (
         "{config.json: " + HASH + "}",
-        FETCH | {"fetch_base"} | (NETWORK - OURS) - CONFIGS | PUBLISH,
+        FETCH | {"fetch_base"} | (NETWORK - OURS) | PUBLISH,
     ),
     "train.mix.path": (mixed("https://data.invalid/other.json"), FETCH | MIX | PUBLISH | {"dataset"}),
     "train.mix.share": (mixed(TALK, share=0.2), MIX | PUBLISH),
