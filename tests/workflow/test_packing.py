@@ -68,7 +68,7 @@ def test_packing_json_counts_the_rows_and_both_layouts(folder, rows):
     assert train["documents"] == documents == questions == 5 * (1620 - 15 * 12)
     assert train["packed"] == {"rows": len(rows), "useful_fraction": useful / (len(rows) * 257)}
     assert train["padded"] == {"rows": questions, "useful_fraction": useful / (questions * 257)}
-    assert train["packed"]["rows"] < questions / 2
+    assert train["packed"]["rows"] <= questions / 2
 
 
 def test_shards_stats_add_up(folder, rows):
