@@ -38,7 +38,7 @@ def test_the_plan_needs_the_cheap_stages_alone(tmp_path, planned, dry):
     ("change", "line"),
     [
         ("plan.disk_gb=0.001", r"mcqlora: disk: 0.0 GB are needed"),
-        SLOW("plan.devices=1", r"mcqlora: train.workers is 2, but there are 1 devices; lower it"),
+        SLOW("plan.devices=1", r"mcqlora: train.workers is 2, but there are 1 devices; set train.workers: 1"),
         ("model.vocab_size=600", r"mcqlora: model.vocab_size: the network has 600 ids, the tokenizer"),
         SLOW("train.evaluation_interval=1000000", r"mcqlora: train.evaluation_interval: every 1000000 steps"),
     ],
