@@ -13,6 +13,7 @@ from mcqlora.data import ledger, questions, readers
 from mcqlora.data.layouts import Layout
 from mcqlora.data.questions import Question, read_questions
 from mcqlora.errors import UserError
+from tests.helpers.mangling import edits_of, mangled
 from tests.helpers.questions import read_layout
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -358,26 +359,8 @@ def test_round_trip_through_both_layouts(tmp_path, rows, line_end, last, bom):
         accounted(questions, entries)
 
 
-def mangled(raw, edits):
-    for at, cut, junk in edits:
-        at %= len(raw) + 1
-        raw = raw[:at] + junk + raw[at + cut :]
-    return raw
-
-
-edits = st.lists(
-    st.tuples(
-        st.integers(0, 2000),
-        st.integers(0, 6),
-        st.one_of(
-            st.binary(max_size=6),
-            st.sampled_from(
-                [b'"', b",", b"\n", b"\r", b'""', b'"\n"', b",,,,,A\n", b"\xff", b"\0", b"\xef\xbb\xbf"]
-            ),
-        ),
-    ),
-    min_size=1,
-    max_size=5,
+edits = edits_of(
+    2000, [b'"', b",", b"\n", b"\r", b'""', b'"\n"', b",,,,,A\n", b"\xff", b"\0", b"\xef\xbb\xbf"]
 )
 
 

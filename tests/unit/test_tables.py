@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mcqlora.data import ledger, readers, tables
 from mcqlora.data.layouts import Layout
 from mcqlora.errors import UserError
+from tests.helpers.mangling import edits_of, mangled
 from tests.helpers.questions import read_source
 
 NAMES = ["id", "Question", "A", "B", "C", "D", "Answer"]
@@ -362,28 +363,8 @@ def test_arrays_and_lines_longer_than_a_piece(tmp_path, monkeypatch):
         assert texts(read(tmp_path, "x.json", raw)[0]) == [row[1:] for row in ROWS]
 
 
-edits = st.lists(
-    st.tuples(
-        st.integers(0, 6000),
-        st.integers(0, 6),
-        st.one_of(
-            st.binary(max_size=6),
-            st.sampled_from(
-                [b'"', b",", b"\n", b"\r", b"{", b"}", b"]", b"null", b"\xff", b"\0", b"\\ud800"]
-            ),
-        ),
-    ),
-    min_size=1,
-    max_size=5,
-)
+edits = edits_of(6000, [b'"', b",", b"\n", b"\r", b"{", b"}", b"]", b"null", b"\xff", b"\0", b"\\ud800"])
 quiet = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def mangled(raw, edits):
-    for at, cut, junk in edits:
-        at %= len(raw) + 1
-        raw = raw[:at] + junk + raw[at + cut :]
-    return raw
 
 
 @pytest.mark.parametrize("packed", [False, True])
