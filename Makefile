@@ -7,7 +7,7 @@ RUN ?=
 PARITY := .venv-parity
 TORCH := .venv-torch
 
-.PHONY: run report help unit test test-workflow test-others doctor slow faults slurm parity torch format docs lint types lock picture clean
+.PHONY: run report help unit test test-workflow test-others doctor slow slow-workflow slow-others faults slurm parity torch format docs lint types lock picture clean
 .DEFAULT_GOAL := run
 
 ## run      the whole pipeline on the embedded benchmark; RUN=... has more for Snakemake
@@ -43,7 +43,14 @@ doctor:
 
 ## slow     what test leaves out for its time, and ten times the examples of each property
 slow: $(VENV)/installed
-	@$(BIN)/python -m pytest --hypothesis-profile many -m "slow or hypothesis"
+	@$(MAKE) --no-print-directory -j2 --output-sync=target slow-workflow slow-others
+
+SLOW := --hypothesis-profile many -m "slow or hypothesis"
+slow-workflow:
+	@$(BIN)/python -m pytest $(SLOW) tests/workflow
+
+slow-others:
+	@$(BIN)/python -m pytest $(SLOW) tests --ignore tests/workflow
 
 ## faults   kills, full disks, damaged and hostile files; some need root, which mounts
 faults: $(VENV)/installed
