@@ -72,9 +72,9 @@ rule data:
     """The data half alone: questions, ledger, epochs, parts and MindRecord shards."""
     input:
         f"{RESULTS}/alpaca.json",
-        f"{RESULTS}/leakage.json",
+        made(rules.split.output.leakage),
         rules.data_card.output,
-        f"{RESULTS}/packing.json",
+        made(rules.encode.output.report),
         shard_files("train"),
         shard_files("valid"),
 

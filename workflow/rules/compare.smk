@@ -1,21 +1,53 @@
 OWN = config.compare.models
-TUNED_HERE = [name for name in OWN if name != "base"]
+# What variants and seeds train, and the run's own training; none where there is no variant and no seed.
+TRAINED = [
+    each
+    for each in EACH
+    if VARIANT and training_of(each).seed in (settings.seeds or [training_of(each).seed])
+]
+ASKED = OWN if EACH[0] not in TRAINED else [*OWN, *(name for name in CHECKPOINTS if name not in OWN)]
+
+
+def of_each(pattern, trainings, **values):
+    """A file of each training, as inputs."""
+    (pattern,) = expand(pattern, variant=VARIANT, **values)
+    return [place(pattern, each) for each in trainings]
+
+
+# By what was asked of its best checkpoint; trainings with equal keys are one.
+ALIKE = {}
+for each, answers in zip(TRAINED, of_each(rules.evaluate.output.mcq, TRAINED, model="best")):
+    ALIKE.setdefault(answers, []).append(each)
+DISTINCT = [alike[0] for alike in ALIKE.values()]
+OTHERS = [each for each in DISTINCT if each is not EACH[0]]
+BASES = {  # untuned, of variants that have another
+    answers: training_of(each).variant
+    for each, base, answers in zip(
+        TRAINED,
+        of_each(rules.base.output[0], TRAINED),
+        of_each(rules.evaluate.output.mcq, TRAINED, model="base"),
+    )
+    if base != place(expand(rules.base.output[0], variant=VARIANT)[0])
+}
+TUNED_HERE = EACH[:1] if {*ASKED} - {"base"} else []
 
 
 rule compare:
-    """The run's models, those judged and those that others asked, side by side."""
+    """The run's models, its variants, those judged and those that others asked, side by side."""
     input:
-        run=expand(rules.evaluate.output.mcq, model=OWN),
+        run=made(rules.evaluate.output.mcq, model=ASKED),
+        bases=list(BASES),
+        trained=of_each(rules.evaluate.output.mcq, OTHERS, model="best"),
         judged=expand(rules.judged.output.mcq, judged=JUDGED),
         samples=expand(rules.samples.output, answered=ANSWERED),
-        valid=[
-            *(expand(rules.validate.output, model=TUNED_HERE) if BY_ACCURACY else []),
-            *expand(rules.judged.output.valid, judged=JUDGED),
-        ],
         trained_on=expand(rules.trained_on.output, trained=TRAINED_ON),
-        facts=[rules.train.output.facts] if TUNED_HERE else [],
-        times=[f"{TIMES}/train.tsv"] if TUNED_HERE else [],
-        groups=rules.groups.output[0],
+        # Of each training, the run's own first.
+        valid=of_each(rules.validate.output[0], DISTINCT, model="best"),
+        facts=of_each(rules.train.output.facts, [*TUNED_HERE, *OTHERS]),
+        times=of_each(rules.train.benchmark, [*TUNED_HERE, *OTHERS]),
+        questions=of_each(rules.read.output.questions, [EACH[0], *OTHERS]),
+        groups=of_each(rules.groups.output[0], [EACH[0], *OTHERS]),
+        leakage=of_each(rules.split.output.leakage, [EACH[0], *OTHERS]),
         two=only_if(checks.check_compare),
     output:
         summary=report(
