@@ -19,17 +19,17 @@ ALIKE = {}
 for each, answers in zip(TRAINED, of_each(rules.evaluate.output.mcq, TRAINED, model="best")):
     ALIKE.setdefault(answers, []).append(each)
 DISTINCT = [alike[0] for alike in ALIKE.values()]
-OTHERS = [each for each in DISTINCT if each is not EACH[0]]
-BASES = {  # untuned, of variants that have another
-    answers: training_of(each).variant
-    for each, base, answers in zip(
-        TRAINED,
-        of_each(rules.base.output[0], TRAINED),
-        of_each(rules.evaluate.output.mcq, TRAINED, model="base"),
-    )
-    if base != place(expand(rules.base.output[0], variant=VARIANT)[0])
-}
-TUNED_HERE = EACH[:1] if {*ASKED} - {"base"} else []
+SAME = {training_of(each).name: training_of(alike[0]).name for alike in ALIKE.values() for each in alike[1:]}
+CAST = [EACH[0], *(each for each in DISTINCT if each is not EACH[0])]
+CURVE = variants.curve([training_of(each) for each in DISTINCT])
+TUNED_HERE = CAST if {*ASKED} - {"base"} else CAST[1:]
+# Untuned, of variants that have another base: its place in CAST.
+BASES = {}
+for number, (base, answers) in enumerate(
+    zip(of_each(rules.base.output[0], CAST), of_each(rules.evaluate.output.mcq, CAST, model="base"))
+):
+    if base != expand(rules.base.output[0], variant="")[0]:
+        BASES.setdefault(answers, number)
 
 
 rule compare:
@@ -37,17 +37,19 @@ rule compare:
     input:
         run=made(rules.evaluate.output.mcq, model=ASKED),
         bases=list(BASES),
-        trained=of_each(rules.evaluate.output.mcq, OTHERS, model="best"),
+        trained=of_each(rules.evaluate.output.mcq, CAST[1:], model="best"),
         judged=expand(rules.judged.output.mcq, judged=JUDGED),
         samples=expand(rules.samples.output, answered=ANSWERED),
         trained_on=expand(rules.trained_on.output, trained=TRAINED_ON),
-        # Of each training, the run's own first.
+        # Of each training; the run's own is the first, if it has them.
+        best=of_each(rules.best.output.name, DISTINCT),
         valid=of_each(rules.validate.output[0], DISTINCT, model="best"),
-        facts=of_each(rules.train.output.facts, [*TUNED_HERE, *OTHERS]),
-        times=of_each(rules.train.benchmark, [*TUNED_HERE, *OTHERS]),
-        questions=of_each(rules.read.output.questions, [EACH[0], *OTHERS]),
-        groups=of_each(rules.groups.output[0], [EACH[0], *OTHERS]),
-        leakage=of_each(rules.split.output.leakage, [EACH[0], *OTHERS]),
+        packing=of_each(rules.encode.output.report, DISTINCT),
+        facts=of_each(rules.train.output.facts, TUNED_HERE),
+        times=of_each(rules.train.benchmark, TUNED_HERE),
+        questions=of_each(rules.read.output.questions, CAST),
+        groups=of_each(rules.groups.output[0], CAST),
+        leakage=of_each(rules.split.output.leakage, CAST),
         two=only_if(checks.check_compare),
     output:
         summary=report(
@@ -83,6 +85,18 @@ rule compare:
             run=RUN,
             against=config.compare.against,
             protocol=config.evaluate.protocol,
+            trainings=[
+                dict(
+                    name=training_of(each).name,
+                    variant=training_of(each).variant or RUN,
+                    seed=training_of(each).seed,
+                    rows=[of(each).train.rows] if training_of(each) in CURVE else [],
+                )
+                for each in CAST
+            ],
+            bases=list(BASES.values()),
+            same=SAME,
+            changes={name: variants.changed(changes) for name, changes in settings.variants.items()},
         ),
         code=code("compare.py"),
     script:

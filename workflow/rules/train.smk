@@ -79,7 +79,8 @@ rule best:
         facts=made(rules.train.output.facts),
         valid=lambda wildcards: validated(wildcards),
     output:
-        f"{MADE}adapters/best.safetensors",
+        adapter=f"{MADE}adapters/best.safetensors",
+        name=f"{MADE}adapters/best.json",
     log:
         f"{LOG}best.log",
     benchmark:

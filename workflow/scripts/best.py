@@ -1,4 +1,4 @@
-"""The best of the delivered checkpoints, once more under a name of its own."""
+"""The best of the delivered checkpoints, once more under a name of its own, and which one it is."""
 
 import shutil
 from pathlib import Path
@@ -11,5 +11,6 @@ with job(snakemake):
     training, valid = files.read_json(snakemake.input.facts)["training"], snakemake.input.valid
     name = selection.chosen(training, snakemake.params.chosen["checkpoint"], map(files.read_json, valid))
     adapter = next(path for path in map(Path, snakemake.input.adapters) if path.stem == name)
-    with files.atomic(snakemake.output[0]) as file, adapter.open("rb") as given:
+    with files.atomic(snakemake.output.adapter) as file, adapter.open("rb") as given:
         shutil.copyfileobj(given, file)
+    files.write_json(snakemake.output.name, {"checkpoint": name})

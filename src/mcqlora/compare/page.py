@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 
 from mcqlora.compare.seeds import POWER
@@ -31,10 +32,17 @@ def markdown(summary: Json, run: str, figures: Mapping[str, str]) -> str:
         [f"# {run}: {len(summary['models'])} models, compared with {summary['against']}"],
         [f"- {line}" for line in verdicts(summary)],
         ["![Accuracy of all models](" + figures["accuracies"] + ")"],
+        *([["## Variants"], _changes_of_variants(summary)] if summary["changes"] else []),
+        list(_same(summary)),
         ["## All models"],
         _models(summary),
         list(_notes(summary)),
         *([["## Seeds"], _variants(summary)] if summary["variants"] else []),
+        *(
+            [["## Choice"], _choice(summary["choice"]), list(_not_chosen(summary["choice"]))]
+            if summary["choice"]
+            else []
+        ),
         *(
             [["## Training rows"], [f"![Accuracy by training rows]({figures['learning_curve']})"]]
             if curve
@@ -81,9 +89,41 @@ def _verdict(row: Json, against: str) -> str:
         seen = row["trained_on"]["test"]
         some = f"{seen['found']:,} of {seen['questions']:,} test questions"
         none = f"None of {seen['questions']:,} test questions was found"
-        line += f". **LEAKED**: {some} stand" if seen["found"] else f". {none}"
+        line += f". **LEAKED**: {some} stand" if leaked(row) else f". {none}"
         line += " in what it was trained on"
     return line + "."
+
+
+def _changes_of_variants(summary: Json) -> list[str]:
+    """What each variant changes in the run's configuration."""
+    rows: list[Row] = [
+        [
+            plain(name),
+            ", ".join(
+                f"{plain(key)}: {plain(value if isinstance(value, str) else json.dumps(value))}"
+                for key, value in changes.items()
+            )
+            or "-",
+        ]
+        for name, changes in summary["changes"].items()
+    ]
+    return table(["variant", "differs in"], rows)
+
+
+def _same(summary: Json) -> Iterator[str]:
+    for name, other in summary["same"].items():
+        yield f"- {plain(name)} has the keys of {plain(other)}, whose training and answers are its own."
+
+
+def _choice(found: Json) -> list[str]:
+    rows: list[Row] = [[plain(name), f"{100 * value:.1f} %"] for name, value in found["valid"].items()]
+    rows += [[plain(name), why] for name, why in found["left_out"].items()]
+    return table(["variant", "right of the validation questions, mean over seeds"], rows)
+
+
+def _not_chosen(found: Json) -> Iterator[str]:
+    if found["left_out"]:
+        yield f"{len(found['left_out'])} of the variants took no part in the choice."
 
 
 def _models(summary: Json) -> list[str]:
@@ -93,7 +133,7 @@ def _models(summary: Json) -> list[str]:
         difference = words.points(row["difference"]) if row["difference"] else "-"
         needed = f"{row['needed']:,}" if row["needed"] else "-"
         told = [
-            plain(row["name"]),
+            plain(row["name"]) + (" **LEAKED**" if leaked(row) else ""),
             SOURCES[row["source"]],
             label(row["protocol"]),
             words.questions(row["mcq"]),
@@ -103,9 +143,24 @@ def _models(summary: Json) -> list[str]:
     return table([*heads, "McNemar p", "p (Holm)", "questions to see it"], rows)
 
 
+def leaked(row: Json) -> bool:
+    """Do test questions stand in what it was trained on?"""
+    return bool(row["trained_on"] and row["trained_on"]["test"]["found"])
+
+
 def _notes(summary: Json) -> Iterator[str]:
     """What was left out, and accuracies without what had been seen."""
     for row in summary["models"]:
+        both, own = row["paired"], row["mcq"]["questions"]
+        if both and both["n"] < own and row["source"] == "run":  # samples say below what they lack
+            shared = (
+                f"{both['n']:,} of its {own:,} test questions" if both["n"] else "None of its test questions"
+            )
+            verb = "were" if both["n"] != 1 else "was"
+            yield (
+                f"{plain(row['name'])}: {shared} {verb} asked of {plain(summary['against'])} too; "
+                + ("the difference is on these." if both["n"] else "there is no difference to tell.")
+            )
         if row["clean"]:
             clean = f"{words.accuracy(row['clean'])}, n = {words.questions(row['clean'])}"
             yield f"{plain(row['name'])} without the test questions that stand in its training data: {clean}."

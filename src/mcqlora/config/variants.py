@@ -29,7 +29,7 @@ OWN_KEYS = (  # what a variant cannot change, since the run has one of it
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Training:
     """A variant with a seed, or the run itself."""
 
@@ -50,7 +50,7 @@ class Training:
     @cached_property
     def but_rows(self) -> dict[str, Any]:
         """Its settings but for train.rows and the seed: trainings that differ in no other make a curve."""
-        found = self.settings.model_dump()
+        found = self.settings.model_dump(exclude={"variants", "seeds"})
         return found | {"train": found["train"] | {"rows": None, "seed": None}}
 
 
@@ -162,6 +162,12 @@ def changed(changes: Config) -> dict[str, Any]:
     return found
 
 
+def curve(trainings: Sequence[Training]) -> list[Training]:
+    """Those that differ from the first in train.rows and the seed alone; none where none differs in rows."""
+    found = [one for one in trainings if one.but_rows == trainings[0].but_rows]
+    return found if len({one.settings.train.rows for one in found}) > 1 else []
+
+
 def twice(files: Iterable[Path], arguments: Iterable[str]) -> list[str]:
     """Variants that stand twice in one mapping of a file or of the command line: the last would win."""
     found = []
@@ -185,7 +191,7 @@ class Places:
     """Where each training's artefacts are: in the folder of the first one that makes them alike."""
 
     def __init__(self, trainings: Sequence[Training], made_by: Callable[[str], object]) -> None:
-        """`made_by` says of a path what decides that file, so that equal ones are one; None: nothing makes it.
+        """`made_by` says of a path what decides that file: equal ones are one. None: nothing makes it.
 
         It may ask `place` for the inputs, since these are made before.
         """
