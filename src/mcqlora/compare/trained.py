@@ -1,4 +1,4 @@
-"""A run's variants in the comparison: which of their questions are the run's own, and what they were trained on."""
+"""A run's variants in the comparison: their questions that are not the run's, what they were trained on."""
 
 from __future__ import annotations
 
