@@ -55,7 +55,7 @@ def test_a_run_without_variants_and_seeds_is_one_training():
 def test_each_variant_with_each_seed_is_a_training_and_its_own_seed_has_no_folder():
     found = trainings(variants=RANK8, seeds=[0, 1], run="r")
     assert [(one.name, one.folder, one.seed) for one in found] == [
-        ("r", "", 0),
+        ("r-seed-0", "", 0),
         ("r-seed-1", "seed-1/", 1),
         ("rank8-seed-0", "variants/rank8/", 0),
         ("rank8-seed-1", "variants/rank8/seed-1/", 1),
@@ -179,5 +179,10 @@ def test_a_partial_configuration_changes_the_keys_that_it_names():
 def test_a_curve_is_of_those_that_differ_in_their_training_rows_alone():
     few = {"few": {"train": {"rows": 64}}, "few8": {"train": {"rows": 64, "lora_rank": 8}}}
     found = trainings(variants=few | RANK8, seeds=[0, 1])
-    assert [one.name for one in variants.curve(found)] == ["demo", "demo-seed-1", "few-seed-0", "few-seed-1"]
+    assert [one.name for one in variants.curve(found)] == [
+        "demo-seed-0",
+        "demo-seed-1",
+        "few-seed-0",
+        "few-seed-1",
+    ]
     assert variants.curve(trainings(variants=RANK8)) == []

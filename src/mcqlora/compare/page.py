@@ -32,7 +32,7 @@ def markdown(summary: Json, run: str, figures: Mapping[str, str]) -> str:
         [f"# {run}: {len(summary['models'])} models, compared with {summary['against']}"],
         [f"- {line}" for line in verdicts(summary)],
         ["![Accuracy of all models](" + figures["accuracies"] + ")"],
-        *([["## Variants"], _changes_of_variants(summary)] if summary["changes"] else []),
+        *([["## Variants"], _trained(summary)] if any(row["variant"] for row in summary["models"]) else []),
         list(_same(summary)),
         ["## All models"],
         _models(summary),
@@ -94,20 +94,21 @@ def _verdict(row: Json, against: str) -> str:
     return line + "."
 
 
-def _changes_of_variants(summary: Json) -> list[str]:
-    """What each variant changes in the run's configuration."""
-    rows: list[Row] = [
-        [
-            plain(name),
-            ", ".join(
-                f"{plain(key)}: {plain(value if isinstance(value, str) else json.dumps(value))}"
-                for key, value in changes.items()
-            )
-            or "-",
-        ]
+def _trained(summary: Json) -> list[str]:
+    """What each variant changes in the run's configuration, and the models that its trainings gave."""
+    trained: dict[str, list[str]] = {}
+    for row in summary["models"]:
+        if row["variant"]:
+            seed = "" if row["variant"] == row["name"] else f" (seed {row['seed']})"
+            trained.setdefault(row["variant"], []).append(plain(row["name"]) + seed)
+    told = {name: "nothing: the run itself" for name in trained} | {
+        name: ", ".join(f"{key}: {json.dumps(value).strip(chr(34))}" for key, value in changes.items())
         for name, changes in summary["changes"].items()
+    }
+    rows = [
+        [plain(name), plain(change), ", ".join(trained.get(name, ["-"]))] for name, change in told.items()
     ]
-    return table(["variant", "differs in"], rows)
+    return table(["variant", "differs in", "models"], rows)
 
 
 def _same(summary: Json) -> Iterator[str]:

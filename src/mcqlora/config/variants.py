@@ -103,7 +103,8 @@ def check(trainings: Sequence[Training]) -> None:
 
 
 def _trainings(own: Settings, loaded: Mapping[str, Settings]) -> Iterator[Training]:
-    yield Training(variant="", folder="", name=own.run, settings=own)
+    suffix = f"-seed-{own.train.seed}" if own.seeds else ""
+    yield Training(variant="", folder="", name=own.run + suffix, settings=own)
     for variant, settings in loaded.items():
         for seed in own.seeds or [settings.train.seed]:
             if variant == "" and seed == own.train.seed:
@@ -112,11 +113,11 @@ def _trainings(own: Settings, loaded: Mapping[str, Settings]) -> Iterator[Traini
             place = f"variants/{variant}/" if variant else ""
             # The seed of the variant's own configuration has no folder, whether `seeds` names it or not.
             place += "" if seed == settings.train.seed else f"seed-{seed}/"
-            name = f"{variant or own.run}-seed-{seed}" if own.seeds else variant
+            suffix = f"-seed-{seed}" if own.seeds else ""
             yield Training(
                 variant=variant,
                 folder=place,
-                name=name,
+                name=(variant or own.run) + suffix,
                 settings=settings.model_copy(update={"train": train}),
             )
 
