@@ -130,7 +130,7 @@ VARIED = ("variants={rank8: {train: {lora_rank: 8}}, same: {train: {lora_rank: 4
 
 @pytest.fixture(scope="module")
 def varied(finished, tmp_path_factory):
-    """A copy of the finished run, compared: two ranks and three seeds, and a variant that is the run itself."""
+    """A copy of the finished run, compared: two ranks, three seeds, and a variant with the run's keys."""
     folder = tmp_path_factory.mktemp("varied") / "run"
     shutil.copytree(finished, folder)
     result = snakemake(folder, "compare", "--cores", "2", "--config", *VARIED)

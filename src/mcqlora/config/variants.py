@@ -69,7 +69,7 @@ def load(
     loaded = {"": own}
     for variant, changes in own.variants.items():
         with _of(variant):
-            for key in _keys(changes):
+            for key, _ in _keys(changes):
                 if key in OWN_KEYS:
                     raise UserError(f"{key} belongs to the run itself; remove it, or make another run for it")
             also = None if named is None else merged(named, changes)
@@ -135,32 +135,22 @@ def merged(config: Config, changes: Config) -> dict[str, Any]:
     """`config` with other values of some keys; of a section those that `changes` does not name stay."""
     made = dict(config)
     for key, value in changes.items():
-        new, old = parsed(value), parsed(made.get(key))
-        both = isinstance(new, Mapping) and isinstance(old, Mapping | None)
-        made[key] = merged(old or {}, new) if both else value
+        new, old = parsed(value), parsed(made.get(key)) or {}
+        made[key] = merged(old, new) if isinstance(new, Mapping) and isinstance(old, Mapping) else value
     return made
 
 
-def _keys(changes: Config, prefix: str = "") -> Iterator[str]:
-    """Dotted names of the keys, those of sections among them."""
+def _keys(changes: Config, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Dotted names of the keys with their values, sections before their own keys."""
     for key, value in changes.items():
-        yield f"{prefix}{key}"
-        if isinstance(below := parsed(value), Mapping):
+        yield f"{prefix}{key}", (below := parsed(value))
+        if isinstance(below, Mapping):
             yield from _keys(below, f"{prefix}{key}.")
 
 
-def changed(changes: Config) -> dict[str, Any]:
+def changed(changes: Config) -> dict[str, object]:
     """{dotted key: value} of what a variant changes."""
-    keys = list(_keys(changes))
-    sections = {key.rpartition(".")[0] for key in keys}
-    found = {}
-    for key in keys:
-        if key not in sections:
-            value: Any = changes
-            for part in key.split("."):
-                value = parsed(value)[part]
-            found[key] = parsed(value)
-    return found
+    return {key: value for key, value in _keys(changes) if not (isinstance(value, Mapping) and value)}
 
 
 def curve(trainings: Sequence[Training]) -> list[Training]:
