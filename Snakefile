@@ -45,6 +45,7 @@ include: "workflow/rules/verify.smk"
 # Not sent to a cluster: what takes a second, and transfers, since a cluster's nodes may have no network.
 localrules:
     all,
+    best,
     data,
     doctor,
     export,

@@ -29,7 +29,7 @@ if any(map(fetched_base, EACH)):
 # A variant may convert a base where the run trains one, or the other way round: then there are both rules.
 if any(map(base_is_given, EACH)):
 
-    rule given_base:
+    rule base:
         """The base network, converted from a Hugging Face folder's weights."""
         name:
             "base" if base_is_given() else "base_2"
@@ -59,7 +59,7 @@ if any(map(base_is_given, EACH)):
 
 if not all(map(base_is_given, EACH)):
 
-    rule trained_base:
+    rule base:
         """Train the small base network, a stand-in for weights that come from outside."""
         name:
             "base_2" if base_is_given() else "base"

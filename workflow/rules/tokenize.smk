@@ -9,7 +9,7 @@ def tokenizer_form(each):
 TOKENIZER_FORMS = list(dict.fromkeys(map(tokenizer_form, EACH)))
 for number, form in enumerate(TOKENIZER_FORMS, 1):
 
-    rule:
+    rule tokenizer:
         """The tokenizer: the given one, or a SentencePiece model trained on the embedded corpus."""
         name:
             "tokenizer" if number == 1 else f"tokenizer_{number}"
@@ -40,6 +40,7 @@ for number, form in enumerate(TOKENIZER_FORMS, 1):
 
 
 def tokenizer(wildcards=None):
+    """The tokenizer of a job's training, whatever its form."""
     return place(f"{MADE}tokenizer{inputs.tokenizer_kind(settings_of(wildcards))}", wildcards)
 
 

@@ -187,6 +187,7 @@ class Places:
         It may ask `place` for the inputs, since these are made before.
         """
         self.trainings, self._made_by = trainings, made_by
+        self._decided: dict[str, object] = {}
         self._known: dict[tuple[str, str], str] = {}
 
     def place(self, pattern: str, training: Training) -> str:
@@ -194,9 +195,15 @@ class Places:
         known, path = (pattern, training.folder), pattern.replace("{variant}", training.folder)
         if training is self.trainings[0] or path == pattern:
             return path
-        if known not in self._known and (own := self._made_by(path)) is not None:
+        if known not in self._known and (own := self._decides(path)) is not None:
             folders = [one.folder for one in self.trainings[: self.trainings.index(training)]]
             earlier = (pattern.replace("{variant}", folder) for folder in folders)
-            alike = (other for other in earlier if self._made_by(other) == own)
+            alike = (other for other in earlier if self._decides(other) == own)
             self._known[known] = next(alike, path)
         return self._known.get(known, path)
+
+    def _decides(self, path: str) -> object:
+        """`made_by`, kept; not where nothing makes the file, since its rule may yet be read."""
+        if path not in self._decided and (found := self._made_by(path)) is not None:
+            self._decided[path] = found
+        return self._decided.get(path)
