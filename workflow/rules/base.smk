@@ -1,11 +1,3 @@
-def base_is_given(wildcards=None):
-    return bool(of(wildcards).base.path)
-
-
-def fetched_base(wildcards=None):
-    return inputs.base_download(settings_of(wildcards))
-
-
 if any(map(fetched_base, EACH)):
 
     rule fetch_base:

@@ -237,6 +237,43 @@ def sources(wildcards):
 EACH = [Wildcards(fromdict={"variant": folder}) for folder in FOLDERS]
 
 
+def mix(file):
+    """A file of what a job's training mixes in, if it mixes anything in."""
+    return lambda wildcards: made(rules.mix.output[file])(wildcards) if of(wildcards).train.mix else []
+
+
+def tokenizer_form(each):
+    """What its rule depends on besides params: script, the file's ending, and whether a config stands beside it."""
+    own = settings_of(each)
+    script = "given_tokenizer.py" if own.tokenizer.path else "tokenizer.py"  # no code of the other counts
+    return script, inputs.tokenizer_kind(own), len(inputs.tokenizer_files(own)) > 1
+
+
+def tokenizer(wildcards=None):
+    """The tokenizer of a job's training, whatever its form."""
+    return place(f"{MADE}tokenizer{inputs.tokenizer_kind(settings_of(wildcards))}", wildcards)
+
+
+def base_is_given(wildcards=None):
+    return bool(of(wildcards).base.path)
+
+
+def fetched_base(wildcards=None):
+    return inputs.base_download(settings_of(wildcards))
+
+
+def validated(wildcards=None):
+    """The validation questions of all checkpoints, where they choose the best."""
+    paths = expand(rules.validate.output, model=CHECKPOINTS, variant=VARIANT)
+    return [place(path, wildcards) for path in paths if by_accuracy(wildcards)]
+
+
+def of_each(pattern, trainings, **values):
+    """A file of each training, as inputs."""
+    (pattern,) = expand(pattern, variant=VARIANT, **values)
+    return [place(pattern, each) for each in trainings]
+
+
 def folders(wanted):
     """A constraint of `variant`: the trainings that are `wanted`."""
     return f"({named(f for f, each in zip(FOLDERS, EACH) if f and wanted(each))})" + "?" * wanted(EACH[0])
@@ -268,7 +305,6 @@ onstart:
         sys.exit(f"mcqlora: {error}")
 
 
-FETCHED_BASE = inputs.base_download(settings)
 TIME_FILES = [  # of the run's own stages
     *(
         f"{TIMES}/{stage}.tsv"
@@ -283,7 +319,7 @@ TIME_FILES = [  # of the run's own stages
         )
     ),
     *(f"{TIMES}/fetch/{download}.tsv" for download in inputs.downloads(settings)),
-    *([f"{TIMES}/fetch_base.tsv"] if FETCHED_BASE else []),
+    *([f"{TIMES}/fetch_base.tsv"] if fetched_base() else []),
     *(f"{TIMES}/{stage}.tsv" for stage in ("tokenizer", "encode", "base", "train")),
     *(f"{TIMES}/shard/train-{i}-of-{config.encode.shards}.tsv" for i in range(config.encode.shards)),
     f"{TIMES}/shard/valid-0-of-1.tsv",

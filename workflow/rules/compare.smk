@@ -8,12 +8,6 @@ TRAINED = [
 ASKED = OWN if EACH[0] not in TRAINED else [*OWN, *(name for name in CHECKPOINTS if name not in OWN)]
 
 
-def of_each(pattern, trainings, **values):
-    """A file of each training, as inputs."""
-    (pattern,) = expand(pattern, variant=VARIANT, **values)
-    return [place(pattern, each) for each in trainings]
-
-
 # By what was asked of its best checkpoint; trainings with equal keys are one.
 ALIKE = {}
 for each, answers in zip(TRAINED, of_each(rules.evaluate.output.mcq, TRAINED, model="best")):

@@ -197,11 +197,6 @@ if any(training.config.train.mix for training in TRAININGS):
             "../scripts/mix.py"
 
 
-def mix(file):
-    """A file of what a job's training mixes in, if it mixes anything in."""
-    return lambda wildcards: made(rules.mix.output[file])(wildcards) if of(wildcards).train.mix else []
-
-
 rule data_card:
     """What the questions are: counts, duplicates, lengths, letters, licences."""
     input:

@@ -90,9 +90,3 @@ rule validate:
         code=code("evaluate.py", "evaluation_worker.py"),
     script:
         "../scripts/evaluate.py"
-
-
-def validated(wildcards=None):
-    """The validation questions of all checkpoints, where they choose the best."""
-    paths = expand(rules.validate.output, model=CHECKPOINTS, variant=VARIANT)
-    return [place(path, wildcards) for path in paths if by_accuracy(wildcards)]

@@ -23,7 +23,7 @@ rule peft:
             lora_dropout=config.train.lora_dropout,
             target_modules=config.train.target_modules,
             base=inputs.base_name(settings, f"{RESULTS}/downloads") or EXPORTED_BASE,
-            address=addresses.shown(config.base.path) if FETCHED_BASE else None,
+            address=addresses.shown(config.base.path) if fetched_base() else None,
         ),
         code=code("peft.py"),
     script:

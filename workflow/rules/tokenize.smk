@@ -1,10 +1,3 @@
-def tokenizer_form(each):
-    """What its rule depends on besides params: script, the file's ending, and whether a config stands beside it."""
-    own = settings_of(each)
-    script = "given_tokenizer.py" if own.tokenizer.path else "tokenizer.py"  # no code of the other counts
-    return script, inputs.tokenizer_kind(own), len(inputs.tokenizer_files(own)) > 1
-
-
 # The run's own first. Variants with other bases may bring tokenizers of other forms: a rule for each.
 TOKENIZER_FORMS = list(dict.fromkeys(map(tokenizer_form, EACH)))
 for number, form in enumerate(TOKENIZER_FORMS, 1):
@@ -37,11 +30,6 @@ for number, form in enumerate(TOKENIZER_FORMS, 1):
             code=code(form[0]),
         script:
             f"../scripts/{form[0]}"
-
-
-def tokenizer(wildcards=None):
-    """The tokenizer of a job's training, whatever its form."""
-    return place(f"{MADE}tokenizer{inputs.tokenizer_kind(settings_of(wildcards))}", wildcards)
 
 
 rule encode:

@@ -77,7 +77,7 @@ rule best:
     input:
         adapters=made(rules.train.output.adapters),
         facts=made(rules.train.output.facts),
-        valid=lambda wildcards: validated(wildcards),
+        valid=validated,
     output:
         adapter=f"{MADE}adapters/best.safetensors",
         name=f"{MADE}adapters/best.json",
