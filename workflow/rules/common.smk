@@ -70,7 +70,7 @@ SHARDED = ("train", "valid")  # parts that are encoded
 CHECKPOINTS = [f"checkpoint_{k}" for k in range(1, 6)]
 MODELS = ["base", *CHECKPOINTS]
 
-# A rule that a variant can change has a folder of the run's as a wildcard: "" for the run's own, variants/NAME/, and
+# Rules that a variant can change have a folder of the run's as a wildcard, "" for the run's own, variants/NAME/, and
 # below either seed-N/. `of(wildcards)` is the configuration of that training. `made(...)` finds what it is made
 # from: in the folder of the first training that has it by the same keys. A run without variants has no wildcard.
 FOLDERS = {training.folder: training for training in TRAININGS}
@@ -109,12 +109,12 @@ wildcard_constraints:
 
 
 def made_by(path):
-    """What decides a file: its rule, the params, and the inputs where they are; None if no rule makes it."""
-    for rule in workflow.rules:
-        if rule.is_producer(path):
-            wildcards = Wildcards(fromdict=rule.get_wildcards(path))
-            params = [one(wildcards) if callable(one) else one for one in rule.params]
-            return rule.name, params, list(rule.expand_input(dict(wildcards.items()))[0])
+    """What decides a file: who makes it, the params, and the inputs where they are; None if nothing makes it."""
+    for maker in workflow.rules:
+        if maker.is_producer(path):
+            wildcards = Wildcards(fromdict=maker.get_wildcards(path))
+            params = [one(wildcards) if callable(one) else one for one in maker.params]
+            return maker.name, params, list(maker.expand_input(dict(wildcards.items()))[0])
 
 
 FOUND = variants.Places(TRAININGS, made_by)
@@ -243,7 +243,7 @@ def mix(file):
 
 
 def tokenizer_form(each):
-    """What its rule depends on besides params: script, the file's ending, and whether a config stands beside it."""
+    """Script, the file's ending, and whether a config stands beside it: no params can say these."""
     own = settings_of(each)
     script = "given_tokenizer.py" if own.tokenizer.path else "tokenizer.py"  # no code of the other counts
     return script, inputs.tokenizer_kind(own), len(inputs.tokenizer_files(own)) > 1
