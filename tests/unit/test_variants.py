@@ -69,6 +69,16 @@ def test_seeds_added_later_leave_each_training_where_it_is():
     assert {one.folder for one in before} <= {one.folder for one in after}
 
 
+def test_the_run_itself_is_compared_with_a_seed_of_seeds():
+    def names(**config):
+        return [one.name for one in variants.compared(trainings(**config))]
+
+    assert names() == names(seeds=[0]) == []
+    assert names(variants=RANK8) == ["demo", "rank8"]
+    assert names(variants=RANK8, seeds=[0]) == ["demo-seed-0", "rank8-seed-0"]
+    assert names(variants=RANK8, seeds=[1]) == ["demo-seed-1", "rank8-seed-1"]
+
+
 def test_a_variant_may_name_its_recipe_and_what_it_does_not_take_of_it():
     leaky = {"recipe": "reference", "tokenizer": {"unused_marks": False}}
     _, found = trainings(variants={"leaky": leaky})

@@ -1,13 +1,7 @@
 OWN = config.compare.models
-# What variants and seeds train, and the run's own training; none where there is no variant and no seed.
-TRAINED = [
-    each
-    for each in EACH
-    if VARIANT and training_of(each).seed in (settings.seeds or [training_of(each).seed])
-]
+# What variants and seeds train, and the run's own training.
+TRAINED = [each for each in EACH if training_of(each) in variants.compared(TRAININGS)]
 ASKED = OWN if EACH[0] not in TRAINED else [*OWN, *(name for name in CHECKPOINTS if name not in OWN)]
-
-
 # By what was asked of its best checkpoint; trainings with equal keys are one.
 ALIKE = {}
 for each, answers in zip(TRAINED, of_each(rules.evaluate.output.mcq, TRAINED, model="best")):
@@ -79,6 +73,7 @@ rule compare:
             run=RUN,
             against=config.compare.against,
             protocol=config.evaluate.protocol,
+            models=OWN,
             trainings=[
                 dict(
                     name=training_of(each).name,

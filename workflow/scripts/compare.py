@@ -45,7 +45,11 @@ with job(snakemake):
                 others=others,
             )
         )
-    compared = [cast[0].model(name, name, mcq) for name, mcq in by_name(source.run).items()]
+    compared = [
+        cast[0].model(name, name, mcq)
+        for name, mcq in by_name(source.run).items()
+        if name in params.models or name == cast[0].checkpoint
+    ]
     for number, path in zip(params.bases, source.bases, strict=True):
         compared.append(cast[number].model(f"{cast[number].variant}-base", "base", files.read_json(path)))
     for one, path in zip(cast[1:], source.trained, strict=True):

@@ -153,6 +153,17 @@ def changed(changes: Config) -> dict[str, object]:
     return {key: value for key, value in _keys(changes) if not (isinstance(value, Mapping) and value)}
 
 
+def compared(trainings: Sequence[Training]) -> list[Training]:
+    """The trainings that `snakemake compare` is about: all, but the run's own only with a seed of `seeds`.
+
+    None where there is no variant and no other seed.
+    """
+    seeds = trainings[0].settings.seeds
+    if len(trainings) == 1:
+        return []
+    return [one for one in trainings if one.variant or not seeds or one.seed in seeds]
+
+
 def curve(trainings: Sequence[Training]) -> list[Training]:
     """Those that differ from the first in train.rows and the seed alone; none where none differs in rows."""
     found = [one for one in trainings if one.but_rows == trainings[0].but_rows]
