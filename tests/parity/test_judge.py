@@ -80,7 +80,7 @@ def agree(run, ours: dict, theirs: dict, what: str) -> None:
 def published(run, place: Path) -> Path:
     """The base's folder with a tokenizer_config.json, as published ones have it.
 
-    Without one transformers reads a tokenizer.model otherwise: a mark in a text becomes one piece, not letters.
+    Without one transformers reads a tokenizer.model otherwise: a mark in a text becomes one piece.
     """
     shutil.copytree(run.base, place, dirs_exist_ok=True)
     shutil.copy(run.export / "merged" / "tokenizer_config.json", place)
