@@ -232,6 +232,12 @@ def test_the_page_says_what_the_tests_bear_and_no_more(tmp_path):
     json.dumps(summary)
 
 
+def test_a_variant_with_several_seeds_has_one_line():
+    text = text_of(found([made("base", 20), made("m", 30), *seeds()]))
+    assert "- **rank8: better**, mean of 3 seeds 93.3 %" in text and "- **m: better**" in text
+    assert "**rank8-0:" not in text and "| rank8-0 |" in text
+
+
 def test_figures_have_the_same_bytes_and_every_model(tmp_path):
     for turn in ("one", "two"):
         (tmp_path / turn).mkdir()
@@ -241,7 +247,9 @@ def test_figures_have_the_same_bytes_and_every_model(tmp_path):
         one, two = (tmp_path / turn / f"{name}.svg" for turn in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
     drawn = (tmp_path / "one" / "accuracies.svg").read_text()
-    assert all(f"{name} (n = 40)" in drawn for name in ("base", "leaky", "s", "rank8-1"))
+    names = ("base", "leaky, LEAKED", "s", "rank8-1", "rank8, mean of 3")
+    assert all(f"{name} (n = 40)" in drawn for name in names) and "mean of 1" not in drawn
+    assert "$" not in (tmp_path / "one" / "learning_curve.svg").read_text()  # no power of ten as TeX
 
 
 def test_what_a_training_took(tmp_path):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from mcqlora.compare.seeds import POWER
+from mcqlora.compare.table import leaked
 from mcqlora.evaluate.protocols import label
 from mcqlora.files import Json
 from mcqlora.report import words
@@ -59,10 +60,15 @@ def markdown(summary: Json, run: str, figures: Mapping[str, str]) -> str:
 
 
 def verdicts(summary: Json) -> Iterator[str]:
-    """A line for each model that was tested, one on the choice."""
+    """A line for each model that was tested, one for each variant with several seeds, one on the choice."""
+    spread = {row["name"]: row for row in summary["variants"] if len(row["models"]) > 1}
     for row in summary["models"]:
-        if row["difference"]:
+        if row["difference"] and row["variant"] not in spread:
             yield _verdict(row, summary["against"])
+    for name, row in spread.items():
+        if row["difference"]:
+            stamped = any(leaked(one) for one in summary["models"] if one["variant"] == name)
+            yield _spread_verdict(row, summary["against"], stamped)
     if found := summary["choice"]:
         tried = f"{found['tried']} variants in {found['trainings']} trainings"
         share = f"{100 * found['valid'][found['chosen']]:.1f} % of the validation questions"
@@ -71,6 +77,21 @@ def verdicts(summary: Json) -> Iterator[str]:
         )
         head = f"**Chosen among {tried}: {plain(found['chosen'])}**"
         yield f"{head}, {share} right; its model {plain(found['model'])} has {scores}."
+
+
+def _spread_verdict(row: Json, against: str, stamped: bool) -> str:
+    difference, needed = row["difference"], row["needed"]
+    head = "no difference shown"
+    if difference["low"] > 0 or difference["high"] < 0:
+        head = "better" if difference["value"] > 0 else "worse"
+    line = (
+        f"**{plain(row['name'])}: {head}**, mean of {len(row['models'])} seeds {words.percent(row['mean'])}, "
+    )
+    line += f"{words.points(difference)} against {plain(against)}, n = {difference['n']:,}"
+    ways = [f"{needed[key]:,} {key}" for key in ("questions", "seeds") if needed[key]]
+    if head.startswith("no") and ways:
+        line += f"; to see so small a difference would take some {' or '.join(ways)}"
+    return line + (". **LEAKED**: test questions stand in what it was trained on." if stamped else ".")
 
 
 def _verdict(row: Json, against: str) -> str:
@@ -99,7 +120,8 @@ def _trained(summary: Json) -> list[str]:
     trained: dict[str, list[str]] = {}
     for row in summary["models"]:
         if row["variant"]:
-            seed = "" if row["variant"] == row["name"] else f" (seed {row['seed']})"
+            told = row["name"] == row["variant"] or row["name"].endswith(f"seed-{row['seed']}")
+            seed = "" if told else f" (seed {row['seed']})"
             trained.setdefault(row["variant"], []).append(plain(row["name"]) + seed)
     told = {name: "nothing: the run itself" for name in trained} | {
         name: ", ".join(f"{key}: {json.dumps(value).strip(chr(34))}" for key, value in changes.items())
@@ -144,11 +166,6 @@ def _models(summary: Json) -> list[str]:
     return table([*heads, "McNemar p", "p (Holm)", "questions to see it"], rows)
 
 
-def leaked(row: Json) -> bool:
-    """Do test questions stand in what it was trained on?"""
-    return bool(row["trained_on"] and row["trained_on"]["test"]["found"])
-
-
 def _notes(summary: Json) -> Iterator[str]:
     """What was left out, and accuracies without what had been seen."""
     for row in summary["models"]:
@@ -159,17 +176,18 @@ def _notes(summary: Json) -> Iterator[str]:
             )
             verb = "were" if both["n"] != 1 else "was"
             yield (
-                f"{plain(row['name'])}: {shared} {verb} asked of {plain(summary['against'])} too; "
+                f"- {plain(row['name'])}: {shared} {verb} asked of {plain(summary['against'])} too; "
                 + ("the difference is on these." if both["n"] else "there is no difference to tell.")
             )
         if row["clean"]:
             clean = f"{words.accuracy(row['clean'])}, n = {words.questions(row['clean'])}"
-            yield f"{plain(row['name'])} without the test questions that stand in its training data: {clean}."
+            name = plain(row["name"])
+            yield f"- {name} without the test questions that stand in its training data: {clean}."
         if counts := row["matched"]:
             left = counts["unmatched"] + counts["twice"] + counts["other_gold"]
             matched = counts["by_id"] + counts["by_text"]
             yield (
-                f"{plain(row['name'])}: {matched:,} of {counts['rows']:,} items are of test questions "
+                f"- {plain(row['name'])}: {matched:,} of {counts['rows']:,} items are of test questions "
                 f"({counts['by_id']:,} by id, {counts['by_text']:,} by text; {left:,} left out); "
                 f"{counts['missing']:,} test questions have no item."
             )

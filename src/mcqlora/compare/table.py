@@ -102,6 +102,11 @@ def row(one: Model, reference: Model, protocol: str, groups: Groups) -> Json:
     return found | {"changed": changed(both), "needed": seeds.needed(estimate).questions}
 
 
+def leaked(row: Json) -> bool:
+    """Do test questions stand in what the model of a `row` was trained on?"""
+    return bool(row["trained_on"] and row["trained_on"]["test"]["found"])
+
+
 def changed(both: Paired) -> Json:
     """Which questions changed sides, and how many in each category.
 
