@@ -46,9 +46,8 @@ try:
         arguments=workflow.config_settings.config_args or [],
     )
     settings = TRAININGS[0].settings
-    # For the rules. What decides one goes to its script as `params: chosen=dict(rank=config.train.lora_rank, ...)`:
-    # Snakemake compares the values of params as a set, without their names. It would not notice two keys that are
-    # swapped, or a second `true`.
+    # For the rules. What decides one goes to its script as `params: chosen=dict(rank=..., ...)`: Snakemake compares the
+    # values of params as a set, without their names. It would not notice two keys that are swapped, or a second `true`.
     config = TRAININGS[0].config
     PLACES = [f"{folder}/{config.run}" for folder in ("results", "logs", "benchmarks")]
     RESULTS, LOGS, TIMES = map(workflow.modifier.path_modifier.replace_prefix, PLACES)
@@ -81,6 +80,9 @@ MADE, LOG, TIME = (f"{place}/{VARIANT}" for place in (RESULTS, LOGS, TIMES))
 def named(names):
     """A wildcard's constraint: one of these names."""
     return "|".join(map(re.escape, names)) or "(?!)"
+
+
+EACH = [Wildcards(fromdict={"variant": folder}) for folder in FOLDERS]  # `wildcards` of each training
 
 
 def training_of(wildcards=None):
@@ -232,9 +234,6 @@ def sources(wildcards):
         )
         for one in found
     ]
-
-
-EACH = [Wildcards(fromdict={"variant": folder}) for folder in FOLDERS]
 
 
 def mix(file):
