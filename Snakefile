@@ -45,6 +45,7 @@ include: "workflow/rules/verify.smk"
 # Not sent to a cluster: what takes a second, and transfers, since a cluster's nodes may have no network.
 localrules:
     all,
+    best,
     data,
     doctor,
     export,
@@ -72,9 +73,9 @@ rule data:
     """The data half alone: questions, ledger, epochs, parts and MindRecord shards."""
     input:
         f"{RESULTS}/alpaca.json",
-        f"{RESULTS}/leakage.json",
+        made(rules.split.output.leakage),
         rules.data_card.output,
-        f"{RESULTS}/packing.json",
+        made(rules.encode.output.report),
         shard_files("train"),
         shard_files("valid"),
 

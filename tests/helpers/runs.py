@@ -43,13 +43,13 @@ def setting(dotted: str) -> str:
 
 
 def jobs(result: Completed) -> set[str]:
-    """The jobs of a dry run, without targets: `rule`, or `rule model` of a rule with that wildcard."""
+    """The jobs of a dry run, without targets: `rule`, with its variant and its model, if it has them."""
     said = result.stdout + result.stderr
     assert result.returncode == 0, said[-3000:]
     found = set()
     for rule, told in re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", said, re.MULTILINE):
-        model = re.search(r"    wildcards:.*\bmodel=(\w+)", told)
-        found.add(f"{rule} {model[1]}" if model else rule)
+        wildcards = dict(re.findall(r"\b(variant|model)=([^,\s]+)", told.partition("    wildcards:")[2]))
+        found.add(" ".join([rule, *(wildcards[name] for name in ("variant", "model") if name in wildcards)]))
     return found - {"all"}
 
 

@@ -14,6 +14,16 @@ IDS = [row["id"] for row in items(0)]
 GROUPS = {name: name for name in IDS}
 
 
+def seen_of(found_in_test=1, found_in_valid=0, ids=()):
+    """A `trained_on`."""
+    test, valid = ({"questions": 40, "found": n} for n in (found_in_test, found_in_valid))
+    return {"test": test, "valid": valid, "ids": ids}
+
+
+def text_of(summary):
+    return page.markdown(summary, "demo", {"accuracies": "a.svg", "learning_curve": "b.svg"})
+
+
 def made(name, right, **known):
     """A model that answers the first `right` of 40 questions right."""
     return Model(name=name, source="run", answers={"answer": items(right)}, **known)
@@ -74,6 +84,28 @@ def test_models_without_a_question_in_common_are_refused():
         found([made("base", 20), other], groups=groups)
 
 
+def test_one_without_a_question_in_common_is_not_compared_and_says_so():
+    other = Model(name="other", source="run", answers={"answer": items(3, split="valid")})
+    groups = GROUPS | {item["id"]: item["id"] for item in items(3, split="valid")}
+    summary = found([made("base", 20), made("m", 30), other], groups=groups)
+    alone = row(summary, "other")
+    assert alone["paired"]["n"] == 0 and alone["difference"] is None and alone["mcq"]["n"] == 40
+    assert row(summary, "m")["mcnemar_p_holm"] == row(summary, "m")["mcnemar_p"]  # one test, not two
+    assert "other: None of its test questions were asked of base too" in text_of(summary)
+
+
+def test_one_with_some_questions_in_common_says_on_how_many_it_is_compared():
+    other = Model(name="other", source="run", answers={"answer": [*items(30)[:25], *items(9, split="x")]})
+    groups = GROUPS | {item["id"]: item["id"] for item in items(9, split="x")}
+    text = text_of(found([made("base", 20), other], groups=groups))
+    assert "other: 25 of its 65 test questions were asked of base too; the difference is on these." in text
+
+
+def test_a_reference_may_be_a_variant_whose_first_training_counts():
+    summary = found([made("base", 20), *seeds()], against="rank8")
+    assert summary["against"] == "rank8-0" and row(summary, "rank8-0")["difference"] is None
+
+
 def test_an_unknown_reference_names_those_that_there_are():
     with pytest.raises(UserError, match=r"no model nobody; choose one of base, m"):
         found([made("base", 1), made("m", 2)], against="nobody")
@@ -113,6 +145,35 @@ def test_the_choice_is_by_validation_and_the_test_of_the_chosen_is_told_once():
     assert (made_choice["tried"], made_choice["trainings"]) == (3, 4)
     assert made_choice["test"]["accuracy"] == 0.5
     assert choice.choose({"d": trained["d"], "a": trained["a"]}, "answer", GROUPS) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "why"),
+    [
+        ({"valid": items(39, split="dev")}, "other validation questions"),
+        ({"valid": ()}, "no validation questions were asked"),
+        (
+            {"valid": items(39, split="val"), "trained_on": seen_of(found_in_valid=3)},
+            "LEAKED: validation questions were trained on",
+        ),
+    ],
+)
+def test_a_variant_with_other_or_leaked_validation_questions_takes_no_part_in_the_choice(known, why):
+    compared = [
+        made("base", 5),
+        made("a", 10, variant="a", valid=items(30, split="val")),
+        made("b", 20, variant="b", valid=items(31, split="val")),
+        made("odd", 40, variant="odd", **known),
+    ]
+    summary = found(compared)
+    assert summary["choice"]["chosen"] == "b" and summary["choice"]["tried"] == 2
+    assert summary["choice"]["left_out"] == {"odd": why}
+    assert f"| odd | {why} |" in text_of(summary)
+
+
+def test_judged_models_take_no_part_in_the_choice():
+    judged = [made(name, 40, valid=items(40, split="val")) for name in ("x", "y")]
+    assert found([made("base", 5), *judged])["choice"] is None
 
 
 def test_a_learning_curve_by_training_rows():
@@ -171,6 +232,12 @@ def test_the_page_says_what_the_tests_bear_and_no_more(tmp_path):
     json.dumps(summary)
 
 
+def test_a_variant_with_several_seeds_has_one_line():
+    text = text_of(found([made("base", 20), made("m", 30), *seeds()]))
+    assert "- **rank8: better**, mean of 3 seeds 93.3 %" in text and "- **m: better**" in text
+    assert "**rank8-0:" not in text and "| rank8-0 |" in text
+
+
 def test_figures_have_the_same_bytes_and_every_model(tmp_path):
     for turn in ("one", "two"):
         (tmp_path / turn).mkdir()
@@ -180,7 +247,9 @@ def test_figures_have_the_same_bytes_and_every_model(tmp_path):
         one, two = (tmp_path / turn / f"{name}.svg" for turn in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
     drawn = (tmp_path / "one" / "accuracies.svg").read_text()
-    assert all(f"{name} (n = 40)" in drawn for name in ("base", "leaky", "s", "rank8-1"))
+    names = ("base", "leaky, LEAKED", "s", "rank8-1", "rank8, mean of 3")
+    assert all(f"{name} (n = 40)" in drawn for name in names) and "mean of 1" not in drawn
+    assert "$" not in (tmp_path / "one" / "learning_curve.svg").read_text()  # no power of ten as TeX
 
 
 def test_what_a_training_took(tmp_path):

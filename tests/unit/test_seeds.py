@@ -113,6 +113,14 @@ def test_more_questions_or_more_seeds():
     assert alone.seeds is None and 450 < alone.questions < many.questions
 
 
+@pytest.mark.parametrize("draw", [8, 15, 18, 26])
+def test_an_estimate_below_0_of_the_seeds_spread_leaves_an_interval_that_says_something(draw):
+    """Trainings that share nothing but their level: the questions' variance is all but cancelled."""
+    scores = (np.random.default_rng(draw).random((3, 50)) < 0.9).astype(float)
+    found = seeds.mean(scores, [str(i) for i in range(50)])
+    assert 0 < found.high - found.low < 0.3
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("levels", [(0.3,), (0.2, 0.4)], ids=["mean", "difference"])

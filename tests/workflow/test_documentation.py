@@ -90,7 +90,8 @@ def checkout(tmp_path) -> Path:
     (folder / "internlm-7b" / "model.safetensors").touch()
     (folder / "ceval-exam").symlink_to(folder / "mmlu")
     foreign(folder / "models")
-    judge = BLOCK.findall((ROOT / "docs/compare.md").read_text(encoding="utf-8"))[0][1]
+    blocks = BLOCK.findall((ROOT / "docs/compare.md").read_text(encoding="utf-8"))
+    judge = next(body for _, body in blocks if body.startswith("judge:"))
     (tmp_path / "judge.yaml").write_text(judge, encoding="utf-8")
     return tmp_path
 

@@ -16,7 +16,7 @@ from typing import get_args
 
 import pytest
 
-from mcqlora.config import loading
+from mcqlora.config import loading, variants
 from mcqlora.config.sections import Section, Settings
 from mcqlora.provenance import fingerprint
 from tests.helpers.dryruns import DryRun, dry_runs
@@ -226,11 +226,14 @@ KEYS: dict[str, tuple[str | tuple[str, ...] | None, set[str]]] = {
     "fetch_run.sha256": (HASH, NOTHING),
     "fetch_run.files": ("[report.md]", NOTHING),
     "gres": ("npu", NOTHING),
+    "variants": (("variants={x: {train: {lora_rank: 8}}}",), NOTHING),  # see VARIANTS
+    "seeds": ("[0, 1]", NOTHING),
 }
 
 SCRIPTS = {
     "alpaca": {"alpaca"} | REPORT,
     "base": BASE,
+    "best": NOTHING,  # see tests/workflow/test_variants.py
     "compare": NOTHING,  # see tests/workflow/test_judge.py, as judge, samples and trained_on
     "configs": CONFIGS,
     "convert": NOTHING,  # see GIVEN_FILES
@@ -365,6 +368,34 @@ ADDRESSED_FILES = {
     "src/mcqlora/storage/downloads.py": BY_ADDRESS | {"fetch_run"},
     "src/mcqlora/storage/publish.py": PUBLISH | {"fetch_run"},
 }
+
+
+# Stages that a variant makes in its own folder. `compare` asks the best checkpoint of each training.
+OF_VARIANTS = {"demo", "read", "shuffle", "groups", "split", "mix", "encode", "shard", "train"}
+OF_VARIANTS |= {"tokenizer", "base"}
+CHECKED = "variants/x/ best"
+ALWAYS = {"compare", "best", "validate best"}
+# Of these the run has a rule that makes another form of output, and the variant gets one of its own.
+SECOND = {"base.path": {"tokenizer", "base"}, "tokenizer.path": {"tokenizer"}}
+
+
+def of_variant(key: str, stages: set[str]) -> set[str]:
+    """The jobs of `snakemake compare` where a variant changes `key`, from a finished run without variants.
+
+    They are what a change of the key in the run itself re-runs: `stages`, of KEYS.
+    """
+    found = {f"{stage}{'_2' * (stage in SECOND.get(key, ()))} variants/x/" for stage in stages & OF_VARIANTS}
+    if key == "train.best":
+        found |= VALIDATE
+    if "train" in stages or key == "train.best":
+        found |= {"best variants/x/", f"evaluate {CHECKED}", f"validate {CHECKED}"}
+    if stages & TUNED:
+        found |= {f"evaluate {CHECKED}"}
+    if key == "evaluate.batch_size":
+        found |= {f"validate {CHECKED}"}
+    if "base" in stages:
+        found |= {"evaluate variants/x/ base"}
+    return found | ALWAYS
 
 
 def leaves(kind: type[Section], prefix: str = "") -> set[str]:
@@ -520,6 +551,24 @@ def wrong(folder, configfile, targets, keys, files) -> dict[str, dict[str, list[
     ]
     found = dict(zip(runs, dry_runs(folder, wanted, configfile), strict=True))
     return compared({row: rows[row] for row in found}, found)
+
+
+@pytest.mark.slow
+def test_a_variant_makes_what_a_change_of_its_keys_reruns(tiny):
+    keys = {
+        key: one
+        for key, one in KEYS.items()
+        if one[0] and not {key, key.split(".")[0]} & {*variants.OWN_KEYS}
+    }
+    texts = {
+        key: [text.replace("=", ": ", 1) for text in changed(key, value)] for key, (value, _) in keys.items()
+    }
+    wanted = [
+        DryRun(("compare", "--config", f"variants={{x: {{{', '.join(text)}}}}}")) for text in texts.values()
+    ]
+    found = dict(zip(keys, dry_runs(tiny, wanted), strict=True))
+    assert compared({key: of_variant(key, stages) for key, (_, stages) in keys.items()}, found) == {}
+    assert len(found) > 80
 
 
 def test_a_given_file_counts_by_what_it_holds(given):

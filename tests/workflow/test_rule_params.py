@@ -114,7 +114,8 @@ def test_the_published_configuration_has_no_secrets_of_addresses_and_not_where_i
     config = loading.namespace(loading.load({"benchmarks": [entry], "publish": {"to": "s3://bucket"}}))
     made = inputs.recorded(config)
     assert made["benchmarks"][0]["path"] == "https://host/f.zip" and "secret" not in str(made)
-    assert set(config) - set(made) == {"s3", "publish", "fetch_run", "plan", "judge", "compare"}
+    left = {"s3", "publish", "fetch_run", "plan", "judge", "compare", "variants", "seeds"}
+    assert set(config) - set(made) == left
     assert made["train"] == config["train"]
 
 

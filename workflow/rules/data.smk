@@ -3,17 +3,17 @@ if GENERATED:
     rule demo:
         """Generate the embedded benchmark, its reading test and the base network's corpus."""
         output:
-            directory(ROOT),
+            directory(f"{MADE}data"),
         log:
-            f"{LOGS}/demo.log",
+            f"{LOG}demo.log",
         benchmark:
-            f"{TIMES}/demo.tsv"
+            f"{TIME}demo.tsv"
         conda:
             ENVIRONMENT
         params:
-            chosen=dict(
-                seed=config.demo.seed,
-                repeats=config.demo.repeats,
+            chosen=lambda wildcards: dict(
+                seed=of(wildcards).demo.seed,
+                repeats=of(wildcards).demo.repeats,
             ),
             code=code("demo.py"),
         script:
@@ -23,15 +23,15 @@ if GENERATED:
 rule fetch:
     """Download a file that the config names by address; it is there whole, or not at all."""
     output:
-        f"{FETCHED}/{{download}}",
+        f"{MADE}downloads/{{download}}",
     log:
-        f"{LOGS}/fetch/{{download}}.log",
+        f"{LOG}fetch/{{download}}.log",
     benchmark:
-        f"{TIMES}/fetch/{{download}}.tsv"
+        f"{TIME}fetch/{{download}}.tsv"
     conda:
         ENVIRONMENT
     params:
-        source=lambda wildcards: DOWNLOADS[wildcards.download],
+        source=lambda wildcards: inputs.downloads(settings_of(wildcards)).get(wildcards.download),
         code=code("fetch.py"),
     script:
         "../scripts/fetch.py"
@@ -40,27 +40,26 @@ rule fetch:
 rule read:
     """Read every benchmark's files; account for every row."""
     input:
-        ROOT if GENERATED else BENCHMARK_FILES,
-        expand(rules.fetch.output, download=inputs.archives(settings)),
+        benchmarks,
     output:
-        questions=f"{RESULTS}/questions.jsonl",
-        ledger=f"{RESULTS}/ledger.json",
+        questions=f"{MADE}questions.jsonl",
+        ledger=f"{MADE}ledger.json",
     log:
-        f"{LOGS}/read.log",
+        f"{LOG}read.log",
     benchmark:
-        f"{TIMES}/read.tsv"
+        f"{TIME}read.tsv"
     conda:
         ENVIRONMENT
     params:
-        chosen=dict(
-            sources=inputs.sources(settings, ROOT, FETCHED),
-            on_bad_row=config.read.on_bad_row,
-            check_quotes=config.read.check_quotes,
-            strip_letters=config.read.strip_letters,
-            first_row_lost=config.read.first_row_lost,
-            pandas_na=config.read.pandas_na,
-            drop_identical_options=config.read.drop_identical_options,
-            drop_contradictory=config.read.drop_contradictory,
+        chosen=lambda wildcards: dict(
+            sources=sources(wildcards),
+            on_bad_row=of(wildcards).read.on_bad_row,
+            check_quotes=of(wildcards).read.check_quotes,
+            strip_letters=of(wildcards).read.strip_letters,
+            first_row_lost=of(wildcards).read.first_row_lost,
+            pandas_na=of(wildcards).read.pandas_na,
+            drop_identical_options=of(wildcards).read.drop_identical_options,
+            drop_contradictory=of(wildcards).read.drop_contradictory,
         ),
         code=code("read.py"),
     script:
@@ -70,7 +69,7 @@ rule read:
 rule alpaca:
     """One Alpaca record per question, in the recipe's wording."""
     input:
-        rules.read.output.questions,
+        made(rules.read.output.questions),
     output:
         f"{RESULTS}/alpaca.json",
     log:
@@ -88,23 +87,25 @@ rule alpaca:
 rule shuffle:
     """Copies of every question with its options re-ordered, one file per copy."""
     input:
-        rules.read.output.questions,
+        made(rules.read.output.questions),
     output:
-        [f"{RESULTS}/epochs/epoch_{k}.json" for k in COPIES],
+        [f"{MADE}epochs/epoch_{k}.json" for k in COPIES],
     log:
-        f"{LOGS}/shuffle.log",
+        f"{LOG}shuffle.log",
     benchmark:
-        f"{TIMES}/shuffle.tsv"
+        f"{TIME}shuffle.tsv"
     conda:
         ENVIRONMENT
     params:
-        chosen=dict(
-            seed=config.shuffle.seed,
-            pin_references=config.shuffle.pin_references,
-            balance_letters=config.shuffle.balance_letters,
-            reparse_options=config.shuffle.reparse_options,
-            option_references=config.shuffle.option_references,
-            copies=config.shuffle.copies,  # fewer leave the others' files as they are, but not their orders
+        chosen=lambda wildcards: dict(
+            seed=of(wildcards).shuffle.seed,
+            pin_references=of(wildcards).shuffle.pin_references,
+            balance_letters=of(wildcards).shuffle.balance_letters,
+            reparse_options=of(wildcards).shuffle.reparse_options,
+            option_references=of(wildcards).shuffle.option_references,
+            copies=of(
+                wildcards
+            ).shuffle.copies,  # fewer leave the others' files as they are, but not their orders
         ),
         code=code("shuffle.py"),
     script:
@@ -114,19 +115,19 @@ rule shuffle:
 rule groups:
     """Which questions are duplicates of each other; runs beside shuffle."""
     input:
-        rules.read.output.questions,
+        made(rules.read.output.questions),
     output:
-        f"{RESULTS}/groups.json",
+        f"{MADE}groups.json",
     log:
-        f"{LOGS}/groups.log",
+        f"{LOG}groups.log",
     benchmark:
-        f"{TIMES}/groups.tsv"
+        f"{TIME}groups.tsv"
     conda:
         ENVIRONMENT
     params:
-        chosen=dict(
-            near_duplicate_threshold=config.holdout.near_duplicate_threshold,
-            families={one.name: one.family for one in config.benchmarks if one.family is not None},
+        chosen=lambda wildcards: dict(
+            near_duplicate_threshold=of(wildcards).holdout.near_duplicate_threshold,
+            families={one.name: one.family for one in of(wildcards).benchmarks if one.family is not None},
         ),
         code=code("groups.py"),
     script:
@@ -136,77 +137,74 @@ rule groups:
 rule split:
     """Train, valid and test; fails if a test question was trained on, unless the recipe is known to leak."""
     input:
-        questions=rules.read.output.questions,
-        groups=rules.groups.output[0],
-        epochs=rules.shuffle.output,
+        questions=made(rules.read.output.questions),
+        groups=made(rules.groups.output[0]),
+        epochs=made(rules.shuffle.output),
     output:
-        train=f"{RESULTS}/splits/train.json",
-        valid=f"{RESULTS}/splits/valid.json",
-        test=f"{RESULTS}/splits/test.json",
-        leakage=f"{RESULTS}/leakage.json",
+        train=f"{MADE}splits/train.json",
+        valid=f"{MADE}splits/valid.json",
+        test=f"{MADE}splits/test.json",
+        leakage=f"{MADE}leakage.json",
     log:
-        f"{LOGS}/split.log",
+        f"{LOG}split.log",
     benchmark:
-        f"{TIMES}/split.tsv"
+        f"{TIME}split.tsv"
     conda:
         ENVIRONMENT
     params:
-        chosen=dict(
-            split=config.split,
-            seed=config.shuffle.seed,
-            valid=config.holdout.valid,
-            test=config.holdout.test,
-            allow_leak=config.split == "recipe",
-            families={one.name: one.family for one in config.benchmarks if one.family is not None},
+        chosen=lambda wildcards: dict(
+            split=of(wildcards).split,
+            seed=of(wildcards).shuffle.seed,
+            valid=of(wildcards).holdout.valid,
+            test=of(wildcards).holdout.test,
+            allow_leak=of(wildcards).split == "recipe",
+            families={one.name: one.family for one in of(wildcards).benchmarks if one.family is not None},
         ),
         code=code("split.py"),
     script:
         "../scripts/split.py"
 
 
-if MIXED:
+if any(training.config.train.mix for training in TRAININGS):
 
     rule mix:
         """Other instruction data, cleared of what is held out and drawn at a share of the training records."""
         input:
-            files=MIXED,
-            questions=rules.read.output.questions,
-            held_out=[rules.split.output.valid, rules.split.output.test],
-            leakage=rules.split.output.leakage,
-            squad=READING,
+            files=mixed,
+            questions=made(rules.read.output.questions),
+            held_out=made([rules.split.output.valid, rules.split.output.test]),
+            leakage=made(rules.split.output.leakage),
+            squad=reading,
         output:
-            records=f"{RESULTS}/mix.json",
-            ledger=f"{RESULTS}/mix_ledger.json",
+            records=f"{MADE}mix.json",
+            ledger=f"{MADE}mix_ledger.json",
         log:
-            f"{LOGS}/mix.log",
+            f"{LOG}mix.log",
         benchmark:
-            f"{TIMES}/mix.tsv"
+            f"{TIME}mix.tsv"
         conda:
             ENVIRONMENT
         params:
-            chosen=dict(
-                paths=[one.path for one in config.train.mix],
-                shares=[one.share for one in config.train.mix],
-                seed=config.shuffle.seed,
-                on_bad_row=config.read.on_bad_row,
-                squad=config.evaluate.squad,
+            chosen=lambda wildcards: dict(
+                paths=[one.path for one in of(wildcards).train.mix],
+                shares=[one.share for one in of(wildcards).train.mix],
+                seed=of(wildcards).shuffle.seed,
+                on_bad_row=of(wildcards).read.on_bad_row,
+                squad=of(wildcards).evaluate.squad,
             ),
             code=code("mix.py"),
         script:
             "../scripts/mix.py"
 
 
-MIX = rules.mix.output if MIXED else {"records": [], "ledger": []}
-
-
 rule data_card:
     """What the questions are: counts, duplicates, lengths, letters, licences."""
     input:
-        questions=rules.read.output.questions,
-        ledger=rules.read.output.ledger,
-        epochs=rules.shuffle.output,
-        leakage=rules.split.output.leakage,
-        mix=MIX["ledger"],
+        questions=made(rules.read.output.questions),
+        ledger=made(rules.read.output.ledger),
+        epochs=made(rules.shuffle.output),
+        leakage=made(rules.split.output.leakage),
+        mix=mix("ledger"),
     output:
         report(f"{RESULTS}/data_card.md", caption="../report/data_card.rst", category="Data"),
     log:
@@ -234,8 +232,8 @@ rule data_card:
 rule dataset:
     """The parts for other trainers: messages, Alpaca JSON for LLaMA-Factory, Parquet with a dataset card."""
     input:
-        parts=[rules.split.output.train, rules.split.output.valid, rules.split.output.test],
-        leakage=rules.split.output.leakage,
+        parts=made([rules.split.output.train, rules.split.output.valid, rules.split.output.test]),
+        leakage=made(rules.split.output.leakage),
     output:
         messages=expand(f"{RESULTS}/dataset/messages/{{part}}.jsonl", part=PARTS),
         alpaca=expand(f"{RESULTS}/dataset/alpaca/{{part}}.json", part=PARTS),

@@ -3,55 +3,55 @@ EVALUATION_NPUS = NPUS or 1 if config.device == "Ascend" else 0
 ASKING = {
     "npu": EVALUATION_NPUS,
     "gres": settings.devices_of_slurm(EVALUATION_NPUS),
-    "workers": config.evaluate.workers,  # no param: their number decides nothing
+    "workers": lambda wildcards: of(wildcards).evaluate.workers,  # no param: their number decides nothing
 }
 
 
 rule evaluate:
     """Multiple choice and reading, item by item, of the base or of a checkpoint."""
     input:
-        base=rules.base.output[0],
+        base=made(rules.base.output[0]),
         adapter=adapter,
-        tokenizer=rules.tokenizer.output[0],
-        test=rules.split.output.test,
-        train=rules.split.output.train,
-        last_copy=rules.shuffle.output[-1],
-        questions=rules.read.output.questions,
-        groups=rules.groups.output[0],
-        squad=READING,
+        tokenizer=tokenizer,
+        test=made(rules.split.output.test),
+        train=made(rules.split.output.train),
+        last_copy=made(rules.shuffle.output[-1]),
+        questions=made(rules.read.output.questions),
+        groups=made(rules.groups.output[0]),
+        squad=reading,
         devices=only_if(checks.check_npus, "evaluate", NPUS),
     output:
-        mcq=f"{RESULTS}/evaluation/{{model}}/mcq.json",
-        squad=f"{RESULTS}/evaluation/{{model}}/squad.json",
+        mcq=f"{MADE}evaluation/{{model}}/mcq.json",
+        squad=f"{MADE}evaluation/{{model}}/squad.json",
     log:
-        f"{LOGS}/evaluate/{{model}}.log",
+        f"{LOG}evaluate/{{model}}.log",
     benchmark:
-        f"{TIMES}/evaluate/{{model}}.tsv"
+        f"{TIME}evaluate/{{model}}.tsv"
     conda:
         ENVIRONMENT
-    threads: config.evaluate.workers
+    threads: lambda wildcards: of(wildcards).evaluate.workers
     resources:
         **ASKING,
     params:
         chosen=lambda wildcards: dict(
-            model=config.model,
+            model=of(wildcards).model,
             lora_scaling=lora_scaling(wildcards),
-            batch_size=config.evaluate.batch_size,
-            seq_length=config.encode.seq_length,
-            template=TEMPLATE,
-            device=config.device,
-            protocols=config.evaluate.protocols,
-            shots=config.evaluate.shots,
-            rotations=config.evaluate.rotations,
-            option_references=config.shuffle.option_references,
+            batch_size=of(wildcards).evaluate.batch_size,
+            seq_length=of(wildcards).encode.seq_length,
+            template=template(wildcards),
+            device=of(wildcards).device,
+            protocols=of(wildcards).evaluate.protocols,
+            shots=of(wildcards).evaluate.shots,
+            rotations=of(wildcards).evaluate.rotations,
+            option_references=of(wildcards).shuffle.option_references,
             # Where the split itself leaks, the test questions are such questions already.
-            leak_items=0 if config.split == "recipe" else config.evaluate.leak_items,
-            seed=config.evaluate.seed,
-            generation_items=config.evaluate.generation_items,
-            generation_max_new_tokens=config.evaluate.generation_max_new_tokens,
-            squad=config.evaluate.squad,
-            squad_items=config.evaluate.squad_items,
-            squad_max_new_tokens=config.evaluate.squad_max_new_tokens,
+            leak_items=0 if of(wildcards).split == "recipe" else of(wildcards).evaluate.leak_items,
+            seed=of(wildcards).evaluate.seed,
+            generation_items=of(wildcards).evaluate.generation_items,
+            generation_max_new_tokens=of(wildcards).evaluate.generation_max_new_tokens,
+            squad=of(wildcards).evaluate.squad,
+            squad_items=of(wildcards).evaluate.squad_items,
+            squad_max_new_tokens=of(wildcards).evaluate.squad_max_new_tokens,
         ),
         code=code("evaluate.py", "evaluation_worker.py"),
     script:
@@ -61,35 +61,32 @@ rule evaluate:
 rule validate:
     """The validation questions, of a checkpoint; runs where train.best chooses by them."""
     input:
-        base=rules.base.output[0],
+        base=made(rules.base.output[0]),
         adapter=adapter,
-        tokenizer=rules.tokenizer.output[0],
-        valid=rules.split.output.valid,
-        questions=rules.read.output.questions,
+        tokenizer=tokenizer,
+        valid=made(rules.split.output.valid),
+        questions=made(rules.read.output.questions),
         devices=only_if(checks.check_npus, "evaluate", NPUS),
     output:
-        f"{RESULTS}/evaluation/{{model}}/valid.json",
+        f"{MADE}evaluation/{{model}}/valid.json",
     log:
-        f"{LOGS}/validate/{{model}}.log",
+        f"{LOG}validate/{{model}}.log",
     benchmark:
-        f"{TIMES}/validate/{{model}}.tsv"
+        f"{TIME}validate/{{model}}.tsv"
     conda:
         ENVIRONMENT
-    threads: config.evaluate.workers
+    threads: lambda wildcards: of(wildcards).evaluate.workers
     resources:
         **ASKING,
     params:
         chosen=lambda wildcards: dict(
-            model=config.model,
+            model=of(wildcards).model,
             lora_scaling=lora_scaling(wildcards),
-            batch_size=config.evaluate.batch_size,
-            seq_length=config.encode.seq_length,
-            template=TEMPLATE,
-            device=config.device,
+            batch_size=of(wildcards).evaluate.batch_size,
+            seq_length=of(wildcards).encode.seq_length,
+            template=template(wildcards),
+            device=of(wildcards).device,
         ),
         code=code("evaluate.py", "evaluation_worker.py"),
     script:
         "../scripts/evaluate.py"
-
-
-VALIDATED = expand(rules.validate.output, model=CHECKPOINTS) if BY_ACCURACY else []

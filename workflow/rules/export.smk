@@ -4,8 +4,8 @@ EXPORTED_BASE = f"{RESULTS}/export/base"
 rule peft:
     """Every delivered checkpoint as a PEFT adapter."""
     input:
-        adapters=rules.train.output.adapters,
-        base=rules.base.output[0],
+        adapters=made(rules.train.output.adapters),
+        base=made(rules.base.output[0]),
     output:
         weights=[f"{RESULTS}/export/peft/{name}/adapter_model.safetensors" for name in CHECKPOINTS],
         configs=[f"{RESULTS}/export/peft/{name}/adapter_config.json" for name in CHECKPOINTS],
@@ -22,8 +22,8 @@ rule peft:
             lora_alpha=config.train.lora_alpha,
             lora_dropout=config.train.lora_dropout,
             target_modules=config.train.target_modules,
-            base=inputs.base_name(settings, FETCHED) or EXPORTED_BASE,
-            address=addresses.shown(config.base.path) if FETCHED_BASE else None,
+            base=inputs.base_name(settings, f"{RESULTS}/downloads") or EXPORTED_BASE,
+            address=addresses.shown(config.base.path) if fetched_base() else None,
         ),
         code=code("peft.py"),
     script:
@@ -33,11 +33,11 @@ rule peft:
 rule merged:
     """The best checkpoint folded into the base, as a Hugging Face folder with its tokenizer."""
     input:
-        base=rules.base.output[0],
-        tokenizer=rules.tokenizer.output[0],
-        adapters=rules.train.output.adapters,
-        facts=rules.train.output.facts,
-        valid=VALIDATED if config.export.checkpoint == "best" else [],
+        base=made(rules.base.output[0]),
+        tokenizer=tokenizer,
+        adapters=made(rules.train.output.adapters),
+        facts=made(rules.train.output.facts),
+        valid=validated if config.export.checkpoint == "best" else [],
     output:
         directory(f"{RESULTS}/export/merged"),
     log:
@@ -51,7 +51,7 @@ rule merged:
             checkpoint=config.train.best if config.export.checkpoint == "best" else config.export.checkpoint,
             lora_scaling=config.train.lora_alpha / config.train.lora_rank,
             seq_length=config.encode.seq_length,
-            template=TEMPLATE,
+            template=template(),
         ),
         code=code("export.py"),
     script:
@@ -61,8 +61,8 @@ rule merged:
 rule exported_base:
     """The base as a Hugging Face folder, for the PEFT adapters of a base that was trained here."""
     input:
-        base=rules.base.output[0],
-        tokenizer=rules.tokenizer.output[0],
+        base=made(rules.base.output[0]),
+        tokenizer=tokenizer,
     output:
         directory(EXPORTED_BASE),
     log:
@@ -75,7 +75,7 @@ rule exported_base:
         chosen=dict(
             lora_scaling=1.0,  # no adapter is folded in
             seq_length=config.encode.seq_length,
-            template=TEMPLATE,
+            template=template(),
         ),
         code=code("export.py"),
     script:
@@ -85,5 +85,5 @@ rule exported_base:
 EXPORTS = [
     rules.peft.output,
     rules.merged.output,
-    *([] if BASE_FILES else rules.exported_base.output),
+    *([] if base_is_given() else rules.exported_base.output),
 ]

@@ -9,10 +9,10 @@ rule judged:
     """The held-out questions, asked of a Hugging Face network through transformers and peft."""
     input:
         network=lambda wildcards: given_by(inputs.judged_files, wildcards.judged),
-        test=rules.split.output.test,
-        valid=rules.split.output.valid,
-        questions=rules.read.output.questions,
-        groups=rules.groups.output[0],
+        test=made(rules.split.output.test),
+        valid=made(rules.split.output.valid),
+        questions=made(rules.read.output.questions),
+        groups=made(rules.groups.output[0]),
     output:
         mcq=f"{RESULTS}/judged/{{judged}}/mcq.json",
         valid=f"{RESULTS}/judged/{{judged}}/valid.json",
@@ -37,7 +37,7 @@ rule judged:
             dtype=config.judge.dtype,
             batch_size=config.judge.batch_size,
             seq_length=config.judge.seq_length or config.encode.seq_length,
-            template=TEMPLATE,
+            template=template(),
             protocols=config.evaluate.protocols,
             shots=config.evaluate.shots,
             rotations=config.evaluate.rotations,
@@ -55,8 +55,8 @@ rule samples:
     """The held-out questions, as another evaluation tool has them answered."""
     input:
         files=lambda wildcards: given_by(inputs.sample_files, wildcards.answered),
-        test=rules.split.output.test,
-        questions=rules.read.output.questions,
+        test=made(rules.split.output.test),
+        questions=made(rules.read.output.questions),
     output:
         f"{RESULTS}/judged/{{answered}}/mcq.json",
     log:
@@ -81,9 +81,9 @@ rule trained_on:
     """Which held-out questions stand in what a model was trained on elsewhere."""
     input:
         files=lambda wildcards: given_by(inputs.training_files, wildcards.trained),
-        test=rules.split.output.test,
-        valid=rules.split.output.valid,
-        questions=rules.read.output.questions,
+        test=made(rules.split.output.test),
+        valid=made(rules.split.output.valid),
+        questions=made(rules.read.output.questions),
     output:
         f"{RESULTS}/judged/{{trained}}/trained_on.json",
     log:

@@ -1,10 +1,10 @@
 rule reckon:
     """plan.json: steps, parameters, tokens, hours, disk and memory of the training, from row counts alone."""
     input:
-        packing=rules.encode.output.report,
-        test=rules.split.output.test,
-        tokenizer=rules.tokenizer.output[0],
-        base=BASE_FILES[:1],  # its config.json
+        packing=made(rules.encode.output.report),
+        test=made(rules.split.output.test),
+        tokenizer=tokenizer,
+        base=lambda wildcards: base_files(wildcards)[:1],  # its config.json
     output:
         f"{RESULTS}/plan.json",
     log:
@@ -73,8 +73,8 @@ rule plan:
 rule configs:
     """The YAMLs of the report's two evaluations, multiple choice and SQuAD, for MindFormers by itself."""
     input:
-        tokenizer=rules.tokenizer.output[0],
-        base=BASE_FILES[:1],  # its config.json
+        tokenizer=tokenizer,
+        base=lambda wildcards: base_files(wildcards)[:1],  # its config.json
     output:
         squad=f"{RESULTS}/training/predict_squad.yaml",
         mcq=f"{RESULTS}/training/predict_mcq.yaml",
@@ -92,7 +92,7 @@ rule configs:
             lora_dropout=config.train.lora_dropout,
             target_modules=config.train.target_modules,
             seq_length=config.encode.seq_length,
-            template=TEMPLATE,
+            template=template(),
             device=config.device,
             squad_max_new_tokens=config.evaluate.squad_max_new_tokens,
             generation_max_new_tokens=config.evaluate.generation_max_new_tokens,

@@ -1,22 +1,22 @@
 PUBLISHED = {
-    "adapters": [rules.train.output, rules.configs.output, rules.peft.output],
+    "adapters": [made(rules.train.output), rules.configs.output, rules.peft.output],
     "reports": [
         rules.report.output,
         rules.data_card.output,
-        expand(rules.evaluate.output, model=MODELS),
-        VALIDATED,
+        made(rules.evaluate.output, model=MODELS),
+        validated,
     ],
     "data": [
-        rules.read.output,
+        made(rules.read.output),
         rules.alpaca.output,
-        rules.shuffle.output,
-        rules.split.output,
-        rules.mix.output if MIXED else [],
-        rules.tokenizer.output,
-        rules.encode.output.report,
-        *(shard_files(part, kind) for part in SHARDS for kind in ("mindrecord", "mindrecord.db", "json")),
+        made(rules.shuffle.output),
+        made(rules.split.output),
+        made(rules.mix.output) if config.train.mix else [],
+        tokenizer,
+        made(rules.encode.output.report),
+        *(shard_files(part, kind) for part in SHARDED for kind in ("mindrecord", "mindrecord.db", "json")),
     ],
-    "networks": [rules.merged.output, *([] if BASE_FILES else [rules.exported_base.output])],
+    "networks": [rules.merged.output, *([] if base_is_given() else [rules.exported_base.output])],
 }
 
 

@@ -1,15 +1,15 @@
 rule report:
     """summary.json, report.md and the figures."""
     input:
-        ledger=rules.read.output.ledger,
+        ledger=made(rules.read.output.ledger),
         alpaca=rules.alpaca.output,
-        leakage=rules.split.output.leakage,
-        groups=rules.groups.output[0],
-        facts=rules.train.output.facts,
-        packing=rules.encode.output.report if MIXED else [],
-        mcq=expand(rules.evaluate.output.mcq, model=MODELS),
-        squad=expand(rules.evaluate.output.squad, model=MODELS),
-        valid=VALIDATED,
+        leakage=made(rules.split.output.leakage),
+        groups=made(rules.groups.output[0]),
+        facts=made(rules.train.output.facts),
+        packing=made(rules.encode.output.report) if config.train.mix else [],
+        mcq=made(rules.evaluate.output.mcq, model=MODELS),
+        squad=made(rules.evaluate.output.squad, model=MODELS),
+        valid=validated,
         benchmarks=TIME_FILES,
     output:
         summary=report(

@@ -1,59 +1,64 @@
-# Two scripts, so that code that only trains a tokenizer does not count where one is given.
-TOKENIZER_SCRIPT = "given_tokenizer.py" if config.tokenizer.path else "tokenizer.py"
+# The run's own first. Variants with other bases may bring tokenizers of other forms: a rule for each.
+TOKENIZER_FORMS = list(dict.fromkeys(map(tokenizer_form, EACH)))
+for number, form in enumerate(TOKENIZER_FORMS, 1):
 
-
-rule tokenizer:
-    """The tokenizer: the given one, or a SentencePiece model trained on the embedded corpus."""
-    input:
-        GIVEN_TOKENIZER or ROOT,
-    output:
-        f"{RESULTS}/tokenizer{TOKENIZER_KIND}",
-        # Jobs find it beside the tokenizer.
-        **({"config": f"{RESULTS}/tokenizer_config.json"} if GIVEN_TOKENIZER[1:] else {}),
-    log:
-        f"{LOGS}/tokenizer.log",
-    benchmark:
-        f"{TIMES}/tokenizer.tsv"
-    conda:
-        ENVIRONMENT
-    params:
-        chosen=(
-            dict(path=config.tokenizer.path, template=TEMPLATE)  # refused before anything is encoded
-            if config.tokenizer.path
-            else dict(path=None, vocab_size=config.tokenizer.vocab_size)
-        ),
-        code=code(TOKENIZER_SCRIPT),
-    script:
-        f"../scripts/{TOKENIZER_SCRIPT}"
+    rule tokenizer:
+        """The tokenizer: the given one, or a SentencePiece model trained on the embedded corpus."""
+        name:
+            "tokenizer" if number == 1 else f"tokenizer_{number}"
+        input:
+            lambda wildcards: given_tokenizer(wildcards) or root(wildcards),
+        output:
+            f"{MADE}tokenizer{form[1]}",
+            # Jobs find it beside the tokenizer.
+            **({"config": f"{MADE}tokenizer_config.json"} if form[2] else {}),
+        log:
+            f"{LOG}tokenizer.log",
+        benchmark:
+            f"{TIME}tokenizer.tsv"
+        wildcard_constraints:
+            variant=folders(lambda each: tokenizer_form(each) == form),
+        conda:
+            ENVIRONMENT
+        params:
+            chosen=lambda wildcards: (
+                # Refused before anything is encoded.
+                dict(path=of(wildcards).tokenizer.path, template=template(wildcards))
+                if of(wildcards).tokenizer.path
+                else dict(path=None, vocab_size=of(wildcards).tokenizer.vocab_size)
+            ),
+            code=code(form[0]),
+        script:
+            f"../scripts/{form[0]}"
 
 
 rule encode:
     """Records as documents of token ids, and which of them share a row; packing.json compares both layouts."""
     input:
-        records=expand(f"{RESULTS}/splits/{{part}}.json", part=SHARDS),
-        mix=MIX["records"],
-        mix_ledger=MIX["ledger"],
-        tokenizer=rules.tokenizer.output[0],
+        records=made(f"{MADE}splits/{{part}}.json", part=SHARDED),
+        mix=mix("records"),
+        mix_ledger=mix("ledger"),
+        tokenizer=tokenizer,
     output:
-        ids=temp(expand(f"{RESULTS}/encoded/{{part}}/ids.int32", part=SHARDS)),
-        shapes=temp(expand(f"{RESULTS}/encoded/{{part}}/shapes.npy", part=SHARDS)),
-        plans=temp(expand(f"{RESULTS}/encoded/{{part}}/plan.npy", part=SHARDS)),
-        facts=temp(expand(f"{RESULTS}/encoded/{{part}}/facts.json", part=SHARDS)),
-        report=f"{RESULTS}/packing.json",
+        ids=temp([f"{MADE}encoded/{part}/ids.int32" for part in SHARDED]),
+        shapes=temp([f"{MADE}encoded/{part}/shapes.npy" for part in SHARDED]),
+        plans=temp([f"{MADE}encoded/{part}/plan.npy" for part in SHARDED]),
+        facts=temp([f"{MADE}encoded/{part}/facts.json" for part in SHARDED]),
+        report=f"{MADE}packing.json",
     log:
-        f"{LOGS}/encode.log",
+        f"{LOG}encode.log",
     benchmark:
-        f"{TIMES}/encode.tsv"
+        f"{TIME}encode.tsv"
     conda:
         ENVIRONMENT
     threads: 4
     params:
-        chosen=dict(
-            parts=list(SHARDS),
-            sizes=[settings.encode.row_size(part) for part in SHARDS],
-            layouts=[settings.encode.layout_of(part) for part in SHARDS],
-            on_long=config.encode.on_long,
-            template=TEMPLATE,
+        chosen=lambda wildcards: dict(
+            parts=list(SHARDED),
+            sizes=[settings_of(wildcards).encode.row_size(part) for part in SHARDED],
+            layouts=[settings_of(wildcards).encode.layout_of(part) for part in SHARDED],
+            on_long=of(wildcards).encode.on_long,
+            template=template(wildcards),
         ),
         code=code("encode.py"),
     script:
@@ -63,25 +68,25 @@ rule encode:
 rule shard:
     """One MindRecord shard: its share of a part's rows."""
     input:
-        ids=f"{RESULTS}/encoded/{{part}}/ids.int32",
-        shapes=f"{RESULTS}/encoded/{{part}}/shapes.npy",
-        plan=f"{RESULTS}/encoded/{{part}}/plan.npy",
-        facts=f"{RESULTS}/encoded/{{part}}/facts.json",
+        ids=made(f"{MADE}encoded/{{part}}/ids.int32"),
+        shapes=made(f"{MADE}encoded/{{part}}/shapes.npy"),
+        plan=made(f"{MADE}encoded/{{part}}/plan.npy"),
+        facts=made(f"{MADE}encoded/{{part}}/facts.json"),
     output:
-        shard=f"{RESULTS}/mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.mindrecord",
-        index=f"{RESULTS}/mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.mindrecord.db",
-        stats=f"{RESULTS}/mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.json",
+        shard=f"{MADE}mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.mindrecord",
+        index=f"{MADE}mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.mindrecord.db",
+        stats=f"{MADE}mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.json",
     log:
-        f"{LOGS}/shard/{{part}}-{{shard}}-of-{{shards}}.log",
+        f"{LOG}shard/{{part}}-{{shard}}-of-{{shards}}.log",
     benchmark:
-        f"{TIMES}/shard/{{part}}-{{shard}}-of-{{shards}}.tsv"
+        f"{TIME}shard/{{part}}-{{shard}}-of-{{shards}}.tsv"
     conda:
         ENVIRONMENT
     params:
         chosen=lambda wildcards: dict(
-            size=settings.encode.row_size(wildcards.part),
-            layout=settings.encode.layout_of(wildcards.part),
-            edge=settings.encode.edge(wildcards.part),
+            size=settings_of(wildcards).encode.row_size(wildcards.part),
+            layout=settings_of(wildcards).encode.layout_of(wildcards.part),
+            edge=settings_of(wildcards).encode.edge(wildcards.part),
             shard=int(wildcards.shard),
             shards=int(wildcards.shards),
         ),

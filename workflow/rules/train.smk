@@ -1,8 +1,8 @@
 rule train:
     """LoRA fine-tuning with MindFormers under msrun."""
     input:
-        base=rules.base.output[0],
-        tokenizer=rules.tokenizer.output[0],
+        base=made(rules.base.output[0]),
+        tokenizer=tokenizer,
         train=shard_files("train"),
         valid=shard_files("valid"),
         train_stats=shard_files("train", "json"),
@@ -10,61 +10,85 @@ rule train:
         devices=only_if(checks.check_npus, "train", NPUS),
     output:
         adapters=ensure(
-            [f"{RESULTS}/adapters/{name}.safetensors" for name in CHECKPOINTS],
+            [f"{MADE}adapters/{name}.safetensors" for name in CHECKPOINTS],
             non_empty=True,
         ),
-        history=f"{RESULTS}/training/history.csv",
-        tensorboard=f"{RESULTS}/training/tensorboard/events.out.tfevents.history",
-        config=f"{RESULTS}/training/config.yaml",
-        facts=f"{RESULTS}/training/training.json",
+        history=f"{MADE}training/history.csv",
+        tensorboard=f"{MADE}training/tensorboard/events.out.tfevents.history",
+        config=f"{MADE}training/config.yaml",
+        facts=f"{MADE}training/training.json",
     log:
-        f"{LOGS}/train.log",
+        f"{LOG}train.log",
     benchmark:
-        f"{TIMES}/train.tsv"
+        f"{TIME}train.tsv"
     retries: config.train.retries
     conda:
         ENVIRONMENT
     threads: workflow.cores
     resources:
-        npu=config.train.workers,
+        npu=lambda wildcards: of(wildcards).train.workers,
         # Not in params: these do not affect the result.
-        rendezvous_timeout=config.train.rendezvous_timeout,
-        nodes=config.train.nodes,
-        tasks=config.train.nodes,
-        gres=settings.devices_of_slurm(config.train.workers // config.train.nodes),
+        rendezvous_timeout=lambda wildcards: of(wildcards).train.rendezvous_timeout,
+        nodes=lambda wildcards: of(wildcards).train.nodes,
+        tasks=lambda wildcards: of(wildcards).train.nodes,
+        gres=lambda wildcards: settings.devices_of_slurm(
+            of(wildcards).train.workers // of(wildcards).train.nodes
+        ),
     params:
-        chosen=dict(
-            model=config.model,
-            lora_rank=config.train.lora_rank,
-            lora_alpha=config.train.lora_alpha,
-            lora_dropout=config.train.lora_dropout,
-            target_modules=config.train.target_modules,
-            learning_rate=config.train.learning_rate,
-            warmup_ratio=config.train.warmup_ratio,
-            weight_decay=config.train.weight_decay,
-            loss_scale=config.train.loss_scale,
-            max_grad_norm=config.train.max_grad_norm,
-            seed=config.train.seed,
-            rows=config.train.rows,
-            workers=config.train.workers,
-            batch_size=config.train.batch_size,
-            epochs=config.train.epochs,
-            evaluations=config.train.evaluations,
-            checkpoints=config.train.checkpoints,
-            evaluation_interval=config.train.evaluation_interval,
-            checkpoint_interval=config.train.checkpoint_interval,
-            evaluation_batch_size=config.train.evaluation_batch_size,
-            recompute=config.train.recompute,
-            attention=config.train.attention,
-            lora_dtype=config.train.lora_dtype,
-            tensor=config.train.parallel.tensor,
-            shard_optimizer=config.train.parallel.optimizer,
-            patience=config.train.patience,
-            seq_length=config.encode.seq_length,
-            layout=config.encode.layout,
-            template=TEMPLATE,
-            device=config.device,
+        chosen=lambda wildcards: dict(
+            model=of(wildcards).model,
+            lora_rank=of(wildcards).train.lora_rank,
+            lora_alpha=of(wildcards).train.lora_alpha,
+            lora_dropout=of(wildcards).train.lora_dropout,
+            target_modules=of(wildcards).train.target_modules,
+            learning_rate=of(wildcards).train.learning_rate,
+            warmup_ratio=of(wildcards).train.warmup_ratio,
+            weight_decay=of(wildcards).train.weight_decay,
+            loss_scale=of(wildcards).train.loss_scale,
+            max_grad_norm=of(wildcards).train.max_grad_norm,
+            seed=of(wildcards).train.seed,
+            rows=of(wildcards).train.rows,
+            workers=of(wildcards).train.workers,
+            batch_size=of(wildcards).train.batch_size,
+            epochs=of(wildcards).train.epochs,
+            evaluations=of(wildcards).train.evaluations,
+            checkpoints=of(wildcards).train.checkpoints,
+            evaluation_interval=of(wildcards).train.evaluation_interval,
+            checkpoint_interval=of(wildcards).train.checkpoint_interval,
+            evaluation_batch_size=of(wildcards).train.evaluation_batch_size,
+            recompute=of(wildcards).train.recompute,
+            attention=of(wildcards).train.attention,
+            lora_dtype=of(wildcards).train.lora_dtype,
+            tensor=of(wildcards).train.parallel.tensor,
+            shard_optimizer=of(wildcards).train.parallel.optimizer,
+            patience=of(wildcards).train.patience,
+            seq_length=of(wildcards).encode.seq_length,
+            layout=of(wildcards).encode.layout,
+            template=template(wildcards),
+            device=of(wildcards).device,
         ),
         code=code("train.py", "worker.py"),
     script:
         "../scripts/train.py"
+
+
+rule best:
+    """The best of a training's checkpoints, which the comparison asks; the run's own are all asked."""
+    input:
+        adapters=made(rules.train.output.adapters),
+        facts=made(rules.train.output.facts),
+        valid=validated,
+    output:
+        adapter=f"{MADE}adapters/best.safetensors",
+        name=f"{MADE}adapters/best.json",
+    log:
+        f"{LOG}best.log",
+    benchmark:
+        f"{TIME}best.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        chosen=lambda wildcards: dict(checkpoint=of(wildcards).train.best),
+        code=code("best.py"),
+    script:
+        "../scripts/best.py"

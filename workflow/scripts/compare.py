@@ -1,11 +1,12 @@
-"""compare/summary.json, report.md and the figures: all models of the run, and those judged, side by side."""
+"""compare/summary.json, report.md and the figures: all models of the run, its variants, and those judged."""
 
 import os
 from types import SimpleNamespace
 
 from mcqlora import files, hashing
-from mcqlora.compare import costs, figures, page, table
+from mcqlora.compare import costs, figures, page, table, trained
 from mcqlora.compare.models import model
+from mcqlora.data.questions import read_questions
 from mcqlora.job import job
 
 FIGURES = ("accuracies", "learning_curve")
@@ -18,18 +19,50 @@ with job(snakemake):
         """Documents by the name of the folder that each stands in."""
         return {os.path.basename(os.path.dirname(path)): files.read_json(path) for path in paths}
 
-    valid, seen = by_name(source.valid), by_name(source.trained_on)
-    took = costs.of_run(files.read_json(source.facts[0]), source.times[0]) if source.facts else {}
-    compared = []
-    for kind in ("run", "judged", "samples"):
+    def of_each(paths):
+        """A file of each training; the run's own, the first, may have none."""
+        return [*[None] * (len(params.trainings) - len(paths)), *paths]
+
+    asked = {path: {one.id: one for one in read_questions(path)} for path in set(source.questions)}
+    own, groups, cast = asked[source.questions[0]], files.read_json(source.groups[0])["groups"], []
+    for number, one in enumerate(params.trainings):
+        best, valid, packing, facts, times = (
+            of_each(source[name])[number] for name in ("best", "valid", "packing", "facts", "times")
+        )
+        others = trained.other_questions(own, asked[source.questions[number]].values())
+        theirs = files.read_json(source.groups[number])["groups"]
+        groups = trained.merged_groups(groups, theirs, others, one["variant"])
+        cast.append(
+            trained.Trained(
+                name=one["name"],
+                variant=one["variant"],
+                seed=one["seed"],
+                rows=trained.rows_of_epoch(files.read_json(packing), *one["rows"]) if one["rows"] else None,
+                checkpoint=files.read_json(best)["checkpoint"] if best else None,
+                valid=files.read_json(valid)["items"] if valid else (),
+                costs=costs.of_run(files.read_json(facts), times) if facts else {},
+                seen=trained.seen(files.read_json(source.leakage[number])),
+                others=others,
+            )
+        )
+    compared = [
+        cast[0].model(name, name, mcq)
+        for name, mcq in by_name(source.run).items()
+        if name in params.models or name == cast[0].checkpoint
+    ]
+    for number, path in zip(params.bases, source.bases, strict=True):
+        compared.append(cast[number].model(f"{cast[number].variant}-base", "base", files.read_json(path)))
+    for one, path in zip(cast[1:], source.trained, strict=True):
+        compared.append(one.model(one.name, one.checkpoint, files.read_json(path)))
+    seen = by_name(source.trained_on)
+    for kind in ("judged", "samples"):
         for name, mcq in by_name(source[kind]).items():
-            known = {"cost": took.get(name, {}), "trained_on": seen.get(name)}
-            compared.append(model(name, kind, mcq, valid=valid.get(name, {"items": []})["items"], **known))
-    groups = files.read_json(source.groups)["groups"]
-    read = [*source.run, *source.judged, *source.samples, *source.valid, *source.trained_on, source.groups]
+            compared.append(model(name, kind, mcq, trained_on=seen.get(name)))
     here = os.path.dirname(made.summary)
-    hashes = {os.path.relpath(path, here): hashing.sha256(path) for path in read}
-    summary = table.build(compared, params.against, params.protocol, groups)
+    hashes = {
+        os.path.relpath(path, here): hashing.sha256(path) for path in source if not path.endswith(".tsv")
+    }
+    summary = table.build(compared, params.against, params.protocol, groups, params.changes, params.same)
     figures.draw(summary, {name: made[name] for name in FIGURES}, hashes)
     files.write_json(made.summary, {"run": params.run, **summary, "inputs": hashes}, indent=True)
     shown = {name: f"figures/{os.path.basename(made[name])}" for name in FIGURES}

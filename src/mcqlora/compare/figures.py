@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mcqlora.compare.table import leaked
 from mcqlora.evaluate.protocols import label
 from mcqlora.files import Json, PathLike
 from mcqlora.report import canvas
@@ -21,8 +22,12 @@ def draw(summary: Json, paths: Mapping[str, PathLike], hashes: Mapping[str, str]
 
 def accuracies(summary: Json, target: Target) -> None:
     """Every model's accuracy, and every variant's mean over seeds, with intervals."""
-    rows = [(f"{row['name']} (n = {row['mcq']['n']:,})", measured(row["mcq"])) for row in summary["models"]]
-    for row in summary["variants"]:
+    rows = []
+    for row in summary["models"]:
+        stamp = ", LEAKED" if leaked(row) else ""
+        rows.append((f"{row['name']}{stamp} (n = {row['mcq']['n']:,})", measured(row["mcq"])))
+    spread = [row for row in summary["variants"] if len(row["models"]) > 1]
+    for row in spread:
         count = len(row["models"])
         rows.append((f"{row['name']}, mean of {count} (n = {row['mean']['n']:,})", row["mean"]))
     labels = [name for name, _ in rows]
@@ -32,7 +37,7 @@ def accuracies(summary: Json, target: Target) -> None:
         axes = canvas.forest(
             drawn.axes(left, 0.5, 3.8, height), labels, [[point(found)] for _, found in rows], _STYLE
         )
-        canvas.chance(axes, [row["chance"] for row in (*summary["models"], *summary["variants"])])
+        canvas.chance(axes, [row["chance"] for row in (*summary["models"], *spread)])
         axes.set_xlabel("accuracy, 95 % interval; dashed: chance")
         for y, (_, found) in enumerate(rows):
             canvas.beside(axes, y, f"{100 * found['value']:.1f} %", BLUE)
@@ -52,5 +57,7 @@ def learning_curve(summary: Json, target: Target) -> None:
         axes.errorbar(rows, scores, yerr=ends, color=BLUE, marker="o", capsize=3)
         axes.plot(rows, [100 * one["chance"] for one in curve], **canvas.CHANCE)
         axes.set_xscale("log")
+        axes.set_xticks(rows, [f"{count:,}" for count in rows])
+        axes.minorticks_off()
         axes.set(ylim=(0, 100), xlabel="training rows of an epoch", ylabel="accuracy (%), 95 % interval")
     return None

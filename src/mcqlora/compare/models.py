@@ -71,15 +71,9 @@ class Paired:
 
 
 def paired(left: Items, right: Items) -> Paired:
-    """The questions that both answered, sorted: orders of the options may differ between protocols.
-
-    Raises:
-        UserError: they have no question in common.
-    """
+    """The questions that both answered, sorted: orders of the options may differ between protocols."""
     both = [{item["id"]: bool(item["correct"]) for item in items} for items in (left, right)]
     ids = sorted(both[0].keys() & both[1].keys())
-    if not ids:
-        raise UserError("compare: two models have no question in common; evaluate both on the same run")
     return Paired([both[0][one] for one in ids], [both[1][one] for one in ids], ids)
 
 
@@ -92,9 +86,15 @@ def variants(models: Sequence[Model]) -> dict[str, list[Model]]:
 
 
 def named(models: Collection[Model], name: str) -> Model:
-    """Raises: UserError: no model is called so."""
-    for one in models:
-        if one.name == name:
-            return one
+    """A model; of a variant with several trainings the first.
+
+    Raises:
+        UserError: no model is called so.
+    """
+    for one in (
+        *(one for one in models if one.name == name),
+        *(one for one in models if one.variant == name),
+    ):
+        return one
     known = ", ".join(one.name for one in models)
     raise UserError(f"compare.against: no model {name}; choose one of {known}")

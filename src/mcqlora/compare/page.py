@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 
 from mcqlora.compare.seeds import POWER
+from mcqlora.compare.table import leaked
 from mcqlora.evaluate.protocols import label
 from mcqlora.files import Json
 from mcqlora.report import words
@@ -31,10 +33,17 @@ def markdown(summary: Json, run: str, figures: Mapping[str, str]) -> str:
         [f"# {run}: {len(summary['models'])} models, compared with {summary['against']}"],
         [f"- {line}" for line in verdicts(summary)],
         ["![Accuracy of all models](" + figures["accuracies"] + ")"],
+        *([["## Variants"], _trained(summary)] if any(row["variant"] for row in summary["models"]) else []),
+        list(_same(summary)),
         ["## All models"],
         _models(summary),
         list(_notes(summary)),
         *([["## Seeds"], _variants(summary)] if summary["variants"] else []),
+        *(
+            [["## Choice"], _choice(summary["choice"]), list(_not_chosen(summary["choice"]))]
+            if summary["choice"]
+            else []
+        ),
         *(
             [["## Training rows"], [f"![Accuracy by training rows]({figures['learning_curve']})"]]
             if curve
@@ -51,10 +60,15 @@ def markdown(summary: Json, run: str, figures: Mapping[str, str]) -> str:
 
 
 def verdicts(summary: Json) -> Iterator[str]:
-    """A line for each model that was tested, one on the choice."""
+    """A line for each model that was tested, one for each variant with several seeds, one on the choice."""
+    spread = {row["name"]: row for row in summary["variants"] if len(row["models"]) > 1}
     for row in summary["models"]:
-        if row["difference"]:
+        if row["difference"] and row["variant"] not in spread:
             yield _verdict(row, summary["against"])
+    for name, row in spread.items():
+        if row["difference"]:
+            stamped = any(leaked(one) for one in summary["models"] if one["variant"] == name)
+            yield _spread_verdict(row, summary["against"], stamped)
     if found := summary["choice"]:
         tried = f"{found['tried']} variants in {found['trainings']} trainings"
         share = f"{100 * found['valid'][found['chosen']]:.1f} % of the validation questions"
@@ -63,6 +77,21 @@ def verdicts(summary: Json) -> Iterator[str]:
         )
         head = f"**Chosen among {tried}: {plain(found['chosen'])}**"
         yield f"{head}, {share} right; its model {plain(found['model'])} has {scores}."
+
+
+def _spread_verdict(row: Json, against: str, stamped: bool) -> str:
+    difference, needed = row["difference"], row["needed"]
+    head = "no difference shown"
+    if difference["low"] > 0 or difference["high"] < 0:
+        head = "better" if difference["value"] > 0 else "worse"
+    line = (
+        f"**{plain(row['name'])}: {head}**, mean of {len(row['models'])} seeds {words.percent(row['mean'])}, "
+    )
+    line += f"{words.points(difference)} against {plain(against)}, n = {difference['n']:,}"
+    ways = [f"{needed[key]:,} {key}" for key in ("questions", "seeds") if needed[key]]
+    if head.startswith("no") and ways:
+        line += f"; to see so small a difference would take some {' or '.join(ways)}"
+    return line + (". **LEAKED**: test questions stand in what it was trained on." if stamped else ".")
 
 
 def _verdict(row: Json, against: str) -> str:
@@ -81,9 +110,43 @@ def _verdict(row: Json, against: str) -> str:
         seen = row["trained_on"]["test"]
         some = f"{seen['found']:,} of {seen['questions']:,} test questions"
         none = f"None of {seen['questions']:,} test questions was found"
-        line += f". **LEAKED**: {some} stand" if seen["found"] else f". {none}"
+        line += f". **LEAKED**: {some} stand" if leaked(row) else f". {none}"
         line += " in what it was trained on"
     return line + "."
+
+
+def _trained(summary: Json) -> list[str]:
+    """What each variant changes in the run's configuration, and the models that its trainings gave."""
+    trained: dict[str, list[str]] = {}
+    for row in summary["models"]:
+        if row["variant"]:
+            told = row["name"] == row["variant"] or row["name"].endswith(f"seed-{row['seed']}")
+            seed = "" if told else f" (seed {row['seed']})"
+            trained.setdefault(row["variant"], []).append(plain(row["name"]) + seed)
+    told = {name: "nothing: the run itself" for name in trained} | {
+        name: ", ".join(f"{key}: {json.dumps(value).strip(chr(34))}" for key, value in changes.items())
+        for name, changes in summary["changes"].items()
+    }
+    rows = [
+        [plain(name), plain(change), ", ".join(trained.get(name, ["-"]))] for name, change in told.items()
+    ]
+    return table(["variant", "differs in", "models"], rows)
+
+
+def _same(summary: Json) -> Iterator[str]:
+    for name, other in summary["same"].items():
+        yield f"- {plain(name)} has the keys of {plain(other)}, whose training and answers are its own."
+
+
+def _choice(found: Json) -> list[str]:
+    rows: list[Row] = [[plain(name), f"{100 * value:.1f} %"] for name, value in found["valid"].items()]
+    rows += [[plain(name), why] for name, why in found["left_out"].items()]
+    return table(["variant", "right of the validation questions, mean over seeds"], rows)
+
+
+def _not_chosen(found: Json) -> Iterator[str]:
+    if found["left_out"]:
+        yield f"{len(found['left_out'])} of the variants took no part in the choice."
 
 
 def _models(summary: Json) -> list[str]:
@@ -93,7 +156,7 @@ def _models(summary: Json) -> list[str]:
         difference = words.points(row["difference"]) if row["difference"] else "-"
         needed = f"{row['needed']:,}" if row["needed"] else "-"
         told = [
-            plain(row["name"]),
+            plain(row["name"]) + (" **LEAKED**" if leaked(row) else ""),
             SOURCES[row["source"]],
             label(row["protocol"]),
             words.questions(row["mcq"]),
@@ -106,14 +169,25 @@ def _models(summary: Json) -> list[str]:
 def _notes(summary: Json) -> Iterator[str]:
     """What was left out, and accuracies without what had been seen."""
     for row in summary["models"]:
+        both, own = row["paired"], row["mcq"]["questions"]
+        if both and both["n"] < own and row["source"] == "run":  # samples say below what they lack
+            shared = (
+                f"{both['n']:,} of its {own:,} test questions" if both["n"] else "None of its test questions"
+            )
+            verb = "were" if both["n"] != 1 else "was"
+            yield (
+                f"- {plain(row['name'])}: {shared} {verb} asked of {plain(summary['against'])} too; "
+                + ("the difference is on these." if both["n"] else "there is no difference to tell.")
+            )
         if row["clean"]:
             clean = f"{words.accuracy(row['clean'])}, n = {words.questions(row['clean'])}"
-            yield f"{plain(row['name'])} without the test questions that stand in its training data: {clean}."
+            name = plain(row["name"])
+            yield f"- {name} without the test questions that stand in its training data: {clean}."
         if counts := row["matched"]:
             left = counts["unmatched"] + counts["twice"] + counts["other_gold"]
             matched = counts["by_id"] + counts["by_text"]
             yield (
-                f"{plain(row['name'])}: {matched:,} of {counts['rows']:,} items are of test questions "
+                f"- {plain(row['name'])}: {matched:,} of {counts['rows']:,} items are of test questions "
                 f"({counts['by_id']:,} by id, {counts['by_text']:,} by text; {left:,} left out); "
                 f"{counts['missing']:,} test questions have no item."
             )

@@ -118,6 +118,9 @@ def _estimate(sides: Sequence[Scores], clusters: Clusters, bounds: tuple[float, 
     value = float(np.mean(whole))
     if variance > 0:
         freedom = variance**2 / sum(part**2 / df for part, df in squares if df > 0)
+        freedom = max(
+            freedom, min(df for _, df in squares if df > 0)
+        )  # a part below 0 may leave next to none
         half = float(t.ppf((1 + intervals.CONFIDENCE) / 2, freedom)) * math.sqrt(variance)
     else:
         half = intervals.wilson(0, len(set(clusters)))[1]

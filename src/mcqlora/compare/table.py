@@ -11,6 +11,7 @@ import numpy as np
 
 from mcqlora.compare import choice, models, seeds
 from mcqlora.compare.models import Model, Paired
+from mcqlora.errors import UserError
 from mcqlora.files import Json
 from mcqlora.report import comparison, intervals
 from mcqlora.report.schema import chance
@@ -18,30 +19,45 @@ from mcqlora.report.schema import chance
 Groups = Mapping[str, str]  # {id: duplicate group} of every question
 
 
-def build(compared: Sequence[Model], against: str, protocol: str, groups: Groups) -> Json:
+def build(
+    compared: Sequence[Model],
+    against: str,
+    protocol: str,
+    groups: Groups,
+    changes: Mapping[str, Json] | None = None,
+    same: Mapping[str, str] | None = None,
+) -> Json:
     """All models, the one called `against` among them.
 
     - protocol, against
     - models: of each `row`
     - variants: of each `spread`; those with several trainings, and the one of `against`, if there are any
     - choice: see `choice.choose`
+    - changes: {variant: {key: value}} of what each changes in the run's configuration
+    - same: {training: the one whose keys are equal}, which was compared in its place
     - learning_curve: (rows, mean) of the variants that say their training rows, see `seeds.Estimate`
 
     An other protocol's answers, as those of another tool, are compared with the reference's by that protocol.
 
     Raises:
-        UserError: a model or its answers are missing, or two have no question in common.
+        UserError: a model or its answers are missing, or none has a question in common with `against`.
     """
     reference = models.named(compared, against)
     rows = [row(one, reference, protocol, groups) for one in compared]
     tested = [one for one in rows if one["difference"]]
+    if not tested and len(rows) > 1:
+        raise UserError(
+            f"compare: {reference.name} and the others have no question in common; evaluate them on one run"
+        )
     adjusted = intervals.holm([one["mcnemar_p"] for one in tested])
     for one, p in zip(tested, adjusted, strict=True):
         one["mcnemar_p_holm"] = p
     trained = models.variants(compared)
     return {
         "protocol": protocol,
-        "against": against,
+        "against": reference.name,
+        "changes": dict(changes or {}),
+        "same": dict(same or {}),
         "models": rows,
         "variants": _spreads(trained, reference, protocol, groups),
         "choice": choice.choose(trained, protocol, groups),
@@ -53,7 +69,8 @@ def row(one: Model, reference: Model, protocol: str, groups: Groups) -> Json:
     """A model: its rate, what guessing would score (`chance`), and what it has on the reference.
 
     `difference` (an estimate), `mcnemar_p`, `mcnemar_p_holm` (for the number of models), `changed`, `needed`
-    (questions that would show the difference) and `paired` are None of the reference itself. `clean` is the
+    (questions that would show the difference) are None of the reference itself, and of a model that has no
+    question in common with it; `paired` of the former. `clean` is the
     rate without the questions that stand in its training data; None where these are not known or hold none.
     """
     own = one.asked_by(protocol)
@@ -75,12 +92,19 @@ def row(one: Model, reference: Model, protocol: str, groups: Groups) -> Json:
         return found | parts
     both = models.paired(reference.by(own), one.by(protocol))
     clusters = [groups[identity] for identity in both.ids]
-    n, value = len(both.ids), comparison.difference(both.diff, clusters)
-    by = reference.asked_by(own)
+    n, by = len(both.ids), reference.asked_by(own)
     found |= parts | {"paired": {"n": n, "clusters": len(set(clusters)), "protocol": by}}
+    if not n:
+        return found
+    value = comparison.difference(both.diff, clusters)
     found |= {"difference": value, "mcnemar_p": intervals.mcnemar_exact(both.diff, clusters)}
     estimate = seeds.difference(both.left, both.right, clusters)
     return found | {"changed": changed(both), "needed": seeds.needed(estimate).questions}
+
+
+def leaked(row: Json) -> bool:
+    """Do test questions stand in what the model of a `row` was trained on?"""
+    return bool(row["trained_on"] and row["trained_on"]["test"]["found"])
 
 
 def changed(both: Paired) -> Json:
@@ -114,19 +138,21 @@ def _spreads(
 def spread(name: str, part: Sequence[Model], base: Sequence[Model], protocol: str, groups: Groups) -> Json:
     """A variant: its mean over seeds and questions, and the difference to `base`, if there is any.
 
-    `mean` and `difference` are `seeds.Estimate`; `needed` is of the difference.
+    `mean` and `difference` are `seeds.Estimate`, the latter of the questions that all of both answered;
+    `needed` is of the difference. Both are None where there is no such question.
     """
-    ids, scores = matrix([*part, *base], protocol)
+    ids, scores = matrix(part, protocol)
     clusters, k = [groups[identity] for identity in ids], len(part)
     found: Json = {"name": name, "seeds": [one.seed for one in part], "models": [one.name for one in part]}
     found |= {
         "chance": chance(part[0].by(protocol)),
-        "mean": asdict(seeds.mean(scores[:k], clusters)),
+        "mean": asdict(seeds.mean(scores, clusters)),
         "difference": None,
         "needed": None,
     }
-    if base:
-        difference = seeds.difference(scores[k:], scores[:k], clusters)
+    ids, scores = matrix([*part, *base], protocol)
+    if base and ids:
+        difference = seeds.difference(scores[k:], scores[:k], [groups[identity] for identity in ids])
         found |= {"difference": asdict(difference), "needed": asdict(seeds.needed(difference))}
     return found
 

@@ -133,7 +133,7 @@ def _comparison(settings: Settings) -> Iterator[str]:
     for one in settings.judge.samples:
         if one.protocol not in settings.evaluate.protocols:
             yield f"judge.samples: {one.name}: {one.protocol} is not in evaluate.protocols; add it there"
-    known = [*settings.compare.models, *judged]
+    known = _compared(settings)
     if settings.compare.against not in known and (judged or settings.compare.against not in own):
         named = ", ".join(known)
         yield f"compare.against: {settings.compare.against} is none of the models compared ({named})"
@@ -231,12 +231,18 @@ def check_judge(settings: Settings) -> None:
         raise UserError("judge: no models and no samples; docs/compare.md says how to name some")
 
 
+def _compared(settings: Settings) -> list[str]:
+    """What `snakemake compare` puts side by side; a variant is all of its trainings."""
+    judged = [one.name for one in settings.judge.everything()]
+    trained = [settings.run] if settings.seeds else []
+    return [*settings.compare.models, *judged, *trained, *settings.variants]
+
+
 def check_compare(settings: Settings) -> None:
     """Raises: UserError: there are not two models to compare, or not the one to compare with."""
-    judged = [one.name for one in settings.judge.everything()]
-    known = [*settings.compare.models, *judged]
+    known = _compared(settings)
     if len(known) < 2 or settings.compare.against not in known:
         raise UserError(
             f"compare: {settings.compare.against} and another model must be among those compared "
-            f"({', '.join(known) or 'none'}); set compare.models, compare.against or judge"
+            f"({', '.join(known) or 'none'}); set compare.models, compare.against, variants or judge"
         )

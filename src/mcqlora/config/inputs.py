@@ -26,7 +26,7 @@ READING, BASE_CONFIG = "reading.json", "base-config/config.json"
 
 def recorded(config: Mapping[str, Any]) -> Json:
     """What of the configuration made the run, without what an address may say of passwords and tokens."""
-    others = ("s3", "publish", "fetch_run", "plan", "judge", "compare")
+    others = ("s3", "publish", "fetch_run", "plan", "judge", "compare", "variants", "seeds")
     return {key: addresses.shown(value) for key, value in config.items() if key not in others}
 
 

@@ -134,6 +134,11 @@ def _lists(value: object) -> object:
     return {key: _several(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
+def _partial(value: object) -> object:
+    return {} if value is None else parsed(value)
+
+
+Partial = Annotated[dict[str, Any], pydantic.BeforeValidator(_partial)]  # keys that a variant changes
 Texts = Annotated[list[Filled], pydantic.BeforeValidator(_several)]
 Values = Annotated[dict[str, list[Text]], pydantic.BeforeValidator(_lists)]
 Field_ = Literal["question", "answer", "labels", "passage", "subject", "split"]
@@ -499,6 +504,11 @@ class Settings(Section):
     device: Literal["CPU", "Ascend"] = key("CPU", "or Ascend")
     gres: Annotated[str, Field(pattern="^[A-Za-z0-9_]+(:[A-Za-z0-9_]+)?$"), TEXT] | None = None
     """what Slurm calls the devices (GRES); null: npu on Ascend, and on a CPU none are asked for"""
+    variants: dict[FileName, Partial] = {}
+    """for `snakemake compare`: partial configurations over this one, e.g. {rank8: {train: {lora_rank: 8}}}"""
+    seeds: Annotated[list[Seed], pydantic.AfterValidator(_distinct)] = key(
+        [], "values of train.seed, for the run and each variant, e.g. [0, 1, 2]; []: that one alone"
+    )
     benchmarks: list[Benchmark] = key(list(EMBEDDED), min_length=1)
     """another one is an entry here, no code; path: a folder, an archive, or its address (sha256: ...)"""
     demo: Demo = section(Demo, "the embedded benchmark")
