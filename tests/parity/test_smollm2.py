@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
     """What `smollm2_compute` made, beside the Hugging Face folder, which is made where there is none."""
     if not MMLU.exists():
         pytest.skip("needs ../shared/data beside the checkout")
-    made, there = tmp_path_factory.mktemp("smollm2"), ROOT / "smollm2"
+    made, there = tmp_path_factory.mktemp("smollm2"), ROOT / "smollm2" / "network"
     if there.exists():
         (made / "smollm2").symlink_to(there)
     else:
