@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,29 @@ def write_task(folder: Path, name: str, questions: list[dict]) -> None:
         f'description: "{description}"',
     ]
     (folder / f"{name}.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def zero_shot(place: Path, pretrained: Path, questions: list[dict], **options) -> dict[str, dict]:
+    """The harness' samples by the question's id: a folder's network on questions, in order of category."""
+    os.environ["HF_DATASETS_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = "1"
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    names = []
+    for _, group in groupby(questions, key=lambda question: (question["benchmark"], question["subject"])):
+        names.append(f"local_{len(names)}")
+        asked = [question | {"split": "test"} for question in group]
+        write_task(place, names[-1], [asked[0] | {"split": "dev"}, *asked])  # an empty file is refused
+    result = simple_evaluate(
+        model=HFLM(pretrained=str(pretrained), dtype="float32", batch_size=8, device="cpu", **options),
+        tasks=names,
+        num_fewshot=0,
+        task_manager=TaskManager(include_path=str(place), include_defaults=False),
+        log_samples=True,
+        bootstrap_iters=0,
+    )
+    return {sample["doc"]["id"]: sample for name in names for sample in result["samples"][name]}
 
 
 def row(question: dict, language: str) -> dict:

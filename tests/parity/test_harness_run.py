@@ -5,13 +5,12 @@ The run is the small one of conftest.py. MCQLORA_RUN=results/demo adds one that 
 
 import json
 import os
-from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from tests.parity.conftest import ROOT, TINY, other_python
-from tests.parity.test_harness import write_task
+from tests.parity.test_harness import zero_shot
 
 pytestmark = pytest.mark.parity
 
@@ -34,31 +33,11 @@ def merged_from(results: Path) -> str:
 
 
 def test_the_harness_agrees_on_the_merged_network(results, tmp_path):
-    os.environ["HF_DATASETS_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = "1"
-    from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
-
     evaluation = json.loads((results / "evaluation" / merged_from(results) / "mcq.json").read_text())
     mine = {item["id"]: item for item in evaluation["protocols"]["harness"]["items"]}
     with open(results / "questions.jsonl", encoding="utf-8") as file:
         tested = [question for question in map(json.loads, file) if question["id"] in mine]
-    names = []
-    for _, group in groupby(tested, key=lambda question: (question["benchmark"], question["subject"])):
-        names.append(f"local_{len(names)}")
-        asked = [question | {"split": "test"} for question in group]
-        write_task(tmp_path, names[-1], [asked[0] | {"split": "dev"}, *asked])  # an empty file is refused
-    result = simple_evaluate(
-        model=HFLM(
-            pretrained=str(results / "export" / "merged"), dtype="float32", batch_size=8, device="cpu"
-        ),
-        tasks=names,
-        num_fewshot=0,
-        task_manager=TaskManager(include_path=str(tmp_path), include_defaults=False),
-        log_samples=True,
-        bootstrap_iters=0,
-    )
-    samples = {sample["doc"]["id"]: sample for name in names for sample in result["samples"][name]}
+    samples = zero_shot(tmp_path, results / "export" / "merged", tested)
     assert samples.keys() == mine.keys()
     apart = 0.0
     for identity, sample in samples.items():

@@ -37,10 +37,12 @@ FOLLOWED = "docs/extending.md:"  # step by step: test_extending.py, here and in 
 DRY = {  # how to try a command without its hours; None: nothing to add, it is over in no time
     r"(?<![\w/])(?:\.venv(?:-torch)?/bin/)?snakemake\b": ".venv/bin/snakemake --quiet rules -n --cores 1",
     r"\bmake (?=\w)": "make --dry-run ",
+    r"scripts/smollm2 .*": "scripts/smollm2 --help",  # downloads
     r"\.venv-parity/bin/python\b": ".venv/bin/python",  # which may not be there
     r"-m pytest\b": "-m pytest --collect-only -q",
     r"sha256: \.\.\.": f"sha256: '{64 * '0'}'",
 }
+MADE_HERE = ("results", "runs", "logs", "benchmarks", "smollm2", ".snakemake", ".git", ".venv")
 MADE_BEFORE = [
     "results/RUN/base/model.safetensors",
     "results/RUN/adapters/checkpoint_5.safetensors",
@@ -74,7 +76,7 @@ def of_kind(kind: str) -> list:
 def checkout(tmp_path) -> Path:
     """A checkout of links, where results are this test's own, and a FOLDER with files of the right names."""
     for path in ROOT.iterdir():
-        if path.name not in ("results", "runs", "logs", "benchmarks", ".snakemake", ".git", ".venv"):
+        if path.name not in MADE_HERE:
             (tmp_path / path.name).symlink_to(path)
     (tmp_path / ".venv").symlink_to(sys.prefix)
     folder = tmp_path / "FOLDER"
@@ -89,6 +91,9 @@ def checkout(tmp_path) -> Path:
     (folder / "internlm-7b" / "config.json").write_text("{}")
     (folder / "internlm-7b" / "model.safetensors").touch()
     (folder / "ceval-exam").symlink_to(folder / "mmlu")
+    (tmp_path / "smollm2" / "network").mkdir(parents=True)
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (tmp_path / "smollm2" / "network" / name).write_text("{}")
     foreign(folder / "models")
     blocks = BLOCK.findall((ROOT / "docs/compare.md").read_text(encoding="utf-8"))
     judge = next(body for _, body in blocks if body.startswith("judge:"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +42,7 @@ def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], nam
     from mindspore import Tensor, nn, ops
     from mindspore.nn.utils import no_init_parameters
 
-    import mcqlora.model.decoder  # noqa: F401  (registers the network)
+    from mcqlora.model import decoder as cells  # registers the network
     from mcqlora.model.weights import load_into
 
     ms.set_context(mode=ms.GRAPH_MODE, device_target=device)
@@ -51,33 +51,84 @@ def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], nam
         network = build_network(MindFormerConfig(model=config).model)
     load_into(network, weights, name)
 
-    class Score(nn.Cell):
-        def __init__(self, decoder: Any, head: Any) -> None:
-            super().__init__(auto_prefix=False)
-            self.decoder, self.head = decoder, head
+    decoder = network.model
 
-        def construct(self, ids: Any, branches: Any, places: Any, positions: Any, targets: Any) -> Any:
+    class Start(nn.Cell):
+        def __init__(self) -> None:
+            super().__init__(auto_prefix=False)
+            self.decoder = decoder
+
+        def construct(self, ids: Any, branches: Any, places: Any) -> Any:
             batch, length = ids.shape
             keys = branches.reshape(batch, 1, length)
             seen = ops.logical_or(ops.equal(keys, 0), ops.equal(keys, branches.reshape(batch, length, 1)))
             order = ops.arange(0, length, 1)
             seen = ops.logical_and(seen, ops.less_equal(order.reshape(1, 1, -1), order.reshape(1, -1, 1)))
-            mask, rotary = self.decoder.mask(seen), self.decoder.at(places)
-            hidden = self.decoder.embedded(ids)
-            for layer in self.decoder.layers:
+            (cos, sin), (key_cos, key_sin), _ = self.decoder.at(places)
+            return self.decoder.embedded(ids), cos, sin, key_cos, key_sin, self.decoder.mask(seen)
+
+    class Layers(nn.Cell):
+        def __init__(self, layers: Sequence[Any]) -> None:
+            super().__init__(auto_prefix=False)
+            self.layers, self.swap = nn.CellList(list(layers), auto_prefix=False), decoder.swap
+
+        def construct(self, hidden: Any, cos: Any, sin: Any, key_cos: Any, key_sin: Any, mask: Any) -> Any:
+            rotary = (cos, sin), (key_cos, key_sin), self.swap
+            for layer in self.layers:
                 hidden = layer(hidden, rotary, mask)
-            hidden = self.decoder.norm_out(hidden).reshape(batch * length, -1)
+            return hidden
+
+    class End(nn.Cell):
+        def __init__(self) -> None:
+            super().__init__(auto_prefix=False)
+            self.norm, self.head = decoder.norm_out, network.lm_head
+
+        def construct(self, hidden: Any, positions: Any, targets: Any) -> Any:
+            batch, length, _ = hidden.shape
+            hidden = self.norm(hidden).reshape(batch * length, -1)
             rows = positions + ops.arange(0, batch * length, length).reshape(batch, 1)
             logits = ops.cast(self.head(ops.gather(hidden, rows.reshape(-1), 0)), ms.float32)
             logprobs = ops.gather_elements(ops.log_softmax(logits, -1), 1, targets.reshape(-1, 1))
             _, first = ops.max(logits, -1)  # an NPU has no fast kernel for argmax alone
             return logprobs.reshape(targets.shape), first.reshape(targets.shape)
 
-    cell: Any = Score(network.model, network.lm_head)
-    cell.set_train(False)
+    class Score(nn.Cell):
+        def __init__(self, layers: Any) -> None:
+            super().__init__(auto_prefix=False)
+            self.start, self.layers, self.end = Start(), layers, End()
+            self.set_train(False)
+
+        def construct(self, ids: Any, branches: Any, places: Any, positions: Any, targets: Any) -> Any:
+            hidden, cos, sin, key_cos, key_sin, mask = self.start(ids, branches, places)
+            hidden = self.layers(hidden, cos, sin, key_cos, key_sin, mask)
+            return self.end(hidden, positions, targets)
+
+    score: Any
+    if cells.on_cpu():  # compiled in parts, and of the layers one alone: a graph of 30 takes long, and memory
+        score = Score(taking_turns(Layers(decoder.layers[:1]), decoder.layers)).construct
+    else:
+        score = Score(Layers(decoder.layers))
 
     def forward(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        logprobs, choices = cell(*(Tensor(array, ms.int32) for array in rows))
+        logprobs, choices = score(*(Tensor(array, ms.int32) for array in rows))
         return logprobs.asnumpy(), choices.asnumpy().astype(np.int32)
 
     return forward
+
+
+def taking_turns(cell: Any, layers: Sequence[Any]) -> Callable[..., Any]:
+    """All `layers` in turn through `cell`, which holds the first one and is given each one's weights."""
+    from mindspore import Tensor
+
+    slots = list(layers[0].get_parameters())
+    held = [[Tensor(slot.asnumpy()) for slot in slots]]
+    held += [list(layer.get_parameters()) for layer in layers[1:]]
+
+    def work(hidden: Any, *others: Any) -> Any:
+        for weights in held:
+            for slot, weight in zip(slots, weights, strict=True):
+                slot.assign_value(weight)
+            hidden = cell(hidden, *others)
+        return hidden
+
+    return work

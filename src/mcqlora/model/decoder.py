@@ -11,7 +11,7 @@ import math
 
 import mindspore as ms
 import numpy as np
-from mindformers.core.loss.loss import CrossEntropyLoss
+from mindformers.core.loss.loss import CrossEntropyLoss, _NLLLoss
 from mindformers.models.llama import LlamaConfig
 from mindformers.models.llama.llama_layer import LlamaEmbedding, LlamaRMSNorm, LlamaSiLU
 from mindformers.models.modeling_utils import PreTrainedModel
@@ -58,11 +58,11 @@ def spread(x, shape):
     Its kernels for that keep two int64 indices of every element of their result as long as the graph lives,
     once for each layer: most of what a network of 30 layers took (tests/integration/test_memory.py measures).
     """
-    return ops.broadcast_to(x, shape) if _on_cpu() else x
+    return ops.broadcast_to(x, shape) if on_cpu() else x
 
 
 @constexpr
-def _on_cpu() -> bool:
+def on_cpu() -> bool:
     return ms.get_context("device_target") == "CPU"
 
 
@@ -98,7 +98,7 @@ def linear(config: InternLMConfig, inputs: int, outputs: int, bias: bool = False
         compute_dtype=config.compute_dtype,
         param_init_type=config.param_init_type,
     )
-    if bias and _on_cpu():
+    if bias and on_cpu():
         made.bias_add = BiasAdd()
     return made
 
@@ -122,7 +122,7 @@ class Attention(nn.Cell):
         self.scale = Tensor(1.0 / math.sqrt(width), dtype=config.compute_dtype)
         self.softmax, self.tile = P.Softmax(), P.Tile()
         # A CPU's transposition keeps memory as well, see `spread`; heads one by one cost none.
-        self.on_cpu, self.transpose = _on_cpu(), P.Transpose()
+        self.on_cpu, self.transpose = on_cpu(), P.Transpose()
         self.part, self.part_kv, self.stack = P.Split(2, self.heads), P.Split(2, self.kv_heads), P.Concat(1)
         self.part_merged, self.stack_merged = P.Split(1, self.heads), P.Concat(3)
         self.scores, self.weighted = P.BatchMatMul(transpose_b=True), P.BatchMatMul()
@@ -317,6 +317,29 @@ class Decoder(nn.Cell):
         return (spread(cos, query), spread(sin, query)), (spread(cos, key), spread(sin, key)), self.swap
 
 
+class _Difference(nn.Cell):
+    """[N, ids] minus [N, 1]."""
+
+    def construct(self, x, of_row):
+        return ops.sub(x, spread(of_row, x.shape))
+
+
+class _NegativeLogLikelihood(_NLLLoss):
+    """MindFormers' with `spread`."""
+
+    def bprop(self, logprobs, one_hot, _, dout):
+        gradient = ops.sub(ops.exp(logprobs), one_hot)
+        return ops.mul(gradient, spread(ops.expand_dims(dout, -1), gradient.shape)), ops.zeros_like(one_hot)
+
+
+def cross_entropy(config: InternLMConfig) -> CrossEntropyLoss:
+    """MindFormers' loss, on a CPU without what its broadcasts of [N, ids] would keep, see `spread`."""
+    loss = CrossEntropyLoss(parallel_config=config.parallel_config)
+    if on_cpu():
+        loss._log_softmax.sub, loss._nllloss = _Difference(), _NegativeLogLikelihood()
+    return loss
+
+
 @MindFormerRegister.register(MindFormerModuleType.MODELS)
 class InternLMForCausalLM(PreTrainedModel):
     """A decoder with its head, as MindFormers trains it."""
@@ -338,7 +361,7 @@ class InternLMForCausalLM(PreTrainedModel):
         )
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.tok_embeddings.embedding_weight
-        self.loss = CrossEntropyLoss(parallel_config=config.parallel_config)
+        self.loss = cross_entropy(config)
         self.load_checkpoint(config)
 
     def construct(self, input_ids, labels, document_ids=None):

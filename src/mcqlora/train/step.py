@@ -13,6 +13,7 @@ from mindspore.ops import composite as C
 from mindspore.ops import constexpr
 
 from mcqlora import hashing
+from mcqlora.model.decoder import spread
 
 BITS = 12  # of the numbers below: a product of two is exact in float32
 LEVELS = 1 << BITS
@@ -55,6 +56,11 @@ def _modulo(x):
     return x - ops.floor(x * (1 / LEVELS)) * LEVELS
 
 
+def _sums(of_row, of_column, shape):
+    """What stands for an element's row, and what for its column, added: [rows, columns]."""
+    return spread(ops.expand_dims(of_row, 1), shape) + spread(of_column, shape)
+
+
 class StepDropout(nn.Cell):
     """Dropout whose mask is a hash of (seed, step, site, rank, element), in float32 without any rounding.
 
@@ -89,7 +95,7 @@ class StepDropout(nn.Cell):
         column = _modulo(_constant(width, LEVELS, 1, (*self.key, 1)) * c) * (1 / LEVELS)
         of_row = _constant(rows, LEVELS // 8, 2, (*self.key, 2)) + 1.0
         of_column = _constant(width, LEVELS // 8, 2, (*self.key, 3))
-        mixed = (ops.expand_dims(row, 1) + column) * (ops.expand_dims(of_row, 1) + of_column)
+        mixed = _sums(row, column, x.shape) * _sums(of_row, of_column, x.shape)
         kept = ops.greater_equal(mixed - ops.floor(mixed), self.dropped)
         return ops.select(kept, x * self.scale, ops.zeros_like(x))
 
