@@ -64,7 +64,7 @@ def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str 
         "output_dir": OUTPUT,
         "load_checkpoint": load_checkpoint,
         "src_strategy_path_or_dir": "",
-        "auto_trans_ckpt": divided,  # the base is whole: every worker takes its part
+        "auto_trans_ckpt": divided and bool(load_checkpoint),  # it is whole: every worker takes its part
         "only_save_strategy": False,
         "resume_training": start > 0,
         "resume_by_last_timestamp_ckpt": True,  # there is one, which no record of MindFormers' own names
@@ -110,7 +110,7 @@ def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str 
         "parallel": {
             # 0, data parallel: each worker has the whole network; 1, semi-automatic: MindSpore divides it.
             "parallel_mode": 1 if divided else 0,
-            "gradients_mean": True,
+            "gradients_mean": not divided,  # there each gradient is already that of the whole batch
             "full_batch": False,
             "dataset_strategy": [[size.replicas, 1] for _ in COLUMNS[training.layout]],  # a share for each
             "enable_parallel_optimizer": size.shard_optimizer,
