@@ -174,10 +174,7 @@ class Attention(nn.Cell):
             scores = self.scaled(self.scores(query, self._repeated(key)), self.scale)
             scores = ops.cast(self.masked(mask, scores), self.softmax_dtype)
             seen = self.weighted(ops.cast(self.softmax(scores), self.dtype), self._repeated(value))
-        if self.on_cpu:
-            seen = self.stack_merged(self.part_merged(seen))
-        else:
-            seen = self.merge(seen, (0, 2, 1, 3))
+        seen = self.stack_merged(self.part_merged(seen)) if self.on_cpu else self.merge(seen, (0, 2, 1, 3))
         merged = ops.reshape(seen, (batch, length, self.heads * self.width))
         return ops.cast(self.wo(merged), x.dtype)
 

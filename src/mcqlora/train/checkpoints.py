@@ -108,12 +108,7 @@ def write_start(
     """
     import mindspore as ms
 
-    stood: dict[str, int | float] = {}
-    if start:
-        of = DEVICES[device]
-        epoch = start // of.sink_size if of.sink_mode else math.ceil(start / schedule.steps_per_epoch)
-        state = weights.read(file(output / "checkpoints", start))
-        stood = {"step_num": start, "epoch_num": epoch, "loss_scale": float(state["scale_sense"])}
+    stood = _stood(schedule, start, device, output)
     path = folder / "rank_0" / "start.ckpt"
     path.parent.mkdir(parents=True)
     for worker in range(1, workers):
@@ -124,6 +119,37 @@ def write_start(
         str(path),
         append_dict=stood or None,
     )
+
+
+def write_divided_start(
+    base: Path, folder: Path, schedule: Schedule, start: int, device: str, workers: int, output: Path
+) -> None:
+    """The same for a network that is divided among workers: the base's own file; each reads its part of it.
+
+    To go on MindFormers wants the counters beside it, as tensors (`load_resume_context_from_checkpoint`).
+    """
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").symlink_to(base.resolve())
+    if start:
+        stood = _stood(schedule, start, device, output)
+        weights.save(
+            {
+                name: np.array(value, np.float32 if name == "loss_scale" else np.int32)
+                for name, value in stood.items()
+            }
+            | {"global_batch_size": np.array(schedule.global_batch, np.int32)},
+            folder / "hyper_param.safetensors",
+        )
+
+
+def _stood(schedule: Schedule, start: int, device: str, output: Path) -> dict[str, int | float]:
+    """Counters of the training after `start` steps, by MindFormers' names; none before the first."""
+    if not start:
+        return {}
+    of = DEVICES[device]
+    epoch = start // of.sink_size if of.sink_mode else math.ceil(start / schedule.steps_per_epoch)
+    state = weights.read(file(output / "checkpoints", start))
+    return {"step_num": start, "epoch_num": epoch, "loss_scale": float(state["scale_sense"])}
 
 
 def _tensor(stored: tensorfiles.Tensor) -> Any:

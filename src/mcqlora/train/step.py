@@ -14,6 +14,7 @@ from mindspore.ops import constexpr
 from mindspore.ops import operations as P
 
 from mcqlora import hashing
+from mcqlora.train.division import divided
 
 BITS = 12  # of the numbers below: a product of two is exact in float32
 LEVELS = 1 << BITS
@@ -157,10 +158,10 @@ class PortableTrainOneStepCell(MFTrainOneStepCell):
         self.dropout = Parameter(Tensor([0, 0, 0], mstype.float32), name="dropout", requires_grad=False)
         layers = [cell for _, cell in self.network.cells_and_names() if isinstance(cell, LoRADense)]
         # Devices that share a network compute one graph, in which rows are those of all.
-        self.divided = ms.get_auto_parallel_context("parallel_mode") == ms.ParallelMode.SEMI_AUTO_PARALLEL
+        self.divided = divided()
         worker = 0 if self.divided else rank()
         for parameter in self.network.get_parameters():
-            if not parameter.requires_grad:  # would be sent around in every step
+            if not parameter.requires_grad:  # frozen weights would be sent around in every step
                 parameter.parallel_optimizer = False
         for site, layer in enumerate(layers):
             drop_prob = layer.lora_dropout.p
