@@ -126,20 +126,19 @@ def write_divided_start(
 ) -> None:
     """The same for a network that is divided among workers: the base's own file; each reads its part of it.
 
-    To go on MindFormers wants the counters beside it, as tensors (`load_resume_context_from_checkpoint`).
+    MindSpore wants to be told which file has a tensor; to go on MindFormers wants the counters in another
+    (`load_resume_context_from_checkpoint`).
     """
     folder.mkdir(parents=True)
     (folder / "model.safetensors").symlink_to(base.resolve())
+    files.write_json(
+        folder / "param_name_map.json",
+        dict.fromkeys(tensorfiles.index_safetensors(base), "model.safetensors"),
+    )
     if start:
-        stood = _stood(schedule, start, device, output)
-        weights.save(
-            {
-                name: np.array(value, np.float32 if name == "loss_scale" else np.int32)
-                for name, value in stood.items()
-            }
-            | {"global_batch_size": np.array(schedule.global_batch, np.int32)},
-            folder / "hyper_param.safetensors",
-        )
+        stood = _stood(schedule, start, device, output) | {"global_batch_size": schedule.global_batch}
+        counters = {name: np.array(value, np.float32) for name, value in stood.items()}
+        weights.save(counters, folder / "hyper_param.safetensors")
 
 
 def _stood(schedule: Schedule, start: int, device: str, output: Path) -> dict[str, int | float]:

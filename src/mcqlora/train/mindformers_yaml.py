@@ -126,6 +126,8 @@ def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str 
     }
     if size.divided:
         config["load_ckpt_format"] = "safetensors"  # of which MindFormers reads each worker's part alone
+        # What MindSpore has not written down how it divides, is not read: the frozen base by default.
+        config["parallel"]["strategy_ckpt_config"] = {"only_trainable_params": False}
     if valid:
         batch = evaluation_batch(training.valid_rows, size)
         padding = validation_padding(training.valid_rows, size.replicas, batch)
