@@ -177,6 +177,7 @@ def mindspore_step(folder: Path, layout: str, options: argparse.Namespace):
     from mindformers.core.optim import AdamW
     from mindformers.models import build_network
 
+    import mcqlora.model.decoder  # noqa: F401  (registers the network)
     from mcqlora.model.architecture import Lora, read_architecture
     from mcqlora.model.weights import read
     from mcqlora.train.step import PortableTrainOneStepCell

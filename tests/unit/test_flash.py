@@ -53,7 +53,7 @@ def kernel(query, key, value, mask, next_tokens=0):
 
 
 def discarded(seen):
-    """`model.flash.discarded` in NumPy."""
+    """`model.flash.Discarded` in NumPy."""
     return ~(seen | np.eye(seen.shape[-1], dtype=bool))[:, None]
 
 
@@ -112,7 +112,7 @@ def test_the_mask_is_made_of_operators(name):
     ms = pytest.importorskip("mindspore")
     from mcqlora.model import flash
 
-    made = flash.discarded(ms.Tensor(SEEN[name].astype(np.float32)))
+    made = flash.Discarded()(ms.Tensor(SEEN[name].astype(np.float32)))
     assert made.dtype == ms.uint8 and np.array_equal(made.asnumpy(), discarded(SEEN[name]))
 
 

@@ -177,6 +177,11 @@ def _training(settings: Settings) -> Iterator[str]:
             yield f"model.n_kv_heads: {model.n_kv_heads} does not divide num_heads {model.num_heads}"
     # Names of cells are those of any network.
     network, pattern = Architecture(**shape), train.target_modules
+    if not settings.base.path:
+        try:
+            network.check_parts(tensor)
+        except UserError as error:
+            yield str(error)
     try:
         if not network.tuned(Lora(train.lora_rank, train.lora_alpha, train.lora_dropout, pattern)):
             cells = ", ".join(network.projections())
@@ -193,15 +198,8 @@ def check_npus(settings: Settings, part: str, npus: int | None) -> None:
     """Check that all workers of `part` get a device: Snakemake would clamp the resource without a word.
 
     Raises:
-        UserError: `npus`, the profile's resource, is less than base, train or evaluate needs. None is any. Or
-            a network is to be divided, for which no training can be collected.
+        UserError: `npus`, the profile's resource, is less than base, train or evaluate needs. None is any.
     """
-    parallel = settings.train.parallel
-    if part == "train" and (parallel.tensor > 1 or parallel.optimizer):
-        raise UserError(
-            "train.parallel: is planned, not trained: its parts are not collected into one adapter yet; "
-            "leave it out, and let train.recompute or a smaller base make room"
-        )
     nodes, total = settings.train.nodes if part == "train" else 1, getattr(settings, part).workers
     workers = total // nodes
     if npus is not None and workers > npus:

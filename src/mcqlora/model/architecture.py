@@ -120,6 +120,11 @@ class Architecture:
         return self.head_width * self.kv_heads
 
     @property
+    def divisible(self) -> int:
+        """The most devices that the network can be divided among; so it can among any divisor of this."""
+        return math.gcd(self.num_heads, self.kv_heads, self.intermediate_size)
+
+    @property
     def biased(self) -> tuple[str, ...]:
         """The matrices that have a bias."""
         return ATTENTION[: 3 if self.bare_output else 4] if self.has_bias else ()
@@ -218,6 +223,20 @@ class Architecture:
                 "target_modules": lora.target_modules,
             }
         return config
+
+    def check_parts(self, parts: int) -> None:
+        """Check that the network can be divided among `parts` devices, see `decoder`.
+
+        Raises:
+            UserError: they do not divide its heads, key heads or inner width; names that and the divisors.
+        """
+        shared = self.divisible
+        if shared % parts:
+            has = (
+                f"{self.num_heads} heads, {self.kv_heads} of keys, an inner width of {self.intermediate_size}"
+            )
+            can = ", ".join(str(n) for n in range(1, shared + 1) if shared % n == 0)
+            raise UserError(f"train.parallel.tensor: {parts} does not divide {has}; set it to one of {can}")
 
     def for_tokenizer(self, pieces: int) -> Architecture:
         """The same with an id for each of the tokenizer's pieces; more ids than pieces are never asked.

@@ -2,11 +2,19 @@
 
 Importing this module registers `InternLMConfig` and `InternLMForCausalLM`, for use by name in a MindFormers
 YAML; they are called after the first network that was declared (InternLM-7B v1). Projections, norms and the
-loss are MindFormers' own: LoRA, fused kernels and parallel layouts come with them. So do the names of cells.
+loss are MindFormers' own: LoRA and fused kernels come with them. So do the names of cells.
+
+Where a network is divided among devices, `divide` of each cell tells MindSpore's semi-automatic mode how: it
+gives each operator the number of parts of each axis of its inputs. `rows` are the groups of devices that
+share the rows of a batch, `parts` the devices of a group, among which heads and the feed-forward's inner
+width are divided (Megatron-LM, arXiv 1909.08053): q, k, v, w1 and w3 by their outputs, o and w2 by their
+inputs, whose sums are the only thing that a layer sends. An operator without its own parts would be computed
+in parts of its first axis, and its inputs and results sent around: so each is a `Primitive` with a name.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 
 import mindspore as ms
@@ -23,8 +31,9 @@ from mindspore import Tensor, nn, ops
 from mindspore.common import dtype as mstype
 from mindspore.ops import constexpr
 from mindspore.ops import operations as P
+from mindspore.parallel._utils import _get_parallel_mode
 
-from mcqlora.model.flash import discarded
+from mcqlora.model.flash import Discarded
 from mcqlora.model.rotary import tables
 
 MASKED = -10000.0  # what MindFormers adds to a masked attention score; finite in float16
@@ -87,6 +96,16 @@ class Norm(LlamaRMSNorm):
         return self.mul2(scaled, spread(self.cast(self.weight, x.dtype), x.shape))
 
 
+def by_outputs(projection: Linear, rows: int, parts: int) -> None:
+    """Divide a projection by its outputs: each device has all inputs, and computes some of the outputs."""
+    projection.shard(((rows, 1), (parts, 1)), ((rows, parts), (parts,)), ((rows, parts),))
+
+
+def by_inputs(projection: Linear, rows: int, parts: int) -> None:
+    """Divide a projection by its inputs: each device has some, and the outputs are the sum over devices."""
+    projection.shard(((rows, parts), (1, parts)), ((rows, 1), (1,)))
+
+
 def linear(config: InternLMConfig, inputs: int, outputs: int, bias: bool = False, activation=None) -> Linear:
     """A projection, [outputs, inputs], as a cell that MindFormers' LoRA finds."""
     made = Linear(
@@ -119,10 +138,13 @@ class Attention(nn.Cell):
         if self.qk_norm:  # of each head (Qwen3 report, arXiv 2505.09388)
             self.q_norm, self.k_norm = Norm(config, width), Norm(config, width)
         self.rotary_dtype, self.sliced = config.rotary_dtype, config.use_rope_slice
+        self.half, self.negative, self.swapped = P.StridedSlice(), P.Neg(), P.Concat(-1)
+        self.cosine, self.sine, self.turned = P.Mul(), P.Mul(), P.Add()
         self.scale = Tensor(1.0 / math.sqrt(width), dtype=config.compute_dtype)
+        self.scaled, self.masked = P.Mul(), P.Add()
         self.softmax, self.tile = P.Softmax(), P.Tile()
         # A CPU's transposition keeps memory as well, see `spread`; heads one by one cost none.
-        self.on_cpu, self.transpose = on_cpu(), P.Transpose()
+        self.on_cpu, self.transpose, self.merge = on_cpu(), P.Transpose(), P.Transpose()
         self.part, self.part_kv, self.stack = P.Split(2, self.heads), P.Split(2, self.kv_heads), P.Concat(1)
         self.part_merged, self.stack_merged = P.Split(1, self.heads), P.Concat(3)
         self.scores, self.weighted = P.BatchMatMul(transpose_b=True), P.BatchMatMul()
@@ -149,13 +171,10 @@ class Attention(nn.Cell):
         if self.flash:
             seen = self.fused(query, key, value, mask)
         else:
-            scores = ops.mul(self.scores(query, self._repeated(key)), self.scale)
-            scores = ops.cast(ops.add(mask, scores), self.softmax_dtype)
+            scores = self.scaled(self.scores(query, self._repeated(key)), self.scale)
+            scores = ops.cast(self.masked(mask, scores), self.softmax_dtype)
             seen = self.weighted(ops.cast(self.softmax(scores), self.dtype), self._repeated(value))
-        if self.on_cpu:
-            seen = self.stack_merged(self.part_merged(seen))
-        else:
-            seen = self.transpose(seen, (0, 2, 1, 3))
+        seen = self.stack_merged(self.part_merged(seen)) if self.on_cpu else self.merge(seen, (0, 2, 1, 3))
         merged = ops.reshape(seen, (batch, length, self.heads * self.width))
         return ops.cast(self.wo(merged), x.dtype)
 
@@ -172,10 +191,13 @@ class Attention(nn.Cell):
         """`x` [B, heads, S, width] turned: x cos + (-second half, first half) sin."""
         wide, half = ops.cast(x, self.rotary_dtype), self.width // 2
         if self.sliced:
-            swapped = ops.concat((ops.neg(wide[:, :, :, half:]), wide[:, :, :, :half]), -1)
+            batch, heads, length, width = x.shape
+            first = self.half(wide, (0, 0, 0, 0), (batch, heads, length, half), (1, 1, 1, 1))
+            second = self.half(wide, (0, 0, 0, half), (batch, heads, length, width), (1, 1, 1, 1))
+            swapped = self.swapped((self.negative(second), first))
         else:
             swapped = ops.matmul(wide, swap)
-        return ops.cast(ops.add(ops.mul(wide, cos), ops.mul(swapped, sin)), x.dtype)
+        return ops.cast(self.turned(self.cosine(wide, cos), self.sine(swapped, sin)), x.dtype)
 
     def _repeated(self, x):
         """Keys or values [B, kv_heads, S, width] for each query head."""
@@ -185,6 +207,26 @@ class Attention(nn.Cell):
         batch, heads, length, width = x.shape
         tiled = self.tile(ops.reshape(x, (batch, heads, 1, length * width)), (1, 1, times, 1))
         return ops.reshape(tiled, (batch, heads * times, length, width))
+
+    def divide(self, rows: int, parts: int) -> None:
+        heads, table = (rows, parts, 1, 1), (rows, 1, 1, 1)  # of queries, keys, values; of rotary's tables
+        for projection in (self.wq, self.wk, self.wv):
+            by_outputs(projection, rows, parts)
+        by_inputs(self.wo, rows, parts)
+        self.transpose.shard(((rows, 1, parts, 1),))
+        if self.qk_norm:
+            self.q_norm.shard(heads)
+            self.k_norm.shard(heads)
+        for operator in (self.half, self.negative, self.merge, self.softmax, self.tile):
+            operator.shard((heads,))
+        for operator in (self.swapped, self.turned, self.scores, self.weighted):
+            operator.shard((heads, heads))
+        self.cosine.shard((heads, table))
+        self.sine.shard((heads, table))
+        self.scaled.shard((heads, ()))
+        self.masked.shard((table, heads))
+        if self.flash:
+            self.fused.flash_attention.shard((heads, heads, heads, table))
 
 
 class FeedForward(nn.Cell):
@@ -204,6 +246,13 @@ class FeedForward(nn.Cell):
         gate, up = self.w1(x), self.w3(x)
         return self.w2(self.mul(up, gate))
 
+    def divide(self, rows: int, parts: int) -> None:
+        by_outputs(self.w1, rows, parts)
+        self.w1.activation.shard(((rows, parts),))
+        by_outputs(self.w3, rows, parts)
+        self.mul.shard(((rows, 1, parts), (rows, 1, parts)))
+        by_inputs(self.w2, rows, parts)
+
 
 class DecoderLayer(nn.Cell):
     """Attention and feed-forward, each after a norm and beside a residual."""
@@ -214,10 +263,19 @@ class DecoderLayer(nn.Cell):
         self.attention_norm = Norm(config, config.hidden_size)
         self.attention = Attention(config)
         self.feed_forward = FeedForward(config)
+        self.add = P.Add()
 
     def construct(self, x, rotary, mask):
-        x = ops.add(x, self.attention(self.attention_norm(x), rotary, mask))
-        return ops.add(x, self.feed_forward(self.ffn_norm(x)))
+        x = self.add(x, self.attention(self.attention_norm(x), rotary, mask))
+        return self.add(x, self.feed_forward(self.ffn_norm(x)))
+
+    def divide(self, rows: int, parts: int) -> None:
+        whole = (rows, 1, 1)
+        self.attention_norm.shard(whole)
+        self.ffn_norm.shard(whole)
+        self.add.shard((whole, whole))
+        self.attention.divide(rows, parts)
+        self.feed_forward.divide(rows, parts)
 
 
 class Decoder(nn.Cell):
@@ -232,7 +290,18 @@ class Decoder(nn.Cell):
         cos, sin = tables(width, length, config.theta, config.rope_scaling)
         self.cos, self.sin = Tensor(cos, config.rotary_dtype), Tensor(sin, config.rotary_dtype)
         self.swap = Tensor(FreqsMgr.get_swap_mask(width), config.rotary_dtype)
-        self.causal = Tensor(np.tril(np.ones((length, length), np.float32)))
+        self.length, self.causal = length, Tensor(np.tril(np.ones((length, length), np.float32)))
+        self.differs, self.column, self.row, self.same, self.counts = (
+            P.NotEqual(),
+            P.ExpandDims(),
+            P.ExpandDims(),
+            P.Equal(),
+            P.Greater(),
+        )
+        self.both, self.before, self.earlier = P.LogicalAnd(), P.Greater(), P.LogicalAnd()
+        self.left_out, self.lowered, self.of_heads = P.Sub(), P.Mul(), P.ExpandDims()
+        self.many, self.less, self.least, self.gather = P.ReduceSum(), P.Sub(), P.Maximum(), P.Gather()
+        self.discarded, self.divided = Discarded(), False
         parallel = config.parallel_config
         self.tok_embeddings = LlamaEmbedding(
             config.vocab_size,
@@ -261,12 +330,12 @@ class Decoder(nn.Cell):
         batch, length = tokens.shape
         packed = document_ids is not None
         if not packed:
-            document_ids = ops.cast(ops.not_equal(tokens, self.pad_token_id), mstype.int32)
-        keys = ops.expand_dims(document_ids, 1)
-        same = ops.logical_and(ops.equal(ops.expand_dims(document_ids, 2), keys), ops.greater(keys, 0))
-        causal = ops.greater(self.causal[:length, :length], 0)
-        seen = ops.cast(ops.logical_and(same, causal), mstype.float32)
-        rotary = self.restarted(seen) if packed else self.first(batch, length)
+            document_ids = ops.cast(self.differs(tokens, self.pad_token_id), mstype.int32)
+        keys = self.row(document_ids, 1)
+        same = self.both(self.same(self.column(document_ids, 2), keys), self.counts(keys, 0))
+        causal = self.causal if length == self.length else self.causal[:length, :length]
+        seen = ops.cast(self.earlier(same, self.before(causal, 0)), mstype.float32)
+        rotary = self.restarted(seen) if packed or self.divided else self.first(batch, length)
         hidden = self.embedded(tokens)
         mask = self.mask(seen)
         for layer in self.layers:
@@ -281,12 +350,12 @@ class Decoder(nn.Cell):
     def mask(self, seen):
         """What attention is given, [B, 1, S, S], of `seen` [B, S, S], 1 where a token attends.
 
-        It is added to scores, or is the fused kernel's (see `flash.discarded`).
+        It is added to scores, or is the fused kernel's (see `flash.Discarded`).
         """
         if self.flash:
-            return discarded(seen)
+            return self.discarded(seen)
         batch, length, _ = seen.shape
-        mask = ops.expand_dims(ops.mul(ops.sub(1.0, ops.cast(seen, self.dtype)), MASKED), 1)
+        mask = self.of_heads(self.lowered(self.left_out(1.0, ops.cast(seen, self.dtype)), MASKED), 1)
         return spread(mask, (batch, self.heads, length, length))
 
     def first(self, batch, length):
@@ -299,14 +368,14 @@ class Decoder(nn.Cell):
         Rotary attention depends on differences of positions alone (RoFormer, arXiv 2104.09864, eq. 16), but
         its angles are float32: at position 2,000 they are off by 1e-4, and a document that starts there too.
         """
-        earlier = ops.cast(seen.sum(-1) - 1.0, mstype.int32)
-        return self.at(ops.maximum(earlier, 0))  # padding attends to nothing
+        earlier = ops.cast(self.less(self.many(seen, -1), 1.0), mstype.int32)
+        return self.at(self.least(earlier, 0))  # padding attends to nothing
 
     def at(self, places):
         """Rotary's tables at `places` int32 [B, S]."""
         batch, length = places.shape
         flat = ops.reshape(places, (-1,))
-        cos, sin = ops.gather(self.cos, flat, 0), ops.gather(self.sin, flat, 0)
+        cos, sin = self.gather(self.cos, flat, 0), self.gather(self.sin, flat, 0)
         return self._tables(batch, cos, sin, (batch, 1, length, -1))
 
     def _tables(self, batch, cos, sin, shape):
@@ -315,6 +384,30 @@ class Decoder(nn.Cell):
         _, _, length, width = cos.shape
         query, key = (batch, self.heads, length, width), (batch, self.kv_heads, length, width)
         return (spread(cos, query), spread(sin, query)), (spread(cos, key), spread(sin, key)), self.swap
+
+    def divide(self, rows: int, parts: int) -> None:
+        two, three = (rows, 1), (rows, 1, 1)
+        self.divided = True
+        self.discarded.divide(rows)
+        self.tok_embeddings.gather.shard(((1, 1), two))
+        self.differs.shard((two, ()))
+        for operator in (self.column, self.row):
+            operator.shard((two,))
+        for operator in (self.same, self.both):
+            operator.shard((three, three))
+        self.counts.shard((three, ()))
+        self.before.shard(((1, 1), ()))
+        self.earlier.shard((three, (1, 1)))
+        self.left_out.shard(((), three))
+        self.lowered.shard((three, ()))
+        for operator in (self.of_heads, self.many):
+            operator.shard((three,))
+        for operator in (self.less, self.least):
+            operator.shard((two, ()))
+        self.gather.shard(((1, 1), (rows,)))
+        self.norm_out.shard(three)
+        for layer in self.layers:
+            layer.divide(rows, parts)
 
 
 class _Difference(nn.Cell):
@@ -332,10 +425,10 @@ class _NegativeLogLikelihood(_NLLLoss):
         return ops.mul(gradient, spread(ops.expand_dims(dout, -1), gradient.shape)), ops.zeros_like(one_hot)
 
 
-def cross_entropy(config: InternLMConfig) -> CrossEntropyLoss:
-    """MindFormers' loss, on a CPU without what its broadcasts of [N, ids] would keep, see `spread`."""
-    loss = CrossEntropyLoss(parallel_config=config.parallel_config)
-    if on_cpu():
+def cross_entropy(parallel, divided: bool) -> CrossEntropyLoss:
+    """MindFormers' loss, on one CPU without what its broadcasts of [N, ids] would keep, see `spread`."""
+    loss = CrossEntropyLoss(parallel_config=parallel)
+    if on_cpu() and not divided:
         loss._log_softmax.sub, loss._nllloss = _Difference(), _NegativeLogLikelihood()
     return loss
 
@@ -361,7 +454,17 @@ class InternLMForCausalLM(PreTrainedModel):
         )
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.tok_embeddings.embedding_weight
-        self.loss = cross_entropy(config)
+        self.first, self.shifted, self.counts = P.StridedSlice(), P.Concat(1), P.NotEqual()
+        self.labelled, self.many = P.Mul(), P.ReduceSum()
+        parallel = copy.copy(config.parallel_config)
+        divided = _get_parallel_mode() == ms.ParallelMode.SEMI_AUTO_PARALLEL
+        if divided:
+            if config.tie_word_embeddings or config.vocab_size % parallel.model_parallel:
+                parallel.model_parallel = 1  # the head is whole everywhere
+            self.divide(
+                parallel.data_parallel, config.parallel_config.model_parallel, parallel.model_parallel
+            )
+        self.loss = cross_entropy(parallel, divided)
         self.load_checkpoint(config)
 
     def construct(self, input_ids, labels, document_ids=None):
@@ -372,19 +475,31 @@ class InternLMForCausalLM(PreTrainedModel):
         """
         batch, length = input_ids.shape
         if self.training:
-            tokens = input_ids[:, : length - 1]
-            targets = labels[:, 1:]
+            tokens, targets = self._columns(input_ids, 0, length - 1), self._columns(labels, 1, length)
             if document_ids is not None:
-                document_ids = document_ids[:, : length - 1]
+                document_ids = self._columns(document_ids, 0, length - 1)
         else:
-            tokens = input_ids
-            shifted = labels[:, 1:]
-            targets = ops.concat((shifted, ops.full((batch, 1), self.ignore_token_id, dtype=mstype.int32)), 1)
+            none = ops.full((batch, 1), self.ignore_token_id, dtype=mstype.int32)
+            tokens, targets = input_ids, self.shifted((self._columns(labels, 1, length), none))
         logits = ops.cast(self.lm_head(self.model(tokens, document_ids)), mstype.float32)
-        mask = ops.cast(ops.not_equal(targets, self.ignore_token_id), mstype.float32)
-        targets = ops.cast(ops.mul(targets, ops.cast(mask, mstype.int32)), mstype.int32)
+        mask = ops.cast(self.counts(targets, self.ignore_token_id), mstype.float32)
+        targets = ops.cast(self.labelled(targets, ops.cast(mask, mstype.int32)), mstype.int32)
         flat = ops.reshape(logits, (-1, self.vocab_size))
         loss = self.loss(flat, ops.reshape(targets, (-1,)), ops.reshape(mask, (-1,)))
         if self.training:
             return loss
-        return loss, mask.sum()
+        return loss, self.many(mask)
+
+    def _columns(self, x, start, end):
+        """Those from `start` to before `end` of [B, S]."""
+        return self.first(x, (0, start), (x.shape[0], end), (1, 1))
+
+    def divide(self, rows: int, parts: int, head: int) -> None:
+        """The network in `parts`, its head in `head`: of tied embeddings, which are whole, in 1."""
+        self.model.divide(rows, parts)
+        by_outputs(self.lm_head, rows, head)
+        for operator in (self.first, self.many):
+            operator.shard(((rows, 1),))
+        for operator in (self.shifted, self.labelled):
+            operator.shard(((rows, 1), (rows, 1)))
+        self.counts.shard(((rows, 1), ()))

@@ -8,16 +8,35 @@ kernel's documented meaning with plain attention, in NumPy.
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import ops
+import numpy as np
+from mindspore import nn, ops
+from mindspore.ops import constexpr
+from mindspore.ops import operations as P
 
 
-def discarded(seen):
+@constexpr
+def _own(length: int) -> ms.Tensor:
+    return ms.Tensor(np.eye(length, dtype=bool)[None])
+
+
+class Discarded(nn.Cell):
     """The kernel's mask, uint8 [B, 1, S, S], 1 where a query's key is left out, of `seen` [B, S, S].
 
     `seen` is true, or not 0, where a token attends. Padding, which attends to nothing, attends to itself: the
     mean over no key is not defined, and whatever comes of padding is looked at by nobody.
     """
-    _, length, _ = seen.shape
-    own = ops.expand_dims(ops.eye(length, length, ms.bool_), 0)
-    left_out = ops.logical_not(ops.logical_or(ops.cast(seen, ms.bool_), own))
-    return ops.expand_dims(ops.cast(left_out, ms.uint8), 1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.either, self.neither, self.of_heads = P.LogicalOr(), P.LogicalNot(), P.ExpandDims()
+
+    def construct(self, seen):
+        _, length, _ = seen.shape
+        left_out = self.neither(self.either(ops.cast(seen, ms.bool_), _own(length)))
+        return self.of_heads(ops.cast(left_out, ms.uint8), 1)
+
+    def divide(self, rows: int) -> None:
+        """As the cells of `model.decoder`."""
+        self.either.shard(((rows, 1, 1), (1, 1, 1)))
+        for operator in (self.neither, self.of_heads):
+            operator.shard(((rows, 1, 1),))

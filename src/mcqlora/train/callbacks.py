@@ -15,6 +15,7 @@ from mcqlora import files
 from mcqlora.errors import UserError
 from mcqlora.model import weights
 from mcqlora.train import checkpoints
+from mcqlora.train.division import divided, part, whole
 from mcqlora.train.step import PortableTrainOneStepCell, rank
 
 
@@ -36,7 +37,7 @@ class TokenLoss(nn.Metric):
 
     def eval(self):
         total = self.sums
-        if ms.communication.GlobalComm.INITED:
+        if ms.communication.GlobalComm.INITED and not divided():  # there a batch is that of all workers
             total = _AllSum()(Tensor(total, mstype.float32)).asnumpy()
         TokenLoss.latest = float(total[0]) / max(1.0, float(total[1]))
         return {"loss": TokenLoss.latest}
@@ -58,11 +59,12 @@ class ScheduleCallback(Callback):
     """History, evaluations and checkpoints at the steps of a schedule; with `start`, the state to go on from.
 
     Worker 0 writes `history.jsonl`, one line per step (`history.COLUMNS`; a gradient's norm is before
-    clipping), and `checkpoints/`, see `train.checkpoints`. A step's checkpoint comes after its line and its
-    evaluation, so that whatever lies there can be gone on from. With `patience` the training ends after so
-    many evaluations without a better validation loss, once there are `delivered` checkpoints. MindFormers'
-    own callbacks count from 0 after a resume, miss an evaluation at the end, and let every worker save the
-    frozen base with every checkpoint.
+    clipping), and `checkpoints/`, see `train.checkpoints`, whole: of a divided network the workers collect
+    them (`train.division`). A step's checkpoint comes after its line and its evaluation, so that whatever
+    lies there can be gone on from. With `patience` the training ends after so many evaluations without a
+    better validation loss, once there are `delivered` checkpoints. MindFormers' own callbacks count from 0
+    after a resume, miss an evaluation at the end, and let every worker save the frozen base with every
+    checkpoint.
 
     Raises:
         UserError: an epoch has other steps than planned: MindFormers divided the rows otherwise.
@@ -92,8 +94,11 @@ class ScheduleCallback(Callback):
             rows = files.read_appended_jsonl(self.directory / "history.jsonl")
             self.valid_losses = [row["valid_loss"] for row in rows if "valid_loss" in row]
             state = weights.read(checkpoints.file(self.directory / "checkpoints", self.start))
-            for parameter in _changed(parameters.train_network):
-                parameter.set_data(Tensor(state[parameter.name], parameter.dtype))
+            for parameter in _changed(_step(parameters.train_network)):
+                value = state[parameter.name]
+                if divided():  # MindFormers has compiled it, to load the base
+                    value = part(parameters.train_network, parameter.name, value, rank())
+                parameter.set_data(Tensor(value, parameter.dtype))
 
     def on_train_step_end(self, run_context):
         parameters = run_context.original_args()
@@ -115,15 +120,29 @@ class ScheduleCallback(Callback):
                 run_context.request_stop()  # by every worker: the loss is that of all
         if rank() == 0:
             files.append_jsonl(self.directory / "history.jsonl", row)
-            if step in self.checkpoints:
-                self._save(parameters.train_network, step)
+        if step in self.checkpoints and (rank() == 0 or divided()):
+            self._save(parameters.train_network, step)
 
-    def _save(self, cell, step):
+    def _save(self, network, step):
         # Nothing goes on from the last one: the weights are enough.
+        cell = _step(network)
         kept = cell.network.trainable_params() if step == self.checkpoints[-1] else _changed(cell)
-        tensors = {parameter.name: parameter.asnumpy() for parameter in kept}
+        if divided():
+            tensors = {parameter.name: whole(network, parameter) for parameter in kept}
+        else:
+            tensors = {parameter.name: parameter.asnumpy() for parameter in kept}
         _finite("a weight", step, *tensors.values())
-        checkpoints.write(self.directory / "checkpoints", step, tensors, last=step == self.checkpoints[-1])
+        if rank() == 0:
+            checkpoints.write(
+                self.directory / "checkpoints", step, tensors, last=step == self.checkpoints[-1]
+            )
+
+
+def _step(network: nn.Cell) -> PortableTrainOneStepCell:
+    """The training step, which sink mode wraps into a cell that fetches the rows."""
+    while not isinstance(network, PortableTrainOneStepCell):
+        network = network.network
+    return network
 
 
 def _finite(what: str, step: int, *values: float | np.ndarray) -> None:

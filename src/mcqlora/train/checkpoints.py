@@ -108,12 +108,7 @@ def write_start(
     """
     import mindspore as ms
 
-    stood: dict[str, int | float] = {}
-    if start:
-        of = DEVICES[device]
-        epoch = start // of.sink_size if of.sink_mode else math.ceil(start / schedule.steps_per_epoch)
-        state = weights.read(file(output / "checkpoints", start))
-        stood = {"step_num": start, "epoch_num": epoch, "loss_scale": float(state["scale_sense"])}
+    stood = _stood(schedule, start, device, output)
     path = folder / "rank_0" / "start.ckpt"
     path.parent.mkdir(parents=True)
     for worker in range(1, workers):
@@ -124,6 +119,36 @@ def write_start(
         str(path),
         append_dict=stood or None,
     )
+
+
+def write_divided_start(
+    base: Path, folder: Path, schedule: Schedule, start: int, device: str, workers: int, output: Path
+) -> None:
+    """The same for a network that is divided among workers: the base's own file; each reads its part of it.
+
+    MindSpore wants to be told which file has a tensor; to go on MindFormers wants the counters in another
+    (`load_resume_context_from_checkpoint`).
+    """
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").symlink_to(base.resolve())
+    files.write_json(
+        folder / "param_name_map.json",
+        dict.fromkeys(tensorfiles.index_safetensors(base), "model.safetensors"),
+    )
+    if start:
+        stood = _stood(schedule, start, device, output) | {"global_batch_size": schedule.global_batch}
+        counters = {name: np.array(value, np.float32) for name, value in stood.items()}
+        weights.save(counters, folder / "hyper_param.safetensors")
+
+
+def _stood(schedule: Schedule, start: int, device: str, output: Path) -> dict[str, int | float]:
+    """Counters of the training after `start` steps, by MindFormers' names; none before the first."""
+    if not start:
+        return {}
+    of = DEVICES[device]
+    epoch = start // of.sink_size if of.sink_mode else math.ceil(start / schedule.steps_per_epoch)
+    state = weights.read(file(output / "checkpoints", start))
+    return {"step_num": start, "epoch_num": epoch, "loss_scale": float(state["scale_sense"])}
 
 
 def _tensor(stored: tensorfiles.Tensor) -> Any:

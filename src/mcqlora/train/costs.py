@@ -118,8 +118,9 @@ def memory(run: Run) -> dict[str, int]:
     feed-forward's (3 e F). With recomputation a layer's input (e h) is kept, and all the rest of one layer at
     a time. Of the head: logits in e bytes and in float32, their log-softmax and their gradient ((e + 12) V).
 
-    Tensor parallelism divides the matrices, the head, and what is inside attention and feed-forward; what
-    stands between them, the embeddings and LoRA are whole everywhere (MindFormers' `vocab_emb_dp`).
+    Tensor parallelism divides the matrices, the head (unless it is the embeddings), and what is inside
+    attention and feed-forward; what stands between them, the embeddings and the smaller of LoRA's matrices
+    are whole everywhere; all of LoRA is counted as whole.
     """
     network, size, width = run.network, run.size, run.width
     parameters, parts = network.parameters(run.lora), size.tensor
@@ -129,7 +130,8 @@ def memory(run: Run) -> dict[str, int]:
     between = 8 * hidden + 2 * width * sum(inputs for inputs, _ in network.tuned(run.lora))
     layer = tokens * (between + inside // parts)
     divided = layers * sum(n * m for n, m in network.projections().values())
-    divided += network.vocabulary * hidden if parts > 1 else 0
+    head = 1 if network.tied or network.vocabulary % parts else parts
+    divided += network.vocabulary * hidden if head > 1 else 0
     whole = parameters.total - divided
     made = {
         "weights": width * (whole + divided // parts) + run.lora_width * parameters.trainable,
@@ -137,7 +139,7 @@ def memory(run: Run) -> dict[str, int]:
         "gradients": run.lora_width * parameters.trainable,
         "activations": layers * tokens * width * hidden + layer if size.recompute else layers * layer,
         "mask": tokens * run.seq_length if run.flash else 0,
-        "logits": tokens * network.vocabulary * (width + 12) // parts,
+        "logits": tokens * network.vocabulary * (width + 12) // head,
     }
     return made | {"total": sum(made.values())}
 
@@ -152,13 +154,14 @@ def fitting(run: Run, room: float, devices: int, flash: bool) -> Run | None:
 
 def _changes(run: Run, devices: int, flash: bool) -> Iterator[Run]:
     size, workers = run.size, min(run.size.workers, devices)
+    shared = run.network.divisible
     parts = [2**k for k in range(devices.bit_length()) if 2**k <= workers and workers % 2**k == 0]
     batches = [size.batch_size >> k for k in range(size.batch_size.bit_length())]
     for tensor in (part for part in parts if part >= min(size.tensor, workers)):
         for batch in batches:
             for recompute in (False, True)[size.recompute :]:
                 for fused in sorted({run.flash, run.flash or flash}):
-                    if run.network.num_heads % tensor == 0:
+                    if not shared % tensor:
                         changed = replace(
                             size, workers=workers, tensor=tensor, batch_size=batch, recompute=recompute
                         )

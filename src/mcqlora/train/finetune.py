@@ -64,6 +64,7 @@ def finetune(
     schedule = plan_steps(available, size, warmup, delivered, sink)
     encoded, checked = ([files.read_json(path) for path in part.stats] for part in (train, valid))
     start = base / "model.safetensors"
+    settings.network.check_parts(size.tensor)
     settings = replace(settings, dtype=weights.computes_in(start, settings.device))
     inputs = (
         hashing.sha256(start),

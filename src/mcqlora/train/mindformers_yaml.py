@@ -46,7 +46,6 @@ def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str 
     model |= _computing(settings)
     if settings.lora:
         model["pet_config"]["param_init_type"] = settings.lora_dtype
-    divided = size.tensor > 1 or size.shard_optimizer
     monitor = {"type": "MFLossMonitor", "per_print_times": max(1, schedule.steps // 100)}
     callback = {
         "type": "ScheduleCallback",
@@ -64,7 +63,7 @@ def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str 
         "output_dir": OUTPUT,
         "load_checkpoint": load_checkpoint,
         "src_strategy_path_or_dir": "",
-        "auto_trans_ckpt": divided,  # the base is whole: every worker takes its part
+        "auto_trans_ckpt": size.divided and bool(load_checkpoint),  # it is whole: every worker takes its part
         "only_save_strategy": False,
         "resume_training": start > 0,
         "resume_by_last_timestamp_ckpt": True,  # there is one, which no record of MindFormers' own names
@@ -109,8 +108,8 @@ def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str 
         "context": context(settings.device),
         "parallel": {
             # 0, data parallel: each worker has the whole network; 1, semi-automatic: MindSpore divides it.
-            "parallel_mode": 1 if divided else 0,
-            "gradients_mean": True,
+            "parallel_mode": 1 if size.divided else 0,
+            "gradients_mean": not size.divided,  # there each gradient is already that of the whole batch
             "full_batch": False,
             "dataset_strategy": [[size.replicas, 1] for _ in COLUMNS[training.layout]],  # a share for each
             "enable_parallel_optimizer": size.shard_optimizer,
@@ -125,6 +124,10 @@ def render(training: Training, train: Paths, valid: Paths, load_checkpoint: str 
             "max_grad_norm": optimization.max_grad_norm,
         },
     }
+    if size.divided:
+        config["load_ckpt_format"] = "safetensors"  # of which MindFormers reads each worker's part alone
+        # What MindSpore has not written down how it divides, is not read: the frozen base by default.
+        config["parallel"]["strategy_ckpt_config"] = {"only_trainable_params": False}
     if valid:
         batch = evaluation_batch(training.valid_rows, size)
         padding = validation_padding(training.valid_rows, size.replicas, batch)

@@ -181,7 +181,7 @@ def reckon(
         "machine": {key: getattr(machine, key) for key in ("devices", "memory_gb", "disk_gb")},
     }
     found = notices(plan, None if packed else train.packed)
-    refused = refusals(plan, configured, seq_length) + too_large(plan, run, device)
+    refused = refusals(plan, configured, seq_length, size.tensor) + too_large(plan, run, device)
     return plan | {"refusals": refused, "notices": found}
 
 
@@ -298,13 +298,17 @@ def disk_bytes(
     return stays | start | exported | {"total": most}
 
 
-def refusals(plan: Json, network: Architecture, seq_length: int) -> list[str]:
+def refusals(plan: Json, network: Architecture, seq_length: int, tensor: int = 1) -> list[str]:
     """What would fail hours later, one line each; `network` as the configuration has it."""
     found = []
-    try:
-        network.for_tokenizer(plan["vocabulary"]["tokenizer"])
-    except UserError as error:
-        found.append(str(error))
+    for check, asked in (
+        (network.for_tokenizer, plan["vocabulary"]["tokenizer"]),
+        (network.check_parts, tensor),
+    ):
+        try:
+            check(asked)
+        except UserError as error:
+            found.append(str(error))
     for part, wanted in (("train", seq_length + 1), ("valid", seq_length)):
         if (held := plan["row_length"][part]) != wanted:
             said = f"encode: {part} rows hold {held} ids, the network wants {wanted}: it slices the last one "

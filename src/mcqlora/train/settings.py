@@ -42,6 +42,11 @@ class Size:
     patience: int | None = None  # evaluations without a better validation loss, after which the training ends
 
     @property
+    def divided(self) -> bool:
+        """Whether the workers do not each hold all of the network and of the optimizer."""
+        return self.tensor > 1 or self.shard_optimizer
+
+    @property
     def replicas(self) -> int:
         """How many workers, or groups of workers that share a network, divide the rows among them."""
         return self.workers // self.tensor

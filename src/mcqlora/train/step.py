@@ -11,9 +11,11 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common import dtype as mstype
 from mindspore.ops import composite as C
 from mindspore.ops import constexpr
+from mindspore.ops import operations as P
 
 from mcqlora import hashing
 from mcqlora.model.decoder import spread
+from mcqlora.train.division import divided
 
 BITS = 12  # of the numbers below: a product of two is exact in float32
 LEVELS = 1 << BITS
@@ -26,8 +28,8 @@ def drawn(shape: tuple[int, ...], limit: int, seed: int, *key: int) -> np.ndarra
 
 
 @constexpr
-def _constant(size: int, limit: int, scale: float, key: tuple[int, ...]) -> Tensor:
-    return Tensor(drawn((size,), limit, *key) * np.float32(scale))
+def _constant(size: int, limit: int, scale: float, more: float, key: tuple[int, ...]) -> Tensor:
+    return Tensor(drawn((size,), limit, *key) * np.float32(scale) + np.float32(more))
 
 
 class StepNumbers(nn.Cell):
@@ -56,11 +58,6 @@ def _modulo(x):
     return x - ops.floor(x * (1 / LEVELS)) * LEVELS
 
 
-def _sums(of_row, of_column, shape):
-    """What stands for an element's row, and what for its column, added: [rows, columns]."""
-    return spread(ops.expand_dims(of_row, 1), shape) + spread(of_column, shape)
-
-
 class StepDropout(nn.Cell):
     """Dropout whose mask is a hash of (seed, step, site, rank, element), in float32 without any rounding.
 
@@ -84,20 +81,63 @@ class StepDropout(nn.Cell):
         self.numbers, self.key = numbers, key
         self.dropped = round(drop_prob * LEVELS) / LEVELS
         self.scale = 1.0 / (1.0 - self.dropped)
+        self.divided = False
+        # Of vectors.
+        self.number, self.column, self.whole = P.StridedSlice(), P.ExpandDims(), P.Floor()
+        self.times, self.share, self.plus, self.minus = P.Mul(), P.Mul(), P.Add(), P.Sub()
+        # Of rows and columns.
+        self.each, self.mixed, self.floor, self.rest = P.Add(), P.Mul(), P.Floor(), P.Sub()
+        self.kept, self.larger, self.zeros, self.select = P.GreaterEqual(), P.Mul(), P.ZerosLike(), P.Select()
 
     def construct(self, x):
         """`x` float [N, hidden], with a share of its elements 0 and the others scaled up, in training."""
         if not self.training or self.dropped == 0:
             return x
         rows, width = x.shape
-        a, b, c = self.numbers[0], self.numbers[1], self.numbers[2]
-        row = _modulo(_constant(rows, LEVELS, 1, (*self.key, 0)) * a + b) * (1 / LEVELS)
-        column = _modulo(_constant(width, LEVELS, 1, (*self.key, 1)) * c) * (1 / LEVELS)
-        of_row = _constant(rows, LEVELS // 8, 2, (*self.key, 2)) + 1.0
-        of_column = _constant(width, LEVELS // 8, 2, (*self.key, 3))
-        mixed = _sums(row, column, x.shape) * _sums(of_row, of_column, x.shape)
-        kept = ops.greater_equal(mixed - ops.floor(mixed), self.dropped)
-        return ops.select(kept, x * self.scale, ops.zeros_like(x))
+        a, b, c = self._number(0), self._number(1), self._number(2)
+        of_row = _constant(rows, LEVELS, 1, 0, (*self.key, 0))
+        of_column = _constant(width, LEVELS, 1, 0, (*self.key, 1))
+        row = self.share(self._modulo(self.plus(self.times(of_row, a), b)), 1 / LEVELS)
+        column = self.share(self._modulo(self.times(of_column, c)), 1 / LEVELS)
+        odd = _constant(rows, LEVELS // 8, 2, 1, (*self.key, 2))
+        even = _constant(width, LEVELS // 8, 2, 0, (*self.key, 3))
+        mixed = self.mixed(self._sums(row, column, x.shape), self._sums(odd, even, x.shape))
+        kept = self.kept(self.rest(mixed, self.floor(mixed)), self.dropped)
+        return self.select(kept, self.larger(x, self.scale), self.zeros(x))
+
+    def _number(self, place):
+        return self.number(self.numbers, (place,), (place + 1,), (1,))
+
+    def _sums(self, of_row, of_column, shape):
+        """What stands for an element's row, and what for its column, added: [rows, columns]."""
+        of_row = self.column(of_row, 1)
+        if not self.divided:
+            of_row, of_column = spread(of_row, shape), spread(of_column, shape)
+        return self.each(of_row, of_column)
+
+    def _modulo(self, x):
+        """As `_modulo`."""
+        return self.minus(x, self.share(self.whole(self.share(x, 1 / LEVELS)), LEVELS))
+
+    def divide(self, rows: int, parts: int) -> None:
+        """As the cells of `model.decoder`; an element's mask is that of its place in the whole.
+
+        Vectors are small: every device makes all of them.
+        """
+        self.divided, both = True, (rows, parts)
+        for operator in (self.number, self.column, self.whole):
+            operator.shard(((1,),))
+        for operator in (self.times, self.plus, self.minus):
+            operator.shard(((1,), (1,)))
+        self.share.shard(((1,), ()))
+        self.each.shard(((rows, 1), (parts,)))
+        for operator in (self.floor, self.zeros):
+            operator.shard((both,))
+        for operator in (self.mixed, self.rest):
+            operator.shard((both, both))
+        for operator in (self.kept, self.larger):
+            operator.shard((both, ()))
+        self.select.shard((both, both, both))
 
 
 _not_finite = C.MultitypeFuncGraph("not_finite")
@@ -124,16 +164,24 @@ class PortableTrainOneStepCell(MFTrainOneStepCell):
         self.step_numbers = StepNumbers(seed)
         self.dropout = Parameter(Tensor([0, 0, 0], mstype.float32), name="dropout", requires_grad=False)
         layers = [cell for _, cell in self.network.cells_and_names() if isinstance(cell, LoRADense)]
+        # Devices that share a network compute one graph, in which rows are those of all.
+        self.divided = divided()
+        worker = 0 if self.divided else rank()
+        for parameter in self.network.get_parameters():
+            if not parameter.requires_grad:  # frozen weights would be sent around in every step
+                parameter.parallel_optimizer = False
         for site, layer in enumerate(layers):
             drop_prob = layer.lora_dropout.p
-            layer.lora_dropout = StepDropout(drop_prob, self.dropout, seed, site, rank())
+            layer.lora_dropout = StepDropout(drop_prob, self.dropout, seed, site, worker)
+            if self.divided:
+                layer.lora_dropout.divide(*layer.matmul.in_strategy[0])
 
     def construct(self, *inputs):
         """What the stock cell returns, with the mean loss of all workers."""
         step = ops.cast(self.optimizer.global_step, mstype.float32)
         ops.assign(self.dropout, self.step_numbers(step))
         loss, overflow, scale, learning_rate, norm = super().construct(*inputs)
-        if self.is_distributed:
+        if self.is_distributed and not self.divided:
             loss = self.allreduce(loss) / self.workers
         return loss, overflow, scale, learning_rate, norm
 

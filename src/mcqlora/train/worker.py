@@ -23,10 +23,12 @@ def run_worker(config_path: str) -> None:
     import mcqlora.train.callbacks
     import mcqlora.train.step
     import mcqlora.train.validation_rows  # noqa: F401  (these register our network, cell, metric, callback, dataset)
+    from mcqlora.train.division import divided
 
     config = MindFormerConfig(config_path)
     build_context(config)
-    # The workers have met. MindFormers' preload would have them meet again, and a CPU has no Barrier.
-    config.use_parallel = False
+    if not divided():
+        # The workers have met. MindFormers' preload would have them meet again, and a CPU has no Barrier.
+        config.use_parallel = False
     ms.set_seed(config.seed)  # MindFormers takes seed 0 for no seed
     Trainer(config).train()

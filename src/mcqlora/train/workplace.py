@@ -72,7 +72,8 @@ class Workplace:
         import yaml
 
         schedule, begun = training.schedule, self.directory / "start"
-        workers = training.settings.size.workers
+        size = training.settings.size
+        workers = size.workers
         train, valid = ([os.path.relpath(path, self.directory) for path in part] for part in (train, valid))
 
         def write(config: Path, start: int) -> Path:
@@ -86,7 +87,8 @@ class Workplace:
         if start != checkpoints.taken(self.output, schedule)[-1]:
             if base:
                 device = training.settings.device
-                checkpoints.write_start(base, begun, schedule, start, device, workers, self.output)
+                begin = checkpoints.write_divided_start if size.divided else checkpoints.write_start
+                begin(base, begun, schedule, start, device, workers, self.output)
             launched = msrun.Workers(
                 launch.worker.resolve(),
                 write(self.directory / "resumed.yaml" if start else self.config, start).resolve(),
