@@ -162,7 +162,7 @@ def beside_the_harness(options: argparse.Namespace) -> None:
             start = time.perf_counter()
             scored = scoring.score(Engine(warm, FEW, LONG, head=head), asked)
             ours = time.perf_counter() - start - warm.apart
-            files.write_json(Path(name, "asked.json"), asked)
+            files.write_json(Path(name, "asked.json"), [tuple(tree) for tree in asked])
             command = [PARITY, __file__, "--network", options.network, "--harness", name]
             environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
             subprocess.run(list(map(str, command)), check=True, env=environment, stdout=sys.stderr)
