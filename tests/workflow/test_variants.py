@@ -73,7 +73,7 @@ def test_from_a_finished_run_only_the_trainings_run_and_no_data_tokenizer_or_bas
             {"split"},
             {"tokenizer_2", "base_2", "encode", "train"},
         ),
-        # Rows are encoded once more, into temporary files of its own: with the run's its shards would be made again.
+        # Rows are encoded once more, into temporary files: with the run's own its shards would be made again.
         ("{encode: {mask_full_rows: true}}", {"split", "base"}, {"encode", "shard", "train"}),
         ("{train: {rows: 64}}", {"encode", "shard", "base"}, {"train"}),
         ("{train: {mix: [{path: corpus.jsonl, share: 0.1}]}}", {"split", "base"}, {"mix", "encode", "train"}),
