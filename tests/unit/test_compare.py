@@ -221,7 +221,7 @@ def test_the_page_says_what_the_tests_bear_and_no_more(tmp_path):
     line = next(line for line in lines if line.startswith("- **s: no difference shown**"))
     assert "base was asked by full answer, it by lm-evaluation-harness" in line
     assert f"{row(summary, 's')['needed']:,} questions" in line
-    assert "**Chosen among 2 variants in 2 trainings: w**" in text
+    assert "**Chosen among 2 variants with 2 models: w**" in text
     assert "40 of 50 items are of test questions (1 by id, 39 by text; 10 left out)" in text
     assert "| leaky | 10 | 1,234 | 0.50 | 1.2 |" in text
     for heading in ("## Seeds", "## Training rows", "## What it took", "## Which questions changed sides"):

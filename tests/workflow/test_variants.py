@@ -73,6 +73,8 @@ def test_from_a_finished_run_only_the_trainings_run_and_no_data_tokenizer_or_bas
             {"split"},
             {"tokenizer_2", "base_2", "encode", "train"},
         ),
+        # Rows are encoded once more, into temporary files: with the run's own its shards would be made again.
+        ("{encode: {mask_full_rows: true}}", {"split", "base"}, {"encode", "shard", "train"}),
         ("{train: {rows: 64}}", {"encode", "shard", "base"}, {"train"}),
         ("{train: {mix: [{path: corpus.jsonl, share: 0.1}]}}", {"split", "base"}, {"mix", "encode", "train"}),
     ],
@@ -81,6 +83,7 @@ def test_what_users_vary(dry, finished, changes, shared, own):
     found = jobs(dry.run(finished, "compare", "--config", f"variants={{x: {changes}}}"))
     rules = {job.split()[0] for job in found if "variants/x/" in job}
     assert own <= rules and not shared & rules
+    assert {job for job in found if "variants/x/" not in job} <= COMPARE
 
 
 def test_equal_keys_are_one_training(dry, finished):

@@ -116,7 +116,12 @@ def made_by(path):
         if maker.is_producer(path):
             wildcards = Wildcards(fromdict=maker.get_wildcards(path))
             params = [one(wildcards) if callable(one) else one for one in maker.params]
-            return maker.name, params, list(maker.expand_input(dict(wildcards.items()))[0])
+            given, folder = maker.expand_input(dict(wildcards.items()))[0], getattr(wildcards, "variant", "")
+            # What stands in its own folder, by where it would be found.
+            patterns = [
+                re.sub(f"^{re.escape(f'{RESULTS}/{folder}')}", MADE, one) if folder else one for one in given
+            ]
+            return maker.name, params, [place(one, wildcards) for one in patterns]
 
 
 FOUND = variants.Places(TRAININGS, made_by)

@@ -68,10 +68,11 @@ rule encode:
 rule shard:
     """One MindRecord shard: its share of a part's rows."""
     input:
-        ids=made(f"{MADE}encoded/{{part}}/ids.int32"),
-        shapes=made(f"{MADE}encoded/{{part}}/shapes.npy"),
-        plan=made(f"{MADE}encoded/{{part}}/plan.npy"),
-        facts=made(f"{MADE}encoded/{{part}}/facts.json"),
+        # Of the training's own folder: temporary files are not shared, else another's shards would be made again.
+        ids=f"{MADE}encoded/{{part}}/ids.int32",
+        shapes=f"{MADE}encoded/{{part}}/shapes.npy",
+        plan=f"{MADE}encoded/{{part}}/plan.npy",
+        facts=f"{MADE}encoded/{{part}}/facts.json",
     output:
         shard=f"{MADE}mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.mindrecord",
         index=f"{MADE}mindrecord/{{part}}/shard-{{shard}}-of-{{shards}}.mindrecord.db",

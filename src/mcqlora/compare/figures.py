@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mcqlora import hashing
 from mcqlora.compare.table import leaked
 from mcqlora.evaluate.protocols import label
 from mcqlora.files import Json, PathLike
@@ -11,11 +12,17 @@ from mcqlora.report import canvas
 from mcqlora.report.canvas import BLUE, Style, Target, point
 from mcqlora.report.schema import measured
 
+SHOWN = 12  # hashes below a figure
 _STYLE = (Style("accuracy", BLUE, "o"),)
 
 
 def draw(summary: Json, paths: Mapping[str, PathLike], hashes: Mapping[str, str]) -> None:
-    """`paths` of "accuracies" and "learning_curve"; `hashes` of the files that the summary was made from."""
+    """`paths` of "accuracies" and "learning_curve"; `hashes` of the files that the summary was made from.
+
+    More than `SHOWN` of these stand as one, of them all.
+    """
+    if len(hashes) > SHOWN:
+        hashes = {f"{len(hashes)} files, the inputs in summary.json:": hashing.digest(dict(hashes))}
     accuracies(summary, Target(paths["accuracies"], source=hashes))
     learning_curve(summary, Target(paths["learning_curve"], source=hashes))
 

@@ -70,7 +70,7 @@ def verdicts(summary: Json) -> Iterator[str]:
             stamped = any(leaked(one) for one in summary["models"] if one["variant"] == name)
             yield _spread_verdict(row, summary["against"], stamped)
     if found := summary["choice"]:
-        tried = f"{found['tried']} variants in {found['trainings']} trainings"
+        tried = f"{found['tried']} variants with {found['trainings']} models"
         share = f"{100 * found['valid'][found['chosen']]:.1f} % of the validation questions"
         scores = (
             f"{words.accuracy(found['test'])} of the test, asked once, n = {words.questions(found['test'])}"

@@ -25,7 +25,7 @@ from mcqlora.errors import UserError
 OWN_KEYS = (  # what a variant cannot change, since the run has one of it
     *("run", "data", "device", "gres", "variants", "seeds"),
     *("judge", "compare", "plan", "export", "s3", "publish", "fetch_run"),
-    *("shuffle.copies", "evaluate.protocol", "train.retries"),
+    *("shuffle.copies", "encode.shards", "evaluate.protocol", "train.retries"),
 )
 
 
