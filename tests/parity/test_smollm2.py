@@ -17,30 +17,34 @@ LIMIT = 512
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """What `smollm2_compute` made, beside the Hugging Face folder, which is made where there is none."""
+    """With the Hugging Face folder in it, `network`, which is made where there is none."""
     if not MMLU.exists():
         pytest.skip("needs ../shared/data beside the checkout")
     made, there = tmp_path_factory.mktemp("smollm2"), ROOT / "smollm2" / "network"
     if there.exists():
-        (made / "smollm2").symlink_to(there)
+        (made / "network").symlink_to(there)
     else:
-        other_python("scripts/smollm2", made / "smollm2")
-    other_python("-m", "tests.parity.smollm2_compute", made, MMLU)
+        other_python("scripts/smollm2", made / "network")
     return made
+
+
+def ours(part: str, folder) -> None:
+    other_python("-m", "tests.parity.smollm2_compute", part, folder, MMLU)
 
 
 def test_logits_of_real_questions(folder):
     import torch
     from transformers import AutoModelForCausalLM
 
-    ours = np.load(folder / "logits.npz")
-    network = AutoModelForCausalLM.from_pretrained(folder / "smollm2", dtype=torch.float32).eval()
+    ours("logits", folder)
+    mine = np.load(folder / "logits.npz")
+    network = AutoModelForCausalLM.from_pretrained(folder / "network", dtype=torch.float32).eval()
     with torch.no_grad():
-        theirs = network(input_ids=torch.from_numpy(ours["ids"]).long()).logits.numpy()
-    apart = float(np.abs(ours["logits"] - theirs).max())
-    same = float((ours["logits"].argmax(-1) == theirs.argmax(-1)).mean())
+        theirs = network(input_ids=torch.from_numpy(mine["ids"]).long()).logits.numpy()
+    apart = float(np.abs(mine["logits"] - theirs).max())
+    same = float((mine["logits"].argmax(-1) == theirs.argmax(-1)).mean())
     print(
-        f"\nSmolLM2: logits of {ours['ids'].shape} ids within {apart:.1e}, first choices equal {same}", end=""
+        f"\nSmolLM2: logits of {mine['ids'].shape} ids within {apart:.1e}, first choices equal {same}", end=""
     )
     assert apart < 1e-3 and same == 1.0
 
@@ -49,22 +53,24 @@ def test_rows_of_all_questions(folder):
     """A row ends with the mark of the answer's end; the template's newline after it is left out."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder / "smollm2")
+    ours("rows", folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder / "network")
     rows, records = np.load(folder / "rows.npz"), json.loads((folder / "records.json").read_text())
-    ours = np.split(rows["ids"], np.cumsum(rows["lengths"])[:-1])
-    for row, (instruction, question, answer) in zip(ours, records, strict=True):
+    mine = np.split(rows["ids"], np.cumsum(rows["lengths"])[:-1])
+    for row, (instruction, question, answer) in zip(mine, records, strict=True):
         turns = [
             {"role": "user", "content": f"{instruction}\n{question}"},
             {"role": "assistant", "content": answer},
         ]
         text = tokenizer.apply_chat_template(turns, tokenize=False)
         assert row.tolist() == tokenizer.backend_tokenizer.encode(text.removesuffix("\n")).ids
-    print(f"\nSmolLM2: all {len(ours):,} rows equal, {len(rows['ids']):,} ids", end="")
+    print(f"\nSmolLM2: all {len(mine):,} rows equal, {len(rows['ids']):,} ids", end="")
 
 
 def test_the_harness_chooses_the_same(folder, tmp_path):
+    ours("harness", folder)
     questions, mine = (json.loads((folder / f"{name}.json").read_text()) for name in ("questions", "harness"))
-    theirs = zero_shot(tmp_path, folder / "smollm2", questions, max_length=LIMIT)
+    theirs = zero_shot(tmp_path, folder / "network", questions, max_length=LIMIT)
     apart, differing = 0.0, []
     for item in mine:
         likelihoods = [float(pair[0][0]) for pair in theirs[item["id"]]["resps"]]
