@@ -145,7 +145,7 @@ def test_two_halves_train_as_one(two, tmp_path):
         found = json.loads((two / f"divided-{rank}.json").read_text())
         np.testing.assert_allclose(found, told, rtol=1e-5)
         ended = np.load(two / f"divided-{rank}.npz")
-        trained = [name for name in ended.files if "lora_" in name]
+        trained = [name for name in ended.files if "delta_lora" in name]
         assert len(trained) == 3 * 2 * 4 * NETWORK.num_layers  # weights and two moments
         for name in trained:
             np.testing.assert_allclose(ended[name], whole[name], rtol=1e-3, atol=1e-6, err_msg=name)
