@@ -28,6 +28,11 @@ def test_the_default_passes():
             r"^train.parallel.tensor: 3 does not divide train.workers 2; make it a divisor$",
         ),
         (settings(train__parallel={"tensor": 2}), r"^train.parallel: a CPU has no semi-automatic"),
+        (
+            settings(device="Ascend", train__workers=3, train__parallel={"tensor": 3}),
+            r"^train.parallel.tensor: 3 does not divide \d+ heads, \d+ of keys, an inner width of \d+; "
+            r"set it to one of 1, 2",
+        ),
         (settings(model__hidden_size=130), r"^model.hidden_size: 130 is no multiple of num_heads 4"),
         (settings(model__n_kv_heads=3), r"^model.n_kv_heads: 3 does not divide num_heads 4$"),
         (

@@ -110,6 +110,9 @@ def test_a_network_over_several_devices():
     assert made["parallel"]["parallel_mode"] == 1 and made["auto_trans_ckpt"] is True
     assert made["parallel"]["dataset_strategy"] == [[2, 1]] * 3
     assert made["parallel"]["enable_parallel_optimizer"] is False
+    # Gradients are already those of the whole batch, and the base is frozen and read all the same.
+    assert made["parallel"]["gradients_mean"] is False and made["load_ckpt_format"] == "safetensors"
+    assert made["parallel"]["strategy_ckpt_config"] == {"only_trainable_params": False}
     assert plan_steps(100, size, 0.03, 5).steps_per_epoch == 25 == 100 // (2 * 2)
     divided = rendered(cpu(device="Ascend", size=replace(size, tensor=1, shard_optimizer=True)))["parallel"]
     assert (divided["parallel_mode"], divided["enable_parallel_optimizer"]) == (1, True)

@@ -10,6 +10,7 @@ from mindformers.core.callback.callback import EvalCallBack
 from mindformers.tools.register import MindFormerModuleType, MindFormerRegister
 from mindspore import Callback, Parameter, Tensor, nn, ops
 from mindspore.common import dtype as mstype
+from mindspore.train.dataset_helper import _DataWrapper
 
 from mcqlora import files
 from mcqlora.errors import UserError
@@ -140,9 +141,7 @@ class ScheduleCallback(Callback):
 
 def _step(network: nn.Cell) -> PortableTrainOneStepCell:
     """The training step, which sink mode wraps into a cell that fetches the rows."""
-    while not isinstance(network, PortableTrainOneStepCell):
-        network = network.network
-    return network
+    return network.network if isinstance(network, _DataWrapper) else network
 
 
 def _finite(what: str, step: int, *values: float | np.ndarray) -> None:
