@@ -14,6 +14,7 @@ if GENERATED:
             chosen=dict(
                 seed=config.demo.seed,
                 repeats=config.demo.repeats,
+                family_size=config.demo.family_size,
             ),
             code=code("demo.py"),
         script:
