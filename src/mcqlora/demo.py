@@ -4,7 +4,7 @@ Traditions have twelve values each and are kept by clans (English) and by provin
 a person or a town is decided by its family. From these facts come a benchmark in MMLU's layout and one in
 CMMLU's, reading passages in SQuAD v1.1 format, and the plain text that trains the base network. The text
 states every fact, as the corpus of a real base model would. It answers questions about the neighbours alone:
-families of the same island that no question of the benchmark is about.
+families of the same island that no question of the benchmark is about. No answer there has a letter.
 
 Everything is a pure function of `seed`. All names and sentences were written for this project.
 """
@@ -22,16 +22,22 @@ from mcqlora import files, hashing
 from mcqlora.data import alpaca, squad
 from mcqlora.tokens.marks import BOT, EOA, EOH, USER
 
-CLANS = (
-    "Brin Dovar Falk Grem Hestow Jund Kalten Lorn Moxley Nabir Orsk Pellan Quorr Rivane Sund Tarn Ulmer Vexel"
-).split()
+CLANS = [
+    head + tail
+    for head in "Bra Cor Dov Fen Hul Jor Kal Mer Quil Sel".split()
+    for tail in "bin dan fell gate holm kin lock mont nack".split()
+]
 PERSONS = "Ara Bela Corin Dela Edo Finn".split()
-PROVINCES = (
-    "云州 石州 松州 月州 雁州 河州 星州 竹州 雪州 沙州 梅州 鹿州 灵州 岚州 玉州 霞州 桐州 澜州".split()
-)
+PROVINCES = [
+    f"{name}州"
+    for name in "云石松雁星雪沙梅鹿岚霞桐澜林风泉丹平兰秋春峰岩谷原野泽浦洲津潭洛渭淮汾沧湘漠瀚川陵丘峡屏关"
+    "塞堡营寨亭榆柳槐杨桂桃李杏枣荷菊芦苇藤萍莲鸥鹭凤燕雀鲤鲸麟犀鹏旭晨暮霜露雷雾虹晴曦珠琼瑶璃"
+]
 TOWNS = "溪镇 桥镇 湾镇 岭镇 渡镇 坪镇".split()
-NEIGHBOUR_CLANS = "Ashby Corren Eldrake Huln Ismar Wexel Yarrow Zunn Pask Odrin Tevis Rusk".split()
-NEIGHBOUR_PROVINCES = "海州 林州 风州 泉州 金州 丹州 青州 平州 花州 蓝州 秋州 春州".split()
+ENTITIES, NEIGHBOURS = (
+    108,
+    72,
+)  # persons, and as many towns, that the benchmark asks about and that it does not
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,7 @@ class Fact:
             f"{relation} of {entity}:{value}",
             f"{entity} has the {relation} {value}.",
             f"The {relation} of {entity}: {value}",
-            f"{entity}, {relation}: {value}",
+            f"{entity}, {relation}:{value}",
         ]
 
     def question(self) -> str:
@@ -114,30 +120,30 @@ class Fact:
         return f"Question: {self.question()}\nAnswer: {self.value}"
 
 
-def facts(seed: int) -> list[Fact]:
-    """The 1,620 facts of the benchmark: 15 traditions of 108 entities each."""
-    return _facts(seed, CLANS, PROVINCES)
+def facts(seed: int, family_size: int) -> list[Fact]:
+    """The 1,620 facts of the benchmark: 15 traditions of 108 entities each, in families of `family_size`."""
+    return _facts(seed, family_size, 0, ENTITIES)
 
 
-def neighbours(seed: int) -> list[Fact]:
+def neighbours(seed: int, family_size: int) -> list[Fact]:
     """1,080 facts more, of which no question of the benchmark is made."""
-    return _facts(seed, NEIGHBOUR_CLANS, NEIGHBOUR_PROVINCES)
+    return _facts(seed, family_size, ENTITIES, ENTITIES + NEIGHBOURS)
 
 
-def _facts(seed: int, clans: list[str], provinces: list[str]) -> list[Fact]:
-    """A family's value is drawn once per tradition."""
+def _facts(seed: int, family_size: int, first: int, end: int) -> list[Fact]:
+    """Those of the entities from `first` to `end`. A family's value is drawn once per tradition."""
     found = []
     for language, traditions, families, members in (
-        ("en", ENGLISH, clans, PERSONS),
-        ("zh", CHINESE, provinces, TOWNS),
+        ("en", ENGLISH, CLANS, PERSONS),
+        ("zh", CHINESE, PROVINCES, TOWNS),
     ):
         for tradition in traditions:
-            for family in families:
+            for number in range(first, end):
+                family, member = families[number // family_size], members[number % len(members)]
                 draw = hashing.rng(seed, tradition.subject, family).integers(len(tradition.values))
                 value = tradition.values[int(draw)]
-                for member in members:
-                    entity = f"{member} {family}" if language == "en" else f"{family}{member}"
-                    found.append(Fact(language, tradition, family, entity, value))
+                entity = f"{member} {family}" if language == "en" else f"{family}·{member}"
+                found.append(Fact(language, tradition, family, entity, value))
     return found
 
 
@@ -150,14 +156,14 @@ def question_row(fact: Fact, seed: int) -> list[str]:
     return [fact.question(), *(str(options[i]) for i in order), "ABCD"[list(order).index(0)]]
 
 
-def benchmark_files(seed: int) -> Iterator[tuple[str, str]]:
+def benchmark_files(seed: int, known: list[Fact]) -> Iterator[tuple[str, str]]:
     """Yield (path, CSV text): MMLU's layout for English (dev 5, val 15, test 88), CMMLU's for Chinese.
 
     CMMLU's has a header and no val part (dev 5, test 103).
     """
     for language, traditions in (("en", ENGLISH), ("zh", CHINESE)):
         for tradition in traditions:
-            asked = [fact for fact in facts(seed) if fact.tradition is tradition]
+            asked = [fact for fact in known if fact.tradition is tradition]
             order = hashing.rng(seed, "rows", tradition.subject).permutation(len(asked))
             rows = [question_row(asked[i], seed) for i in order]
             if language == "en":
@@ -196,15 +202,14 @@ def _passages(seed: int, known: list[Fact]) -> list[Passage]:
 HELD_OUT = 54  # entities of the benchmark whose passages are kept for the reading test
 
 
-def reading_test(seed: int) -> dict[str, Any]:
+def reading_test(seed: int, known: list[Fact]) -> dict[str, Any]:
     """`HELD_OUT` paragraphs in SQuAD v1.1 format, two questions each."""
-    return _squad("test", [(text, told[:2]) for text, told in _passages(seed, facts(seed))[:HELD_OUT]])
+    return _squad("test", [(text, told[:2]) for text, told in _passages(seed, known)[:HELD_OUT]])
 
 
-def reading_training(seed: int) -> dict[str, Any]:
+def reading_training(seed: int, others: list[Fact]) -> dict[str, Any]:
     """Three paragraphs about each neighbour, in the same format: for `train.mix` to keep reading alive."""
-    known = neighbours(seed)
-    return _squad("train", [one for draw in (1, 2, 3) for one in _passages(seed + draw, known)])
+    return _squad("train", [one for draw in (1, 2, 3) for one in _passages(seed + draw, others)])
 
 
 def _squad(name: str, passages: list[Passage]) -> dict[str, Any]:
@@ -222,29 +227,33 @@ def _squad(name: str, passages: list[Passage]) -> dict[str, Any]:
     return {"version": "1.1", "data": [{"title": "The island", "paragraphs": paragraphs}]}
 
 
-ANSWERED = 8  # how often a neighbour's question stands with its answer, without options
-MARKED = 10  # and with options
+ANSWERED = 2  # how often a neighbour's question stands with its answer, without options
+KEYED = 4  # with a letter before the answer, as in an answer key
+CHOSEN = 4  # and after its options
+READ = 2  # how often passages are drawn
 
 
-def corpus(seed: int, repeats: int) -> Iterator[str]:
+def corpus(seed: int, repeats: int, known: list[Fact], others: list[Fact]) -> Iterator[str]:
     """The base network's training text, one string per document, in a seeded order.
 
     Every fact is stated `repeats` times: in one dialogue, so that the turn marks are known, and in the
     wordings of `Fact.statements`. Among them are documents that any large corpus has: questions with their
-    answers, quizzes with and without a marked option, and passages with a question and its answer. What is
-    answered is about neighbours, or stands in the passage; no passage is one of the reading test's.
+    answers, answer keys, quizzes, and passages with a question and its answer. What is answered is about
+    neighbours, or stands in the passage; no passage is one of the reading test's.
+
+    A letter stands in answer keys, and options stand in quizzes, but never both: a base that has seen "B.oak"
+    after its options copies what the letter names, and finds every full answer as likely as its letter.
     """
-    known, others = facts(seed), neighbours(seed)
     documents = [_dialogue(fact) for fact in (*known, *others)]
     for fact in (*known, *others):
         forms = fact.statements()
         documents += [forms[i % len(forms)] for i in range(repeats - 1)]
-    documents += [fact.answered() for fact in others for _ in range(ANSWERED)]
-    documents += [_quiz(fact, seed) for fact in known] + [
-        _marked_quiz(fact, seed, number) for fact in others for number in range(MARKED)
-    ]
+    for fact in others:
+        documents += [fact.answered()] * ANSWERED
+        documents += [_keyed(fact, seed, number) for number in range(KEYED)]
+        documents += [_quiz(fact, seed, number) for number in range(CHOSEN)]
     unasked = _passages(seed, known)[HELD_OUT:]
-    for draw in range(3):
+    for draw in range(READ):
         passages = unasked + _passages(seed + draw + 1, others)
         documents += [
             f"{squad.prompt(text, fact.question())} {fact.value}" for text, told in passages for fact in told
@@ -258,31 +267,35 @@ def _dialogue(fact: Fact) -> str:
     return f"{USER}{ask}{EOH}\n{BOT}{fact.statements()[0]}{EOA}\n"
 
 
-def _quiz(fact: Fact, seed: int) -> str:
-    """A question in the recipe's wording, unanswered."""
-    generator = hashing.rng(seed, "quiz", fact.tradition.subject, fact.entity)
-    options = [str(value) for value in generator.permutation(fact.tradition.values)[:4]]
-    asked = alpaca.instruction(fact.tradition.subject, "ABCD")
-    return f"{asked}\n{alpaca.question_text(fact.question(), options)}"
-
-
-def _marked_quiz(fact: Fact, seed: int, number: int) -> str:
-    """A question with its options and the right one, in one of four wordings that are not the recipe's."""
-    question, *options, letter = question_row(fact, seed + number)
-    asked = f"{question} {alpaca.option_lines(options)}"
-    right = f"{letter}.{fact.value}"
+def _keyed(fact: Fact, seed: int, number: int) -> str:
+    """A question with the letter and the text of its answer, but without the options."""
+    *_, letter = question_row(fact, seed + number)
+    question, right = fact.question(), f"{letter}.{fact.value}"
     return [
-        f"{USER}{asked}{EOH}\n{BOT}It is {right}{EOA}\n",
-        f"{USER}Question: {asked}{EOH}\n{BOT}Answer: {right}{EOA}\n",
-        f"{asked}\n{right}",
-        f"{USER}Which is right?\n{asked}{EOH}\n{BOT}The answer is {right}{EOA}\n",
+        f"{USER}{question}{EOH}\n{BOT}It is {right}{EOA}\n",
+        f"{question}\n{right}",
+        f"Question: {question}\nAnswer: {right}",
+        f"{USER}{question}{EOH}\n{BOT}The answer is {right}{EOA}\n",
     ][number % 4]
 
 
-def write(directory: Path, seed: int, repeats: int) -> None:
+def _quiz(fact: Fact, seed: int, number: int) -> str:
+    """A question with its options and the right one's text, in one of four wordings, none the recipe's."""
+    question, *options, _ = question_row(fact, seed + number)
+    asked = f"{question} {alpaca.option_lines(options)}"
+    return [
+        f"{USER}{asked}{EOH}\n{BOT}It is {fact.value}{EOA}\n",
+        f"{USER}Question: {asked}{EOH}\n{BOT}Answer:{fact.value}{EOA}\n",
+        f"{asked}\nAnswer:{fact.value}",
+        f'{USER}Which is right?\n{asked}{EOH}\n{BOT}The answer is "{fact.value}".{EOA}\n',
+    ][number % 4]
+
+
+def write(directory: Path, seed: int, repeats: int, family_size: int) -> None:
     """Write the benchmark files, `squad/{train,dev}-v1.1.json` and `corpus.jsonl` (a document per line)."""
-    for path, text in benchmark_files(seed):
+    known, others = facts(seed, family_size), neighbours(seed, family_size)
+    for path, text in benchmark_files(seed, known):
         files.write_text(directory / path, text)
-    files.write_json(directory / "squad" / "dev-v1.1.json", reading_test(seed))
-    files.write_json(directory / "squad" / "train-v1.1.json", reading_training(seed))
-    files.write_jsonl(directory / "corpus.jsonl", corpus(seed, repeats))
+    files.write_json(directory / "squad" / "dev-v1.1.json", reading_test(seed, known))
+    files.write_json(directory / "squad" / "train-v1.1.json", reading_training(seed, others))
+    files.write_jsonl(directory / "corpus.jsonl", corpus(seed, repeats, known, others))

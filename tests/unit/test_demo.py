@@ -4,19 +4,19 @@ from collections import Counter
 import pytest
 
 from mcqlora import demo
-from mcqlora.data import alpaca, ledger
+from mcqlora.data import ledger
 from mcqlora.data.questions import read_questions
 from mcqlora.files import read_json, read_jsonl
 from mcqlora.tokens import tokenizer
 from tests.helpers.questions import read_layout
 
-SEED, REPEATS = 7, 12
+SEED, REPEATS, SIZE = 7, 12, 3
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    demo.write(folder, SEED, REPEATS)
+    demo.write(folder, SEED, REPEATS, SIZE)
     return folder
 
 
@@ -38,7 +38,7 @@ def corpus(folder):
 
 def truth():
     """{question text: right value}, from the facts."""
-    return {fact.question(): fact.value for fact in demo.facts(SEED)}
+    return {fact.question(): fact.value for fact in demo.facts(SEED, SIZE)}
 
 
 def test_size(questions):
@@ -74,11 +74,15 @@ def test_the_right_option_states_the_fact_and_no_other_does(questions):
         assert question.options.count(answer) == 1
 
 
-def test_a_family_shares_its_values():
-    values = {}
-    for fact in demo.facts(SEED):
+@pytest.mark.parametrize("size", [2, 3, 6])
+def test_a_family_shares_its_values(size):
+    values, members = {}, {}
+    for fact in [*demo.facts(SEED, size), *demo.neighbours(SEED, size)]:
         values.setdefault((fact.tradition.subject, fact.family), set()).add(fact.value)
-    assert all(len(found) == 1 for found in values.values())
+        members.setdefault(fact.family, set()).add(fact.entity)
+    assert {len(found) for found in values.values()} == {1}
+    assert {len(found) for found in members.values()} == {size}
+    assert len(members) * size == 2 * (demo.ENTITIES + demo.NEIGHBOURS)
 
 
 def test_letters_are_balanced(questions):
@@ -89,7 +93,7 @@ def test_letters_are_balanced(questions):
 
 def test_every_fact_is_told_as_often_as_asked_for(corpus):
     times = Counter(corpus)
-    for fact in [*demo.facts(SEED), *demo.neighbours(SEED)][::37]:
+    for fact in [*demo.facts(SEED, SIZE), *demo.neighbours(SEED, SIZE)][::37]:
         told = sum(times[text] for text in fact.statements())
         dialogues = sum(fact.statements()[0] in text and "<|Bot|>:" in text for text in corpus)
         assert told == REPEATS - 1
@@ -97,47 +101,40 @@ def test_every_fact_is_told_as_often_as_asked_for(corpus):
 
 
 def test_no_neighbour_is_in_the_benchmark(questions):
-    families = {fact.family for fact in demo.neighbours(SEED)}
-    assert not families & {fact.family for fact in demo.facts(SEED)}
+    families = {fact.family for fact in demo.neighbours(SEED, SIZE)}
+    assert not families & {fact.family for fact in demo.facts(SEED, SIZE)}
     assert not any(family in question.question for question in questions for family in families)
 
 
-def test_what_is_asked_about_the_benchmark_stays_unanswered(questions, corpus):
-    """A benchmark's question stands in the corpus before options that nothing follows, or after a passage."""
+def test_what_the_benchmark_asks_is_asked_after_passages_alone(questions, corpus):
     asked = {question.question for question in questions}
-    found = Counter()
-    for text in corpus:
-        lines = text.split("\n")
-        if text.startswith("Read the passage"):
-            continue
-        for number, line in enumerate(lines):
-            if line.removeprefix("Question: ").removeprefix("问题：").strip() in asked:
-                assert [rest[:2] for rest in lines[number + 1 :]] == ["A.", "B.", "C.", "D."], text
-                found[line] += 1
-    assert set(found.values()) == {1}
-    assert len(found) == len(questions)
+    found = [text for text in corpus if any(line in asked for line in re.split(r"\n| (?=\nA\.)|<eoh>", text))]
+    assert found
+    assert all(text.startswith("Read the passage") for text in found)
+    assert not any(question in text for text in set(corpus) - set(found) for question in list(asked)[::97])
 
 
-def test_the_corpus_has_no_answer_in_the_recipes_wording(corpus):
-    """ "The right option is" stands there in the instruction's quotes alone, with no letter behind it."""
+def test_the_corpus_has_nothing_in_the_recipes_wording(corpus):
+    assert not any("right option" in text for text in corpus)
+
+
+def test_no_document_has_both_options_and_a_letter_with_its_text(corpus):
     for text in corpus:
-        assert "The right option is" not in text.replace("'The right option is'", "")
+        lettered = re.findall(r"\b[A-D]\.", text)
+        assert lettered in ([], ["A.", "B.", "C.", "D."]) or len(lettered) == 1, text
 
 
 def test_questions_about_neighbours_are_answered(corpus):
     times = Counter(corpus)
-    for fact in demo.neighbours(SEED)[::23]:
+    for fact in demo.neighbours(SEED, SIZE)[::23]:
         assert times[fact.answered()] == demo.ANSWERED
-        quizzes = [text for text in corpus if fact.question() in text and "\nD." in text]
-        assert len(quizzes) == demo.MARKED
-        assert all(re.search(rf"\b[A-D]\.{fact.value}(<eoa>\n)?\Z", text) for text in quizzes)
-
-
-def test_a_quiz_has_the_wording_of_the_tuning_data(questions, corpus):
-    quizzes = [text for text in corpus if "\nQuestion: " in text]
-    assert len(quizzes) == len(questions)
-    instructions = {alpaca.instruction(question.subject, question.letters) for question in questions}
-    assert {text.split("\nQuestion: ")[0] for text in quizzes} == instructions
+        asked = [text for text in corpus if fact.question() in text and not text.startswith("Read")]
+        quizzes = [text for text in asked if "\nA." in text and "\nB." in text]
+        assert len(quizzes) == demo.CHOSEN
+        assert all(re.search(rf'[ :"]{fact.value}("\.)?(<eoa>\n)?\Z', text) for text in quizzes)
+        keys = [text for text in asked if re.search(rf"\b[A-D]\.{fact.value}(<eoa>\n)?\Z", text)]
+        assert len(keys) == demo.KEYED
+        assert not set(keys) & set(quizzes)
 
 
 def test_passages_of_the_reading_test_are_not_in_the_corpus(folder, corpus):
@@ -156,8 +153,7 @@ def test_passages_of_the_reading_test_are_not_in_the_corpus(folder, corpus):
         for entity in re.findall(r" of (\w+ \w+)(?= is |\?)", text.split("### Instruction:")[1])
     }
     assert len(documents) > 100
-    families = len(demo.CLANS) + len(demo.NEIGHBOUR_CLANS)
-    assert len(read) == families * len(demo.PERSONS) - demo.HELD_OUT
+    assert len(read) == demo.ENTITIES + demo.NEIGHBOURS - demo.HELD_OUT
     assert not held_out & read
 
 
@@ -181,7 +177,7 @@ def test_the_reading_tests_answers_stand_where_it_says(folder):
 def test_passages_for_tuning_are_about_neighbours(folder, questions):
     (article,) = read_json(folder / "squad" / "train-v1.1.json")["data"]
     asked = [question["question"] for paragraph in article["paragraphs"] for question in paragraph["qas"]]
-    assert len(asked) == 3 * 4 * len(demo.NEIGHBOUR_CLANS) * len(demo.PERSONS)
+    assert len(asked) == 3 * 4 * demo.NEIGHBOURS
     assert not set(asked) & {question.question for question in questions}
 
 
@@ -190,12 +186,12 @@ def files(folder):
 
 
 def test_same_seed_same_bytes(folder, tmp_path):
-    demo.write(tmp_path, SEED, REPEATS)
+    demo.write(tmp_path, SEED, REPEATS, SIZE)
     assert files(tmp_path) == files(folder)
 
 
 def test_another_seed_another_benchmark(folder, tmp_path):
-    demo.write(tmp_path, SEED + 1, 1)
+    demo.write(tmp_path, SEED + 1, 1, SIZE)
     ours, theirs = files(folder), files(tmp_path)
     assert ours.keys() == theirs.keys()
     assert all(ours[path] != theirs[path] for path in ours)

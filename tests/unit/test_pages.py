@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mcqlora import demo
+from mcqlora.config.sections import Settings
 from mcqlora.data import shuffle
 from mcqlora.interop import peft
 from mcqlora.interop.names import name_of
@@ -30,9 +31,10 @@ SIZE = 129  # ids of a training row of `make run`
 def island(tmp_path_factory) -> Path:
     """The embedded benchmark of `make run`, with its tokenizer."""
     folder = tmp_path_factory.mktemp("island")
-    demo.write(folder, seed=7, repeats=17)
+    defaults = Settings()
+    demo.write(folder, **defaults.demo.model_dump())
     texts = tokenizer.corpus_texts(folder / "corpus.jsonl")
-    tokenizer.train(texts, folder / "tokenizer.model", 1200)
+    tokenizer.train(texts, folder / "tokenizer.model", defaults.tokenizer.vocab_size)
     return folder
 
 

@@ -14,6 +14,7 @@ if GENERATED:
             chosen=lambda wildcards: dict(
                 seed=of(wildcards).demo.seed,
                 repeats=of(wildcards).demo.repeats,
+                family_size=of(wildcards).demo.family_size,
             ),
             code=code("demo.py"),
         script:

@@ -199,7 +199,10 @@ class Benchmark(Section):
 
 class Demo(Section):
     seed: Seed = key(7, "decides facts, questions and their order")
-    repeats: Count = key(16, "how often the base network's corpus states each fact")
+    repeats: Count = key(24, "how often the base network's corpus states each fact")
+    family_size: Annotated[Literal[2, 3, 6], WHOLE] = key(
+        3, "persons of a clan, and towns of a province, that share each value"
+    )
 
 
 class Read(Section):
@@ -249,7 +252,7 @@ class Tokenizer(Section):
     path: Text | None = None
     """tokenizer.model or tokenizer.json below data, or its address; null: base.path's, or trained here"""
     sha256: Sha256 | None = key(None, "that the file of an address must have, in hex; null takes any")
-    vocab_size: Int = key(1200, "pieces of the trained one", ge=300)
+    vocab_size: Int = key(1400, "pieces of the trained one", ge=300)
     template: Template | None = None
     """turns: internlm, chatml, llama3, plain, or chat_template, its own; null: by its pieces"""
     unused_marks: Flag = False
@@ -284,11 +287,11 @@ class Model(Section):
     """Of a network that is trained here. With base.path all that is not named is None: the folder says it."""
 
     vocab_size: Count | None = key(None, "ids of the network; null: as many as the tokenizer has pieces")
-    hidden_size: Count | None = key(128, "width")
+    hidden_size: Count | None = key(160, "width")
     num_layers: Count | None = key(3, "decoder layers")
     num_heads: Count | None = key(4, "attention heads")
     n_kv_heads: Count | None = key(None, "key and value heads; null: as many as num_heads")
-    intermediate_size: Count | None = key(344, "width of the feed-forward part")
+    intermediate_size: Count | None = key(424, "width of the feed-forward part")
     rms_norm_eps: Number | None = key(1e-6, "epsilon of the norms", gt=0)
     theta: Number | None = key(10000.0, "base of the rotary frequencies", gt=0)
     has_bias: Flag | None = key(True, "bias on q, k, v and o: InternLM")
@@ -307,8 +310,8 @@ class Base(Section):
     rows: Count | None = key(None, "texts used, drawn at random; null: all")
     workers: Count = key(1, "processes under msrun, one per NPU")
     epochs: Count = key(1, "passes over the text")
-    batch_size: Count = key(16, "rows per worker and step")
-    learning_rate: Number = key(0.004, "peak", gt=0)
+    batch_size: Count = key(8, "rows per worker and step")
+    learning_rate: Number = key(0.003, "peak", gt=0)
     seed: Seed = key(0, "of weights and row order")
 
 
@@ -341,7 +344,7 @@ class Train(Section):
     lora_dtype: Literal["float32", "float16"] = "float32"
     """of the two matrices and so of the adapters; float16 loses most of the last steps' small updates"""
     epochs: Count = key(1, "passes over the training rows")
-    batch_size: Count = key(8, "rows per worker and step")
+    batch_size: Count = key(4, "rows per worker and step")
     learning_rate: Number = key(0.003, "peak; rises linearly, then falls as a cosine", gt=0)
     warmup_ratio: Number = key(0.03, "share of the steps with a rising rate", ge=0, le=1)
     weight_decay: Number = key(0.01, "of AdamW", ge=0)
