@@ -61,6 +61,14 @@ def by_item(part: dict) -> dict:
     return {(item["id"], item["order"]): item for item in part["items"]}
 
 
+def said(item: dict) -> str:
+    """A generated text up to bytes that are no UTF-8, which random networks say.
+
+    Of such a run of byte pieces SentencePiece keeps those that are ASCII, transformers none.
+    """
+    return item.get("text", "").partition("\ufffd")[0]
+
+
 def agree(run, ours: dict, theirs: dict, what: str) -> None:
     apart, count = 0.0, 0
     pairs = [(ours["protocols"][name], theirs["protocols"][name]) for name in ours["protocols"]]
@@ -69,7 +77,7 @@ def agree(run, ours: dict, theirs: dict, what: str) -> None:
         mine, other = by_item(left), by_item(right)
         assert mine.keys() == other.keys()
         for key, item in mine.items():
-            assert item["choice"] == other[key]["choice"] and item.get("text") == other[key].get("text"), key
+            assert item["choice"] == other[key]["choice"] and said(item) == said(other[key]), key
             scores = zip(item.get("scores", ()), other[key].get("scores", ()), strict=True)
             apart = max(apart, *(abs(a - b) for a, b in scores), 0.0)
             count += 1
