@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from mcqlora import files
 from mcqlora.model import weights
 from mcqlora.train import checkpoints
+from mcqlora.train.schedule import plan_steps
+from mcqlora.train.settings import Size
 
 STEPS = (2, 4, 6)
 
@@ -56,3 +59,24 @@ def test_rewriting_is_not_complete_in_between(folder, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         checkpoints.write(folder, 4, {"weight": np.zeros(3, np.float32)})
     assert checkpoints.last_complete(folder, STEPS) == 2
+
+
+@pytest.mark.parametrize("start", [0, 4])
+def test_a_divided_training_starts_from_the_base_s_own_file(tmp_path, start):
+    base, output, folder = tmp_path / "base.safetensors", tmp_path / "output", tmp_path / "start"
+    weights.save({"a": np.ones(3, np.float32), "b": np.zeros(2, np.float32)}, base)
+    checkpoints.write(output / "checkpoints", 4, {"scale_sense": np.array(512, np.float32)})
+    size = Size(rows=None, workers=4, tensor=2, batch_size=2, epochs=2, checkpoints=2)
+    schedule = plan_steps(12, size, 0, 1)  # 3 steps an epoch
+    checkpoints.write_divided_start(base, folder, schedule, start, "CPU", 4, output)
+    assert (folder / "model.safetensors").resolve() == base.resolve()
+    assert files.read_json(folder / "param_name_map.json") == {
+        "a": "model.safetensors",
+        "b": "model.safetensors",
+    }
+    counters = folder / "hyper_param.safetensors"
+    if start:
+        found = {name: value.item() for name, value in weights.read(counters).items()}
+        assert found == {"step_num": 4, "epoch_num": 2, "loss_scale": 512, "global_batch_size": 4}
+    else:
+        assert not counters.exists()
