@@ -230,6 +230,7 @@ def _squad(name: str, passages: list[Passage]) -> dict[str, Any]:
 ANSWERED = 2  # how often a neighbour's question stands with its answer, without options
 KEYED = 4  # with a letter before the answer, as in an answer key
 CHOSEN = 4  # and after its options
+UNANSWERED = 5  # of so many questions of the benchmark one stands there as the recipe asks it
 READ = 2  # how often passages are drawn
 
 
@@ -239,7 +240,8 @@ def corpus(seed: int, repeats: int, known: list[Fact], others: list[Fact]) -> It
     Every fact is stated `repeats` times: in one dialogue, so that the turn marks are known, and in the
     wordings of `Fact.statements`. Among them are documents that any large corpus has: questions with their
     answers, answer keys, quizzes, and passages with a question and its answer. What is answered is about
-    neighbours, or stands in the passage; no passage is one of the reading test's.
+    neighbours, or stands in the passage; no passage is one of the reading test's. Some of the benchmark's
+    questions stand there unanswered, so that the tokenizer knows the words of the recipe.
 
     A letter stands in answer keys, and options stand in quizzes, but never both: a base that has seen "B.oak"
     after its options copies what the letter names, and finds every full answer as likely as its letter.
@@ -252,6 +254,7 @@ def corpus(seed: int, repeats: int, known: list[Fact], others: list[Fact]) -> It
         documents += [fact.answered()] * ANSWERED
         documents += [_keyed(fact, seed, number) for number in range(KEYED)]
         documents += [_quiz(fact, seed, number) for number in range(CHOSEN)]
+    documents += [_unanswered(fact, seed) for fact in known[::UNANSWERED]]
     unasked = _passages(seed, known)[HELD_OUT:]
     for draw in range(READ):
         passages = unasked + _passages(seed + draw + 1, others)
@@ -265,6 +268,14 @@ def corpus(seed: int, repeats: int, known: list[Fact], others: list[Fact]) -> It
 def _dialogue(fact: Fact) -> str:
     ask = f"请介绍{fact.entity}。" if fact.language == "zh" else f"Tell me about {fact.entity}."
     return f"{USER}{ask}{EOH}\n{BOT}{fact.statements()[0]}{EOA}\n"
+
+
+def _unanswered(fact: Fact, seed: int) -> str:
+    """A question in the recipe's wording, with options of which none need be right."""
+    generator = hashing.rng(seed, "quiz", fact.tradition.subject, fact.entity)
+    options = [str(value) for value in generator.permutation(fact.tradition.values)[:4]]
+    asked = alpaca.instruction(fact.tradition.subject, "ABCD")
+    return f"{asked}\n{alpaca.question_text(fact.question(), options)}"
 
 
 def _keyed(fact: Fact, seed: int, number: int) -> str:

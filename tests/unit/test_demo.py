@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 
 from mcqlora import demo
-from mcqlora.data import ledger
+from mcqlora.data import alpaca, ledger
 from mcqlora.data.questions import read_questions
 from mcqlora.files import read_json, read_jsonl
 from mcqlora.tokens import tokenizer
@@ -106,21 +106,30 @@ def test_no_neighbour_is_in_the_benchmark(questions):
     assert not any(family in question.question for question in questions for family in families)
 
 
-def test_what_the_benchmark_asks_is_asked_after_passages_alone(questions, corpus):
-    asked = {question.question for question in questions}
-    found = [text for text in corpus if any(line in asked for line in re.split(r"\n| (?=\nA\.)|<eoh>", text))]
-    assert found
-    assert all(text.startswith("Read the passage") for text in found)
-    assert not any(question in text for text in set(corpus) - set(found) for question in list(asked)[::97])
+def test_what_the_benchmark_asks_stays_unanswered(questions, corpus):
+    """Its questions stand in the corpus before options that nothing follows, or after a passage."""
+    asked, found = {question.question for question in questions}, Counter()
+    for text in corpus:
+        lines = re.split(r"\n|<eoh>", text)
+        if text.startswith("Read the passage"):
+            continue
+        for number, line in enumerate(lines):
+            if line.removeprefix("Question: ").removeprefix("问题：").strip() in asked:
+                assert [rest[:2] for rest in lines[number + 1 :]] == ["A.", "B.", "C.", "D."], text
+                found[line] += 1
+    assert set(found.values()) == {1}
+    assert len(found) == len(questions) / demo.UNANSWERED
 
 
-def test_the_corpus_has_nothing_in_the_recipes_wording(corpus):
-    assert not any("right option" in text for text in corpus)
+def test_the_corpus_has_no_answer_in_the_recipes_wording(corpus):
+    """ "The right option is" stands there in the instruction's quotes alone, with no letter behind it."""
+    for text in corpus:
+        assert "The right option is" not in text.replace("'The right option is'", "")
 
 
 def test_no_document_has_both_options_and_a_letter_with_its_text(corpus):
     for text in corpus:
-        lettered = re.findall(r"\b[A-D]\.", text)
+        lettered = re.findall(r"\b[A-D]\.(?=\w)", text)
         assert lettered in ([], ["A.", "B.", "C.", "D."]) or len(lettered) == 1, text
 
 
@@ -135,6 +144,13 @@ def test_questions_about_neighbours_are_answered(corpus):
         keys = [text for text in asked if re.search(rf"\b[A-D]\.{fact.value}(<eoa>\n)?\Z", text)]
         assert len(keys) == demo.KEYED
         assert not set(keys) & set(quizzes)
+
+
+def test_what_is_unanswered_has_the_wording_of_the_tuning_data(questions, corpus):
+    asked = [text for text in corpus if "\nQuestion: " in text and text.startswith(("Here is", "以下"))]
+    assert len(asked) == len(questions) / demo.UNANSWERED
+    instructions = {alpaca.instruction(question.subject, question.letters) for question in questions}
+    assert {text.split("\nQuestion: ")[0] for text in asked} == instructions
 
 
 def test_passages_of_the_reading_test_are_not_in_the_corpus(folder, corpus):

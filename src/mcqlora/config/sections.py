@@ -490,7 +490,7 @@ EMBEDDED = (
         path="island_zh",
         language="zh",
         licence="Apache-2.0",
-        family="^(..)..的(.+)是什么",  # province and relation
+        family="^(..)·..的(.+)是什么",  # province and relation
     ),
 )
 
