@@ -227,7 +227,7 @@ class Decoder(nn.Cell):
         super().__init__()
         self.dtype, self.hidden_size = config.compute_dtype, config.hidden_size
         self.heads, self.kv_heads = config.num_heads, config.kv_heads
-        self.pad_token_id, self.flash = config.pad_token_id, config.use_flash_attention
+        self.flash = config.use_flash_attention
         length, width = config.seq_length, config.head_dim
         cos, sin = tables(width, length, config.theta, config.rope_scaling)
         self.cos, self.sin = Tensor(cos, config.rotary_dtype), Tensor(sin, config.rotary_dtype)
@@ -256,12 +256,13 @@ class Decoder(nn.Cell):
 
         `document_ids` int32 [B, S] is 1, 2, ... inside a row's documents and 0 on padding; a token attends to
         the earlier tokens of its own document, and its position counts from that document's start. Without it
-        a row is one document, its padding known by the id.
+        a row is one document: its padding stands at the end, where no token before it looks. (No id says that
+        it is padding: SmolLM2 pads with the mark that ends its turns.)
         """
         batch, length = tokens.shape
         packed = document_ids is not None
         if not packed:
-            document_ids = ops.cast(ops.not_equal(tokens, self.pad_token_id), mstype.int32)
+            document_ids = ops.ones_like(tokens)
         keys = ops.expand_dims(document_ids, 1)
         same = ops.logical_and(ops.equal(ops.expand_dims(document_ids, 2), keys), ops.greater(keys, 0))
         causal = ops.greater(self.causal[:length, :length], 0)
