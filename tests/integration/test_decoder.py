@@ -46,10 +46,15 @@ def network(request):
 
 @pytest.fixture(scope="module")
 def documents():
-    """Documents that fill two rows of LENGTH + 1 ids to the last, and a third one in part."""
+    """Documents that fill two rows of LENGTH + 1 ids to the last, and a third one in part.
+
+    The third id of each is the one that pads rows, as SmolLM2's mark of a turn's end is.
+    """
     generator = np.random.default_rng(3)
-    lengths = (25, 12, 8, 5, 9, 3)
-    return [Document(generator.integers(3, 60, n).astype(np.int32), 1 + n // 3) for n in lengths]
+    ids = [generator.integers(3, 60, n).astype(np.int32) for n in (25, 12, 8, 5, 9, 3)]
+    for one in ids:
+        one[2] = PAD
+    return [Document(one, 1 + len(one) // 3) for one in ids]
 
 
 def rows(documents, layout, size=LENGTH + 1):

@@ -285,14 +285,14 @@ class Decoder(nn.Cell):
         super().__init__()
         self.dtype, self.hidden_size = config.compute_dtype, config.hidden_size
         self.heads, self.kv_heads = config.num_heads, config.kv_heads
-        self.pad_token_id, self.flash = config.pad_token_id, config.use_flash_attention
+        self.flash = config.use_flash_attention
         length, width = config.seq_length, config.head_dim
         cos, sin = tables(width, length, config.theta, config.rope_scaling)
         self.cos, self.sin = Tensor(cos, config.rotary_dtype), Tensor(sin, config.rotary_dtype)
         self.swap = Tensor(FreqsMgr.get_swap_mask(width), config.rotary_dtype)
         self.length, self.causal = length, Tensor(np.tril(np.ones((length, length), np.float32)))
-        self.differs, self.column, self.row, self.same, self.counts = (
-            P.NotEqual(),
+        self.ones, self.column, self.row, self.same, self.counts = (
+            P.OnesLike(),
             P.ExpandDims(),
             P.ExpandDims(),
             P.Equal(),
@@ -325,12 +325,13 @@ class Decoder(nn.Cell):
 
         `document_ids` int32 [B, S] is 1, 2, ... inside a row's documents and 0 on padding; a token attends to
         the earlier tokens of its own document, and its position counts from that document's start. Without it
-        a row is one document, its padding known by the id.
+        a row is one document: its padding stands at the end, where no token before it looks. (No id says that
+        it is padding: SmolLM2 pads with the mark that ends its turns.)
         """
         batch, length = tokens.shape
         packed = document_ids is not None
         if not packed:
-            document_ids = ops.cast(self.differs(tokens, self.pad_token_id), mstype.int32)
+            document_ids = self.ones(tokens)
         keys = self.row(document_ids, 1)
         same = self.both(self.same(self.column(document_ids, 2), keys), self.counts(keys, 0))
         causal = self.causal if length == self.length else self.causal[:length, :length]
@@ -390,7 +391,7 @@ class Decoder(nn.Cell):
         self.divided = True
         self.discarded.divide(rows)
         self.tok_embeddings.gather.shard(((1, 1), two))
-        self.differs.shard((two, ()))
+        self.ones.shard((two,))
         for operator in (self.column, self.row):
             operator.shard((two,))
         for operator in (self.same, self.both):
