@@ -302,7 +302,7 @@ def _quiz(fact: Fact, seed: int, number: int) -> str:
     ][number % 4]
 
 
-def write(directory: Path, seed: int, repeats: int, family_size: int) -> None:
+def write(directory: Path, seed: int, repeats: int, family_size: int = 3) -> None:
     """Write the benchmark files, `squad/{train,dev}-v1.1.json` and `corpus.jsonl` (a document per line)."""
     known, others = facts(seed, family_size), neighbours(seed, family_size)
     for path, text in benchmark_files(seed, known):
