@@ -126,7 +126,7 @@ def facts(seed: int, family_size: int) -> list[Fact]:
 
 
 def neighbours(seed: int, family_size: int) -> list[Fact]:
-    """1,080 facts more, of which no question of the benchmark is made."""
+    """900 facts more, of which no question of the benchmark is made."""
     return _facts(seed, family_size, ENTITIES, ENTITIES + NEIGHBOURS)
 
 
@@ -231,7 +231,7 @@ ANSWERED = 2  # how often a neighbour's question stands with its answer, without
 KEYED = 4  # with a letter before the answer, as in an answer key
 CHOSEN = 4  # and after its options
 UNANSWERED = 5  # of so many questions of the benchmark one stands there as the recipe asks it
-READ = 2  # how often passages are drawn
+READ = 4  # how often passages are drawn
 
 
 def corpus(seed: int, repeats: int, known: list[Fact], others: list[Fact]) -> Iterator[str]:

@@ -93,8 +93,9 @@ def test_the_row_of_the_worked_example(document):
         row[0].strip("` "): row[1:]
         for row in (line.strip("| \n").split(" | ") for line in LIFE.split("\n") if line.startswith("| "))
     }
-    widths = [1, 77, 10, SIZE - 88]
-    assert [cell.split(" ... ")[-1] for cell in table["place"]] == ["0", "77", "87", "128"]
+    ends = [1, document.n_prompt, len(document.ids), SIZE]
+    assert [int(cell.split(" ... ")[-1]) + 1 for cell in table["place"]] == ends
+    widths = np.diff([0, *ends]).tolist()
     for name, made in padded.items():
         shown = [id for cell, of in zip(table[name], widths, strict=True) for id in cells(cell, of)]
         assert len(shown) == SIZE

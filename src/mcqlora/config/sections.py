@@ -199,7 +199,7 @@ class Benchmark(Section):
 
 class Demo(Section):
     seed: Seed = key(7, "decides facts, questions and their order")
-    repeats: Count = key(24, "how often the base network's corpus states each fact")
+    repeats: Count = key(30, "how often the base network's corpus states each fact")
     family_size: Annotated[Literal[2, 3, 6], WHOLE] = key(
         3, "persons of a clan, and towns of a province, that share each value"
     )
