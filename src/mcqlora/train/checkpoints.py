@@ -148,7 +148,7 @@ def _stood(schedule: Schedule, start: int, device: str, output: Path) -> dict[st
     of = DEVICES[device]
     epoch = start // of.sink_size if of.sink_mode else math.ceil(start / schedule.steps_per_epoch)
     state = weights.read(file(output / "checkpoints", start))
-    return {"step_num": start, "epoch_num": epoch, "loss_scale": float(state["scale_sense"])}
+    return {"step_num": start, "epoch_num": epoch, "loss_scale": state["scale_sense"].item()}
 
 
 def _tensor(stored: tensorfiles.Tensor) -> Any:
