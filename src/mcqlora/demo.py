@@ -4,7 +4,7 @@ Traditions have twelve values each and are kept by clans (English) and by provin
 a person or a town is decided by its family. From these facts come a benchmark in MMLU's layout and one in
 CMMLU's, reading passages in SQuAD v1.1 format, and the plain text that trains the base network. The text
 states every fact, as the corpus of a real base model would. It answers questions about the neighbours alone:
-families of the same island that no question of the benchmark is about. No answer there has a letter.
+families of the same island that no question of the benchmark is about.
 
 Everything is a pure function of `seed`. All names and sentences were written for this project.
 """
@@ -34,10 +34,8 @@ PROVINCES = [
     "塞堡营寨亭榆柳槐杨桂桃李杏枣荷菊芦苇藤萍莲鸥鹭凤燕雀鲤鲸麟犀鹏旭晨暮霜露雷雾虹晴曦珠琼瑶璃"
 ]
 TOWNS = "溪镇 桥镇 湾镇 岭镇 渡镇 坪镇".split()
-ENTITIES, NEIGHBOURS = (
-    108,
-    72,
-)  # persons, and as many towns, that the benchmark asks about and that it does not
+ENTITIES = 108  # persons, and as many towns, that the benchmark asks about
+NEIGHBOURS = 72  # likewise, that it does not ask about
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +124,7 @@ def facts(seed: int, family_size: int) -> list[Fact]:
 
 
 def neighbours(seed: int, family_size: int) -> list[Fact]:
-    """900 facts more, of which no question of the benchmark is made."""
+    """1,080 facts more, of which no question of the benchmark is made."""
     return _facts(seed, family_size, ENTITIES, ENTITIES + NEIGHBOURS)
 
 
