@@ -11,6 +11,7 @@ from mcqlora.evaluate import engine, generation, scoring
 from mcqlora.evaluate.answers import Cache, Share
 from mcqlora.evaluate.engine import Engine
 from mcqlora.evaluate.forward import Rows, load
+from mcqlora.evaluate.memory import room
 from mcqlora.evaluate.trees import Scored, Tree, fit, to_row
 from tests.helpers.networks import TINY, random_weights
 
@@ -172,6 +173,17 @@ def test_a_batch_of_wide_rows_has_fewer_of_them():
     trees = [Tree([i], branches) for i, (_, branches) in enumerate(trees)]
     scoring.score(Engine(forward, 8, 128), trees)
     assert forward.shapes == [((4, 128), (4, 128))]
+
+
+def test_a_small_memory_makes_small_batches_and_the_same_scores():
+    trees = [Tree([i, k], [[2], [3]]) for i in range(1, 4) for k in range(1, 6)]
+    forward, prompts = Forward(), [tree.prompt for tree in trees]
+    there = room(TINY, "CPU", 4, False, 2 * (4 * TINY.parameters().total + 500_000))
+    small = Engine(forward, 8, 64, room=there)
+    same(scoring.score(small, trees), [score_alone(tree, 64) for tree in trees])
+    written = generation.generate(small, prompts, 4, STOP)
+    assert written == [generate_alone(prompt, 4, STOP, 64) for prompt in prompts]
+    assert {shape for shape, _ in forward.shapes} == {(2, 64)}
 
 
 def test_equal_trees_are_fed_once():

@@ -9,6 +9,7 @@ import numpy as np
 
 from mcqlora.evaluate.answers import Cache
 from mcqlora.evaluate.forward import Forward, Rows
+from mcqlora.evaluate.memory import Room
 from mcqlora.evaluate.trees import Row
 
 # Padded sizes: ids of a row; positions of a row at which the head is asked.
@@ -29,11 +30,19 @@ class Engine:
     """A network that answers in batches."""
 
     forward: Forward
-    batch_size: int  # rows of a forward pass
+    batch_size: int  # rows of a forward pass, at most
     limit: int  # ids of the longest text that the network sees
     cache: Cache = field(default_factory=Cache)  # what it has said so far
     progress: Progress = silent
     head: float = 1.0  # what the head costs per position, in units of what the layers cost per id
+    room: Room | None = None  # the memory that a pass must fit into; None takes any
+
+    def fitting(self, most: int, length: int, width: int) -> int:
+        """How many rows of `length` ids and `width` positions a pass has: at most `most`, as fit; says so."""
+        size = self.room.rows(most, length, width) if self.room else most
+        if size < most:
+            print(f"rows of {length} ids and {width} positions: {size} per pass, not {most}, for the memory")
+        return size
 
 
 def padded_rows(rows: Sequence[Row], batch: int, length: int, width: int) -> Rows:

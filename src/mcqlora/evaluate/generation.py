@@ -7,6 +7,7 @@ not what is written.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import takewhile
 
 from mcqlora import hashing
@@ -28,8 +29,9 @@ def generate(
     is fed whole or not at all, and processes share the groups. `starts` is what is known of each continuation
     already, perhaps with its end or a stop token.
     """
-    cache = engine.cache
-    rules = (most, sorted(stop), engine.limit)
+    size = engine.fitting(engine.batch_size, padded(engine.limit, LENGTHS), WIDTHS[0])
+    engine, cache = replace(engine, batch_size=size), engine.cache
+    rules = (most, sorted(stop), engine.limit, size)
     keys = [hashing.digest("generate", ids, *rules)[:24] for ids in prompts]
     known = [_ended(list(start), most, stop) for start in starts or [[] for _ in prompts]]
     step = engine.progress(len(prompts), what)

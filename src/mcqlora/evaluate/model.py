@@ -8,13 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 from mcqlora import hashing
-from mcqlora.evaluate import forward, generation, scoring
+from mcqlora.evaluate import forward, generation, memory, scoring
 from mcqlora.evaluate.answers import ALONE, Cache, Share
 from mcqlora.evaluate.asking import Model
 from mcqlora.evaluate.engine import Engine, Progress, silent
 from mcqlora.evaluate.protocols import Tokenization
 from mcqlora.files import Json
-from mcqlora.model.architecture import Architecture
+from mcqlora.launch.memory import limit
+from mcqlora.model.architecture import DEVICES, Architecture
 from mcqlora.model.attention import fused
 from mcqlora.model.weights import Merged, computes_in, read
 from mcqlora.provenance import fingerprint
@@ -34,7 +35,7 @@ class ModelSpec:
     scaling: float  # what the update of `adapter` is multiplied by
     device: str  # CPU or Ascend
     seq_length: int  # ids of the longest text
-    batch_size: int  # rows of a forward pass
+    batch_size: int  # rows of a forward pass, at most
     template: str | None  # see `prompt.template`
 
 
@@ -51,7 +52,7 @@ def ready(spec: ModelSpec, progress: Progress = silent, share: Share = ALONE) ->
     template = prompt.template(processor, spec.template)
     base, network = Path(spec.base), spec.architecture
     config = network.model_config(spec.seq_length, spec.batch_size, spec.device, template.pad, template.eos)
-    config["use_flash_attention"] = fused("auto", spec.device, network, spec.seq_length)
+    flash = config["use_flash_attention"] = fused("auto", spec.device, network, spec.seq_length)
     if kind := computes_in(base / "model.safetensors", spec.device):
         config |= {"compute_dtype": kind, "param_init_type": kind}
 
@@ -63,7 +64,9 @@ def ready(spec: ModelSpec, progress: Progress = silent, share: Share = ALONE) ->
 
     cache = Cache(kept(spec, config), share)
     head = network.vocabulary / (12 * network.num_layers * network.hidden_size)
-    engine = Engine(lambda rows: built()(rows), spec.batch_size, spec.seq_length, cache, progress, head)
+    width = DEVICES[spec.device].bytes_per_weight
+    room = memory.room(network, spec.device, width, flash, limit())
+    engine = Engine(lambda rows: built()(rows), spec.batch_size, spec.seq_length, cache, progress, head, room)
     return Model(spec.name, engine, Tokenization(processor, segments.SegmentEncoder(processor), template))
 
 

@@ -34,7 +34,8 @@ def score(engine: Engine, asked: Sequence[Tree], what: str = "scoring") -> list[
     shapes = [(padded(len(row.ids), LENGTHS), padded(len(row.targets), WIDTHS)) for row in rows]
     step, turns, keys = engine.progress(len(rows), what), itertools.count(), list(different)
     for (length, width), indices in _groups(shapes, engine.batch_size, head):
-        size = max(1, engine.batch_size * WIDE // max(WIDE, width))
+        wanted = max(1, engine.batch_size * WIDE // max(WIDE, width))
+        size = engine.fitting(wanted, length, width)
         for i in indices:  # float32 rounds differently in another shape, which other trees could lead to
             keys[i] = f"{keys[i]}-{size}x{length}x{width}"
         for chunk in chunks(indices, size):

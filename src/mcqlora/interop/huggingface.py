@@ -6,7 +6,6 @@ rotate halves.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from mcqlora import files
 from mcqlora.errors import UserError
 from mcqlora.interop import families
 from mcqlora.interop.names import CONFIG, DTYPES, Grouped, name_of
+from mcqlora.launch import memory
 from mcqlora.model import tensorfiles
 from mcqlora.model.architecture import DEVICES, EMBEDDINGS, HEAD, Architecture, write_architecture
 from mcqlora.tokens import tokenizer
@@ -84,8 +84,7 @@ def convert(
     dtype = DTYPES[str(DEVICES[device].model["param_init_type"])]
     if device == "Ascend" and {source.dtype for source in sources.values()} == {tensorfiles.BFLOAT16}:
         dtype = tensorfiles.BFLOAT16  # whose range float16 has not
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    print(check_memory(folder, network.parameters().total, device, memory))
+    print(check_memory(folder, network.parameters().total, device, memory.limit()))
     wanted = network.shapes()
 
     def make(name: str) -> np.ndarray:
@@ -161,8 +160,8 @@ def _cast(tensor: tensorfiles.Tensor, dtype: str, name: str) -> np.ndarray:
     return cast
 
 
-def check_memory(folder: Path, parameters: int, device: str, memory: int) -> str:
-    """A line on what the network takes of `memory` bytes, which on a CPU must hold its weights.
+def check_memory(folder: Path, parameters: int, device: str, there: int) -> str:
+    """A line on what the network takes of the `there` bytes of memory, which on a CPU must hold its weights.
 
     Raises:
         UserError: it cannot.
@@ -170,7 +169,7 @@ def check_memory(folder: Path, parameters: int, device: str, memory: int) -> str
     width = DEVICES[device].bytes_per_weight
     size = parameters * width
     line = f"{folder}: {parameters:,} parameters, {size / 1e9:.1f} GB as float{8 * width} in each worker"
-    if device == "CPU" and size > memory:
-        has = f"this machine has {memory / 1e9:.1f} GB"
+    if device == "CPU" and size > there:
+        has = f"this machine has {there / 1e9:.1f} GB"
         raise UserError(f"{line}, {has}; use a smaller base, or device: Ascend")
     return line
