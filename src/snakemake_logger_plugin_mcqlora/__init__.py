@@ -137,6 +137,7 @@ class LogHandler(LogHandlerBase):
             self._begin({rule: n for rule, n in record.stats.items() if rule != "total"}, record.created)
         elif event == LogEvent.JOB_INFO and progress:
             progress.start(record.jobid, record.rule_name)
+            self.screen.show(progress.line(), progress.done.total())
         elif event == LogEvent.JOB_FINISHED and progress:
             line = progress.finish(record.job_id)
             if line and self.screen.moves:
