@@ -128,12 +128,12 @@ def test_in_a_module_with_a_prefix_they_are_below_it(tmp_path):
     assert " results/ours" not in result.stdout and "sub/sub" not in result.stdout
 
 
-VARIED = ("variants={rank8: {train: {lora_rank: 8}}, same: {train: {lora_rank: 4}}}", SEEDS)
+VARIED = ("variants={rank8: {train: {lora_rank: 8}}, same: {train: {lora_rank: 4}}}", "seeds=[0, 1]")
 
 
 @pytest.fixture(scope="module")
 def varied(finished, tmp_path_factory):
-    """A copy of the finished run, compared: two ranks, three seeds, and a variant with the run's keys."""
+    """A copy of the finished run, compared: two ranks, two seeds, and a variant with the run's keys."""
     folder = tmp_path_factory.mktemp("varied") / "run"
     shutil.copytree(finished, folder)
     result = snakemake(folder, "compare", "--cores", "2", "--config", *VARIED)
@@ -142,27 +142,27 @@ def varied(finished, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_comparison_of_two_ranks_and_three_seeds(varied, dry):
+def test_a_comparison_of_two_ranks_and_two_seeds(varied, dry):
     place = varied / "results/tiny/compare"
     summary, report = files.read_json(place / "summary.json"), (place / "report.md").read_text()
     names = {row["name"] for row in summary["models"]}
-    assert {"tiny-seed-1", "tiny-seed-2", *(f"rank8-seed-{seed}" for seed in range(3))} <= names
+    assert {"tiny-seed-1", "rank8-seed-0", "rank8-seed-1"} <= names
     spread = {row["name"]: row for row in summary["variants"]}
-    assert spread["tiny"]["seeds"] == spread["rank8"]["seeds"] == [0, 1, 2]
+    assert spread["tiny"]["seeds"] == spread["rank8"]["seeds"] == [0, 1]
     assert spread["rank8"]["mean"]["seeds_error"] is not None and spread["rank8"]["difference"]
-    assert summary["choice"]["tried"] == 2 and summary["choice"]["trainings"] == 6
-    assert summary["same"] == {f"same-seed-{seed}": f"tiny-seed-{seed}" for seed in range(3)}
+    assert summary["choice"]["tried"] == 2 and summary["choice"]["trainings"] == 4
+    assert summary["same"] == {f"same-seed-{seed}": f"tiny-seed-{seed}" for seed in range(2)}
     assert "- same-seed-0 has the keys of tiny-seed-0" in report
     own = [row for row in summary["models"] if row["variant"] == "tiny"]
-    assert [row["name"][:10] for row in own] == ["checkpoint", "tiny-seed-", "tiny-seed-"]
+    assert [row["name"][:10] for row in own] == ["checkpoint", "tiny-seed-"]
     assert all(row["cost"]["steps"] > 0 for row in own)
     assert jobs(dry.run(varied, "compare", "--config", *VARIED)) == set()
 
 
 @pytest.mark.slow
-def test_a_fourth_seed_is_a_training_its_evaluation_and_the_comparison(varied, dry):
-    found = jobs(dry.run(varied, "compare", "--config", VARIED[0], "seeds=[0, 1, 2, 3]"))
+def test_one_more_seed_is_a_training_its_evaluation_and_the_comparison(varied, dry):
+    found = jobs(dry.run(varied, "compare", "--config", VARIED[0], "seeds=[0, 1, 2]"))
     expected = set()
-    for place in ("seed-3/", "variants/rank8/seed-3/"):
+    for place in ("seed-2/", "variants/rank8/seed-2/"):
         expected |= {f"train {place}", f"best {place}", f"evaluate {place} best", f"validate {place} best"}
     assert found == expected | {"compare"}

@@ -87,26 +87,29 @@ class StepDropout(nn.Cell):
         self.times, self.share, self.plus, self.minus = P.Mul(), P.Mul(), P.Add(), P.Sub()
         # Of rows and columns.
         self.each, self.mixed, self.floor, self.rest = P.Add(), P.Mul(), P.Floor(), P.Sub()
-        self.kept, self.larger, self.zeros, self.select = P.GreaterEqual(), P.Mul(), P.ZerosLike(), P.Select()
+        self.kept, self.cast, self.larger, self.masked = P.GreaterEqual(), P.Cast(), P.Mul(), P.Mul()
 
     def construct(self, x):
         """`x` float [N, hidden], with a share of its elements 0 and the others scaled up, in training."""
         if not self.training or self.dropped == 0:
             return x
         rows, width = x.shape
-        a, b, c = self._number(0), self._number(1), self._number(2)
+        # All that makes the mask comes after x: a graph would make those of all layers first, and keep what
+        # does not depend on the step as constants of each, seven times what the backward pass needs.
+        numbers = ops.depend(self.numbers, x)
+        a, b, c = self._number(numbers, 0), self._number(numbers, 1), self._number(numbers, 2)
         of_row = _constant(rows, LEVELS, 1, 0, (*self.key, 0))
         of_column = _constant(width, LEVELS, 1, 0, (*self.key, 1))
         row = self.share(self._modulo(self.plus(self.times(of_row, a), b)), 1 / LEVELS)
         column = self.share(self._modulo(self.times(of_column, c)), 1 / LEVELS)
-        odd = _constant(rows, LEVELS // 8, 2, 1, (*self.key, 2))
-        even = _constant(width, LEVELS // 8, 2, 0, (*self.key, 3))
+        odd = ops.depend(_constant(rows, LEVELS // 8, 2, 1, (*self.key, 2)), x)
+        even = ops.depend(_constant(width, LEVELS // 8, 2, 0, (*self.key, 3)), x)
         mixed = self.mixed(self._sums(row, column, x.shape), self._sums(odd, even, x.shape))
-        kept = self.kept(self.rest(mixed, self.floor(mixed)), self.dropped)
-        return self.select(kept, self.larger(x, self.scale), self.zeros(x))
+        kept = ops.stop_gradient(self.kept(self.rest(mixed, self.floor(mixed)), self.dropped))
+        return self.masked(x, self.larger(self.cast(kept, x.dtype), self.scale))
 
-    def _number(self, place):
-        return self.number(self.numbers, (place,), (place + 1,), (1,))
+    def _number(self, numbers, place):
+        return self.number(numbers, (place,), (place + 1,), (1,))
 
     def _sums(self, of_row, of_column, shape):
         """What stands for an element's row, and what for its column, added: [rows, columns]."""
@@ -131,13 +134,12 @@ class StepDropout(nn.Cell):
             operator.shard(((1,), (1,)))
         self.share.shard(((1,), ()))
         self.each.shard(((rows, 1), (parts,)))
-        for operator in (self.floor, self.zeros):
+        for operator in (self.floor, self.cast):
             operator.shard((both,))
-        for operator in (self.mixed, self.rest):
+        for operator in (self.mixed, self.rest, self.masked):
             operator.shard((both, both))
         for operator in (self.kept, self.larger):
             operator.shard((both, ()))
-        self.select.shard((both, both, both))
 
 
 _not_finite = C.MultitypeFuncGraph("not_finite")
