@@ -19,6 +19,7 @@ import pytest
 from tests.helpers.runs import ROOT, TINY
 
 SEQ_LENGTH, PROMPTS, NEW_TOKENS = 128, 50, 24
+PIECES = 1400  # of the embedded default's tokenizer
 LORA = {"rank": 4, "alpha": 32, "dropout": 0.05, "target_modules": ".*wq|.*wk|.*wv|.*wo"}
 SHAPE = {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "intermediate_size": 96}
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
@@ -123,7 +124,7 @@ def make_network(folder: Path, name: str) -> None:
     torch.manual_seed(0)
     network = GIVEN[name]
     config = LlamaConfig(
-        vocab_size=1200,
+        vocab_size=PIECES,
         hidden_size=network["hidden_size"],
         num_hidden_layers=network["num_layers"],
         num_attention_heads=network["num_heads"],

@@ -1,13 +1,11 @@
 """The project's side of test_harness.py and test_squad.py, for the interpreter that has MindSpore.
 
-python ours.py prepare FOLDER   the demo's questions and a tokenizer
-python ours.py score FOLDER     our items for the weights that stand there by now
+python -m tests.parity.ours prepare FOLDER   the demo's questions and a tokenizer
+python -m tests.parity.ours score FOLDER     our items for the weights that stand there by now
 """
 
 import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 
 from mcqlora import demo, files
 from mcqlora.data.alpaca import shuffled_record

@@ -6,17 +6,15 @@ The harness' own templates are used as they stand in the package; only the data 
 
 import json
 import os
-import subprocess
-import sys
 from itertools import groupby
 from pathlib import Path
 
 import pytest
 
+from tests.parity.conftest import other_python
+
 pytestmark = pytest.mark.parity
 
-OURS = Path(__file__).with_name("ours.py")
-PYTHON = os.environ.get("MCQLORA_PYTHON", sys.executable)
 SIZES = {"hidden_size": 48, "num_layers": 2, "num_heads": 4, "intermediate_size": 96, "rms_norm_eps": 1e-6}
 NAMES = {  # Hugging Face's name: MindFormers'
     "model.embed_tokens.weight": "model.tok_embeddings.embedding_weight",
@@ -34,8 +32,7 @@ NAMES = {  # Hugging Face's name: MindFormers'
 
 
 def ours(step: str, folder: Path) -> None:
-    done = subprocess.run([PYTHON, str(OURS), step, str(folder)], capture_output=True, text=True, cwd=folder)
-    assert done.returncode == 0, done.stderr[-3000:]
+    other_python("-m", "tests.parity.ours", step, folder)
 
 
 def renamed(name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.parity.conftest import NEW_TOKENS, PROMPTS, ROOT, TEXTS, other_python
+from tests.parity.conftest import NEW_TOKENS, PIECES, PROMPTS, ROOT, TEXTS, other_python
 
 pytestmark = pytest.mark.parity
 LIMIT = 1e-3  # on the largest difference between two logits
@@ -133,7 +133,7 @@ def test_tokenizer_gives_our_ids(run):
         assert ids == run.ours[f"text_{i}"].tolist(), text
         assert tokenizer.decode(ids, skip_special_tokens=False) == f"<s>{text}", text
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (1, 2, 2)
-    assert len(tokenizer) == 1200
+    assert len(tokenizer) == PIECES
 
 
 WRITE_TOKENIZER = """

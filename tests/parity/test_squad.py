@@ -1,18 +1,14 @@
 """SQuAD's official scorer as torchmetrics has it, against ours, on strings made to disagree about."""
 
 import json
-import os
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+from tests.parity.conftest import other_python
+
 pytestmark = pytest.mark.parity
 
-OURS = Path(__file__).with_name("ours.py")
-PYTHON = os.environ.get("MCQLORA_PYTHON", sys.executable)
 WORDS = (
     "the a An THE the. Denver broncos theatre of and 1,000 1000 don't dont 's café 中文 — ... · x-y".split()
 )
@@ -31,8 +27,7 @@ def test_the_official_scorer_agrees_on_random_strings(tmp_path):
     some = [[text(generator) for _ in range(generator.randint(2, 5))] for _ in range(3000)]
     pairs = [(said, golds) for said, *golds in some]
     (tmp_path / "pairs.json").write_text(json.dumps(pairs))
-    done = subprocess.run([PYTHON, str(OURS), "official", str(tmp_path)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    other_python("-m", "tests.parity.ours", "official", tmp_path)
     empty = 0
     mine = json.loads((tmp_path / "scores.json").read_text())
     for (said, golds), (em, f1) in zip(pairs, mine, strict=True):
