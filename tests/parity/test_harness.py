@@ -67,12 +67,12 @@ def folder(tmp_path_factory):
     ).eval()
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.normal_(0, 0.3)
+            parameter.normal_(0, 0.6)
     save_file(
         {renamed(k): v.contiguous() for k, v in network.state_dict().items()}, folder / "model.safetensors"
     )
     sizes = SIZES | {"vocab_size": vocabulary, "n_kv_heads": None, "theta": 1e4}
-    (folder / "network.json").write_text(json.dumps(sizes | {"has_bias": True, "init_std": 0.3}))
+    (folder / "network.json").write_text(json.dumps(sizes | {"has_bias": True, "init_std": 0.6}))
     ours("score", folder)
     return folder, network
 
