@@ -46,11 +46,13 @@ slow: $(VENV)/installed
 	@$(MAKE) --no-print-directory -j2 --output-sync=target slow-workflow slow-others
 
 SLOW := --hypothesis-profile many -m "slow or hypothesis"
+# Of tests/workflow, with the others: so both processes take as long, and these share no run with the rest.
+APART := $(patsubst %,tests/workflow/test_%.py,documentation mmlu_parquet options presets real_data)
 slow-workflow:
-	@$(BIN)/python -m pytest $(SLOW) tests/workflow
+	@$(BIN)/python -m pytest $(SLOW) tests/workflow $(addprefix --ignore ,$(APART))
 
 slow-others:
-	@$(BIN)/python -m pytest $(SLOW) tests --ignore tests/workflow
+	@$(BIN)/python -m pytest $(SLOW) $(APART) tests/unit tests/integration
 
 ## faults   kills, full disks, damaged and hostile files; some need root, which mounts
 faults: $(VENV)/installed
