@@ -38,7 +38,7 @@ from mcqlora.data.questions import Question, read_questions
 from mcqlora.data.readers import Source, opened
 from mcqlora.evaluate import generation, protocols, scoring
 from mcqlora.evaluate.engine import Engine
-from mcqlora.evaluate.forward import Forward, Rows, load
+from mcqlora.evaluate.forward import Forward, Rows, compilation, load
 from mcqlora.evaluate.trees import greedy_start
 from mcqlora.interop import huggingface
 from mcqlora.model.architecture import Architecture, read_architecture
@@ -160,7 +160,8 @@ def beside_the_harness(options: argparse.Namespace) -> None:
         for what, asked in trees.items():
             warm = Warm(forward)
             start = time.perf_counter()
-            scored = scoring.score(Engine(warm, FEW, LONG, head=head), asked)
+            engine = Engine(warm, FEW, LONG, head=head, compilation=compilation("CPU", network.num_layers))
+            scored = scoring.score(engine, asked)
             ours = time.perf_counter() - start - warm.apart
             files.write_json(Path(name, "asked.json"), [tuple(tree) for tree in asked])
             command = [PARITY, __file__, "--network", options.network, "--harness", name]

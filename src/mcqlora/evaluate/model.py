@@ -66,7 +66,16 @@ def ready(spec: ModelSpec, progress: Progress = silent, share: Share = ALONE) ->
     head = network.vocabulary / (12 * network.num_layers * network.hidden_size)
     width = DEVICES[spec.device].bytes_per_weight
     room = memory.room(network, spec.device, width, flash, limit())
-    engine = Engine(lambda rows: built()(rows), spec.batch_size, spec.seq_length, cache, progress, head, room)
+    engine = Engine(
+        forward=lambda rows: built()(rows),
+        batch_size=spec.batch_size,
+        limit=spec.seq_length,
+        cache=cache,
+        progress=progress,
+        head=head,
+        compilation=forward.compilation(spec.device, network.num_layers),
+        room=room,
+    )
     return Model(spec.name, engine, Tokenization(processor, segments.SegmentEncoder(processor), template))
 
 

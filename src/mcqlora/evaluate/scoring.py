@@ -13,7 +13,6 @@ from mcqlora.evaluate import trees
 from mcqlora.evaluate.engine import LENGTHS, WIDTHS, Engine, chunks, padded, padded_rows
 from mcqlora.evaluate.trees import Scored, Tree
 
-COMPILATION = 20  # compiling a shape takes as long as so many passes of the smallest
 WIDE = 64  # positions per row above which a batch has fewer rows: the head's logits fill the memory
 
 Shape = tuple[int, int]  # ids of a row, positions of a row
@@ -33,7 +32,7 @@ def score(engine: Engine, asked: Sequence[Tree], what: str = "scoring") -> list[
     rows = [trees.to_row(tree) for tree in different.values()]
     shapes = [(padded(len(row.ids), LENGTHS), padded(len(row.targets), WIDTHS)) for row in rows]
     step, turns, keys = engine.progress(len(rows), what), itertools.count(), list(different)
-    for (length, width), indices in _groups(shapes, engine.batch_size, head):
+    for (length, width), indices in _groups(shapes, engine.compilation * engine.batch_size, head):
         wanted = max(1, engine.batch_size * WIDE // max(WIDE, width))
         size = engine.fitting(wanted, length, width)
         for i in indices:  # float32 rounds differently in another shape, which other trees could lead to
@@ -51,16 +50,17 @@ def score(engine: Engine, asked: Sequence[Tree], what: str = "scoring") -> list[
     return [trees.split(tree, *cache.get(kept[digest])) for tree, digest in zip(fitted, digests, strict=True)]
 
 
-def _groups(shapes: Sequence[Shape], batch_size: int, head: float) -> Iterator[tuple[Shape, list[int]]]:
+def _groups(shapes: Sequence[Shape], compilation: float, head: float) -> Iterator[tuple[Shape, list[int]]]:
     """Indices by the shape that they are fed in, small shapes first.
 
-    Those of one shape join a larger one that occurs where the padding costs less than a compilation.
+    Those of one shape join a larger one that occurs where the padding costs less than a compilation, which
+    takes as long as so many rows of the smallest shape.
     """
 
     def cost(shape: Shape) -> float:
         return shape[0] + head * shape[1]
 
-    compilation = COMPILATION * batch_size * cost((LENGTHS[0], WIDTHS[0]))
+    compilation *= cost((LENGTHS[0], WIDTHS[0]))
     members: dict[Shape, list[int]] = {}
     for i, shape in enumerate(shapes):
         members.setdefault(shape, []).append(i)
