@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mcqlora.evaluate.answers import Cache
 from mcqlora.evaluate.forward import Forward, Rows
-from mcqlora.evaluate.memory import Room
 from mcqlora.evaluate.trees import Row
+
+if TYPE_CHECKING:  # judge needs no room: so its hash does not hold the network's dimensions
+    from mcqlora.evaluate.memory import Room
 
 # Padded sizes: ids of a row; positions of a row at which the head is asked.
 LENGTHS = (64, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048)
