@@ -38,8 +38,8 @@ from mcqlora.data.questions import Question, read_questions
 from mcqlora.data.readers import Source, opened
 from mcqlora.evaluate import generation, protocols, scoring
 from mcqlora.evaluate.engine import Engine
-from mcqlora.evaluate.forward import Forward, Rows, compilation, load
-from mcqlora.evaluate.trees import greedy_start
+from mcqlora.evaluate.forward import compilation, load
+from mcqlora.evaluate.trees import Forward, Rows, greedy_start
 from mcqlora.interop import huggingface
 from mcqlora.model.architecture import Architecture, read_architecture
 from mcqlora.model.weights import merge, read

@@ -188,6 +188,7 @@ def mindspore_step(folder: Path, layout: str, options: argparse.Namespace):
     model = read_architecture(folder).model_config(
         options.seq_length, options.batch_size, "CPU", PAD, 2, lora
     )
+    model |= {"parallel_config": {"recompute": {"recompute": options.shape == "smollm2"}}}
     described = {"model_config": model, "arch": {"type": "InternLMForCausalLM"}}
     network = build_network(MindFormerConfig(model=described).model)
     weights = read(folder / "model.safetensors")

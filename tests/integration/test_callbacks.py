@@ -22,7 +22,7 @@ class Step(ms.nn.Cell):
 
     def __init__(self):
         super().__init__()
-        self.network = ms.nn.Cell()
+        self.network, self.in_turns = ms.nn.Cell(), None
         self.network.weight = ms.Parameter(ms.Tensor([0.0], ms.float32), name="weight")
         self.moment = ms.Parameter(ms.Tensor([0.0], ms.float32), name="moment", requires_grad=False)
 

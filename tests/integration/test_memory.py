@@ -59,7 +59,9 @@ from mcqlora.train.step import PortableTrainOneStepCell
 
 ms.set_context(mode=ms.GRAPH_MODE, device_target="CPU")
 lora = Lora(rank=4, alpha=8, dropout=0.05, target_modules=".*wq|.*wk|.*wv|.*wo")
-config = {"model_config": network.model_config(256, 8, "CPU", 0, 2, lora)}
+described = network.model_config(256, 8, "CPU", 0, 2, lora)
+described |= {"parallel_config": {"recompute": {"recompute": "RECOMPUTE" in globals()}}}
+config = {"model_config": described}
 made = build_network(MindFormerConfig(model=config | {"arch": {"type": "InternLMForCausalLM"}}).model)
 scale = ms.nn.DynamicLossScaleUpdateCell(16384, 2, 1000)
 cell = PortableTrainOneStepCell(made, AdamW(made.trainable_params(), 1e-4), scale_sense=scale)
@@ -100,3 +102,9 @@ def test_a_pass_takes_what_its_batch_is_made_for():
 def test_a_training_keeps_no_indices_of_its_logits():
     """A batch's logits are 33 MB here; the indices of each broadcast of them would be 131 MB."""
     assert kept(TRAIN, 1, 4050) - kept(TRAIN, 1) < 300e6
+
+
+@pytest.mark.slow
+def test_a_recomputing_training_compiles_one_layer():
+    """Six more add 5.5 MB each, weights and the hidden states they begin with; in one graph 118 MB."""
+    assert kept("RECOMPUTE = True\n" + TRAIN, 8) - kept("RECOMPUTE = True\n" + TRAIN, 2) < 6 * 10e6

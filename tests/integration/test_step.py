@@ -5,7 +5,7 @@ import pytest
 
 ms = pytest.importorskip("mindspore")
 
-from mcqlora.train.step import LEVELS, StepDropout, StepNumbers, drawn  # noqa: E402
+from mcqlora.train.dropout import LEVELS, StepDropout, StepNumbers, drawn  # noqa: E402
 
 ROWS, WIDTH, PROB = 512, 128, 0.05
 SHARE = 205 / LEVELS  # the nearest to PROB

@@ -46,7 +46,8 @@ OF_PROVENANCE = {
 }
 
 MINDSPORE = {"mindspore", "mindformers"}
-NEEDS_MINDSPORE = {"model/decoder", "model/flash", "train/step", "train/callbacks", "train/validation_rows"}
+NEEDS_MINDSPORE = {"model/decoder", "model/flash", "model/turns", "train/dropout", "train/in_turns"}
+NEEDS_MINDSPORE |= {"train/step", "train/callbacks", "train/validation_rows"}
 
 
 def name(path):

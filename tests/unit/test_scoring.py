@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from mcqlora.evaluate import engine, generation, scoring
 from mcqlora.evaluate.answers import Cache, Share
 from mcqlora.evaluate.engine import Engine
-from mcqlora.evaluate.forward import Rows, load
+from mcqlora.evaluate.forward import load
 from mcqlora.evaluate.memory import room
-from mcqlora.evaluate.trees import Scored, Tree, fit, to_row
+from mcqlora.evaluate.trees import Rows, Scored, Tree, fit, to_row
 from tests.helpers.networks import TINY, random_weights
 
 VOCABULARY = 7

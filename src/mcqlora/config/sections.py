@@ -364,7 +364,7 @@ class Train(Section):
     """steps between two checkpoints, instead of checkpoints; a multiple of 2 on Ascend"""
     evaluation_batch_size: Count | None = None
     """validation rows per worker and step, at most; null: batch_size"""
-    recompute: Flag = key(False, "make activations again in the backward pass: less memory, more time")
+    recompute: Flag = key(False, "make activations again in the backward pass: less memory, same result")
     attention: Literal["auto", "flash", "plain"] = "auto"
     """flash: the NPU's fused kernel; plain operators; auto: flash where the device has it"""
     parallel: Parallel = section(Parallel, "for networks larger than one NPU")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mcqlora.evaluate.answers import Cache
-from mcqlora.evaluate.forward import Forward, Rows
-from mcqlora.evaluate.trees import Row
+from mcqlora.evaluate.trees import Forward, Row, Rows
 
 if TYPE_CHECKING:  # judge needs no room: so its hash does not hold the network's dimensions
     from mcqlora.evaluate.memory import Room

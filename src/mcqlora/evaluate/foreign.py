@@ -15,8 +15,8 @@ from mcqlora.evaluate import generation, scoring, torch_forward
 from mcqlora.evaluate.answers import Cache
 from mcqlora.evaluate.asking import Model
 from mcqlora.evaluate.engine import Engine, Progress, silent
-from mcqlora.evaluate.forward import Forward
 from mcqlora.evaluate.protocols import Tokenization
+from mcqlora.evaluate.trees import Forward
 from mcqlora.files import Json
 from mcqlora.provenance import fingerprint
 from mcqlora.tokens import prompt

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from mcqlora.evaluate.trees import Forward, Rows
 from mcqlora.files import Json
-
-
-class Rows(NamedTuple):
-    """What one forward pass is fed; all int32, padding at the end of a row.
-
-    An id attends to the earlier ones of the prompt and of its own branch.
-    """
-
-    ids: np.ndarray  # [B, S]
-    branches: np.ndarray  # [B, S], 0 in the prompt, 1, 2, ... in its continuations, -1 in padding
-    places: np.ndarray  # [B, S], where each id stands in its text
-    positions: np.ndarray  # [B, P], places in the row after which the targets are scored
-    targets: np.ndarray  # [B, P], the next ids that are scored there
-
-
-Forward = Callable[[Rows], tuple[np.ndarray, np.ndarray]]
 
 
 def compilation(device: str, layers: int) -> float:
@@ -48,6 +33,7 @@ def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], nam
     from mindspore.nn.utils import no_init_parameters
 
     from mcqlora.model import decoder as cells  # registers the network
+    from mcqlora.model.turns import Turns
     from mcqlora.model.weights import load_into
 
     ms.set_context(mode=ms.GRAPH_MODE, device_target=device)
@@ -110,7 +96,15 @@ def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], nam
 
     score: Any
     if cells.on_cpu():  # compiled in parts, and of the layers one alone: a graph of 30 takes long, and memory
-        score = Score(taking_turns(Layers(decoder.layers[:1]), decoder.layers)).construct
+        turns = Turns(decoder.layers)
+        one = Layers([turns.layer])
+
+        def in_turn(hidden: Any, *others: Any) -> Any:
+            for _ in turns:
+                hidden = one(hidden, *others)
+            return hidden
+
+        score = Score(in_turn).construct
     else:
         score = Score(Layers(decoder.layers))
 
@@ -119,21 +113,3 @@ def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], nam
         return logprobs.asnumpy(), choices.asnumpy().astype(np.int32)
 
     return forward
-
-
-def taking_turns(cell: Any, layers: Sequence[Any]) -> Callable[..., Any]:
-    """All `layers` in turn through `cell`, which holds the first one and is given each one's weights."""
-    from mindspore import Tensor
-
-    slots = list(layers[0].get_parameters())
-    held = [[Tensor(slot.asnumpy()) for slot in slots]]
-    held += [list(layer.get_parameters()) for layer in layers[1:]]
-
-    def work(hidden: Any, *others: Any) -> Any:
-        for weights in held:
-            for slot, weight in zip(slots, weights, strict=True):
-                slot.assign_value(weight)
-            hidden = cell(hidden, *others)
-        return hidden
-
-    return work

@@ -13,6 +13,7 @@ from mcqlora.evaluate.answers import ALONE, Cache, Share
 from mcqlora.evaluate.asking import Model
 from mcqlora.evaluate.engine import Engine, Progress, silent
 from mcqlora.evaluate.protocols import Tokenization
+from mcqlora.evaluate.trees import Forward
 from mcqlora.files import Json
 from mcqlora.launch.memory import limit
 from mcqlora.model.architecture import DEVICES, Architecture
@@ -57,7 +58,7 @@ def ready(spec: ModelSpec, progress: Progress = silent, share: Share = ALONE) ->
         config |= {"compute_dtype": kind, "param_init_type": kind}
 
     @functools.cache
-    def built() -> forward.Forward:
+    def built() -> Forward:
         tuned = read(spec.adapter) if spec.adapter else {}
         weights = Merged(base / "model.safetensors", tuned, spec.scaling)
         return forward.load(config, spec.device, weights, spec.adapter or spec.base)
@@ -83,7 +84,9 @@ def kept(spec: ModelSpec, config: Json) -> Path:
     """The file of a model's answers, named by all that decides them; `config` is MindFormers'."""
     paths = (Path(spec.base) / "model.safetensors", spec.adapter)
     files = [hashing.sha256(path) for path in paths if path]
-    code = fingerprint.fingerprint(Path(generation.__file__), Path(scoring.__file__))
+    code = fingerprint.fingerprint(
+        *(Path(one.__file__) for one in (generation, scoring, forward) if one.__file__)
+    )
     versions = [version(name) for name in ("mindspore", "mindformers")]
     key = hashing.digest(files, spec.scaling, config, code, versions)
     return Path(spec.runs) / key[:16] / "evaluation.jsonl"

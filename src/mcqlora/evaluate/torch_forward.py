@@ -1,4 +1,4 @@
-"""A Hugging Face causal language model on PyTorch as a function that scores rows, see `forward.Forward`."""
+"""A Hugging Face causal language model on PyTorch as a function that scores rows, see `trees.Forward`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mcqlora.errors import UserError
-from mcqlora.evaluate.forward import Forward, Rows
+from mcqlora.evaluate.trees import Forward, Rows
 
 REMEDY = "run .venv-torch/bin/snakemake judge, which make torch sets up"
 

@@ -6,7 +6,7 @@ prompt's end. So each scores as if it stood there alone. What all of them start 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -28,13 +28,29 @@ class Scored(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row of `forward.Rows`, as lists without padding."""
+    """One row of `Rows`, as lists without padding."""
 
     ids: list[int]
     branches: list[int]
     places: list[int]
     positions: list[int]
     targets: list[int]
+
+
+class Rows(NamedTuple):
+    """What one forward pass is fed; all int32, padding at the end of a row.
+
+    An id attends to the earlier ones of the prompt and of its own branch.
+    """
+
+    ids: np.ndarray  # [B, S]
+    branches: np.ndarray  # [B, S], 0 in the prompt, 1, 2, ... in its continuations, -1 in padding
+    places: np.ndarray  # [B, S], where each id stands in its text
+    positions: np.ndarray  # [B, P], places in the row after which the targets are scored
+    targets: np.ndarray  # [B, P], the next ids that are scored there
+
+
+Forward = Callable[[Rows], tuple[np.ndarray, np.ndarray]]
 
 
 def fit(tree: Tree, limit: int) -> tuple[Tree, bool]:

@@ -328,6 +328,13 @@ class Decoder(nn.Cell):
         a row is one document: its padding stands at the end, where no token before it looks. (No id says that
         it is padding: SmolLM2 pads with the mark that ends its turns.)
         """
+        hidden, rotary, mask = self.begun(tokens, document_ids)
+        for layer in self.layers:
+            hidden = layer(hidden, rotary, mask)
+        return self.norm_out(hidden)
+
+    def begun(self, tokens, document_ids=None):
+        """What the first layer is given: hidden states, rotary's tables, the mask."""
         batch, length = tokens.shape
         packed = document_ids is not None
         if not packed:
@@ -337,11 +344,7 @@ class Decoder(nn.Cell):
         causal = self.causal if length == self.length else self.causal[:length, :length]
         seen = ops.cast(self.earlier(same, self.before(causal, 0)), mstype.float32)
         rotary = self.restarted(seen) if packed or self.divided else self.first(batch, length)
-        hidden = self.embedded(tokens)
-        mask = self.mask(seen)
-        for layer in self.layers:
-            hidden = layer(hidden, rotary, mask)
-        return self.norm_out(hidden)
+        return self.embedded(tokens), rotary, self.mask(seen)
 
     def embedded(self, tokens):
         batch, length = tokens.shape
@@ -474,22 +477,27 @@ class InternLMForCausalLM(PreTrainedModel):
         In training rows have seq_length + 1 ids and the last one is only a label; in evaluation they have
         seq_length. `labels` has the index of its input, -100 where no loss is wanted.
         """
+        tokens, targets, document_ids = self.columns(input_ids, labels, document_ids)
+        loss, mask = self.of_hidden(self.model(tokens, document_ids), targets)
+        return loss if self.training else (loss, self.many(mask))
+
+    def columns(self, input_ids, labels, document_ids=None):
+        """(tokens, the label of each, documents), int32 [B, S] each."""
         batch, length = input_ids.shape
         if self.training:
-            tokens, targets = self._columns(input_ids, 0, length - 1), self._columns(labels, 1, length)
             if document_ids is not None:
                 document_ids = self._columns(document_ids, 0, length - 1)
-        else:
-            none = ops.full((batch, 1), self.ignore_token_id, dtype=mstype.int32)
-            tokens, targets = input_ids, self.shifted((self._columns(labels, 1, length), none))
-        logits = ops.cast(self.lm_head(self.model(tokens, document_ids)), mstype.float32)
+            return self._columns(input_ids, 0, length - 1), self._columns(labels, 1, length), document_ids
+        none = ops.full((batch, 1), self.ignore_token_id, dtype=mstype.int32)
+        return input_ids, self.shifted((self._columns(labels, 1, length), none)), document_ids
+
+    def of_hidden(self, hidden, targets):
+        """(mean loss, which of `targets` it is the mean of) of what the decoder says."""
+        logits = ops.cast(self.lm_head(hidden), mstype.float32)
         mask = ops.cast(self.counts(targets, self.ignore_token_id), mstype.float32)
         targets = ops.cast(self.labelled(targets, ops.cast(mask, mstype.int32)), mstype.int32)
         flat = ops.reshape(logits, (-1, self.vocab_size))
-        loss = self.loss(flat, ops.reshape(targets, (-1,)), ops.reshape(mask, (-1,)))
-        if self.training:
-            return loss
-        return loss, self.many(mask)
+        return self.loss(flat, ops.reshape(targets, (-1,)), ops.reshape(mask, (-1,))), mask
 
     def _columns(self, x, start, end):
         """Those from `start` to before `end` of [B, S]."""

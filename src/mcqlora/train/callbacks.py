@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import mindspore as ms
@@ -10,6 +11,7 @@ from mindformers.core.callback.callback import EvalCallBack
 from mindformers.tools.register import MindFormerModuleType, MindFormerRegister
 from mindspore import Callback, Parameter, Tensor, nn, ops
 from mindspore.common import dtype as mstype
+from mindspore.dataset import Dataset
 from mindspore.train.dataset_helper import _DataWrapper
 
 from mcqlora import files
@@ -17,6 +19,7 @@ from mcqlora.errors import UserError
 from mcqlora.model import weights
 from mcqlora.train import checkpoints
 from mcqlora.train.division import divided, part, whole
+from mcqlora.train.in_turns import InTurns
 from mcqlora.train.step import PortableTrainOneStepCell, rank
 
 
@@ -91,6 +94,9 @@ class ScheduleCallback(Callback):
             if isinstance(callback, EvalCallBack):
                 self.evaluator = callback
                 callback.step_interval = 0  # from now on it is called here
+                if in_turns := _step(parameters.train_network).in_turns:  # else all layers in one graph
+                    rows = callback.eval_func.keywords["eval_dataset"]
+                    callback.eval_func = partial(_evaluate, in_turns, rows)
         if self.start:
             rows = files.read_appended_jsonl(self.directory / "history.jsonl")
             self.valid_losses = [row["valid_loss"] for row in rows if "valid_loss" in row]
@@ -142,6 +148,15 @@ class ScheduleCallback(Callback):
 def _step(network: nn.Cell) -> PortableTrainOneStepCell:
     """The training step, which sink mode wraps into a cell that fetches the rows."""
     return network.network if isinstance(network, _DataWrapper) else network
+
+
+def _evaluate(in_turns: InTurns, dataset: Dataset) -> dict[str, float]:
+    """As MindFormers evaluates a network, with `TokenLoss`."""
+    metric = TokenLoss()
+    metric.clear()
+    for rows in dataset.create_tuple_iterator(num_epochs=1):
+        metric.update(*in_turns.loss(*rows))
+    return metric.eval()
 
 
 def _finite(what: str, step: int, *values: float | np.ndarray) -> None:
