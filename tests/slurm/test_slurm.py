@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mcqlora import files
 from tests.helpers.artefacts import hashes, summary
 from tests.helpers.processes import at_work, running, wait_until
 from tests.helpers.runs import ROOT, TINY, snakemake
@@ -25,9 +26,10 @@ MADE = (
 pytestmark = pytest.mark.slurm
 
 
-def start(cluster, folder, *arguments, configfile=TINY, **train):
+def start(cluster, folder, *arguments, configfile=TINY, settings=(), **train):
     """Snakemake as it is started on a login node; `train` are its changed keys. No configfile: the demo."""
-    changes = [f"train={{{', '.join(f'{key}: {value}' for key, value in train.items())}}}"] if train else []
+    changes = list(settings)
+    changes += [f"train={{{', '.join(f'{key}: {value}' for key, value in train.items())}}}"] if train else []
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
         *("--workflow-profile", str(ROOT / "profiles" / "slurm")),
@@ -140,6 +142,22 @@ def test_trainings_ask_for_npus_and_trifles_for_no_job(through):
     assert {job.rule: npus(job) for job in jobs if npus(job)} == {"rule_base": 1, "rule_train": 2}
     assert len(jobs) == 1 + 3 + 2 + 6 + 4  # data, shards, base and training, evaluations, report and exports
     assert not of_rule(jobs, "configs")
+
+
+def test_variants_and_seeds_train_side_by_side(cluster, finished, tmp_path):
+    folder, before = tmp_path / "run", cluster.jobs()
+    shutil.copytree(finished, folder)
+    finish(
+        start(
+            cluster, folder, "compare", settings=["variants={rank8: {train: {lora_rank: 8}}}", "seeds=[0, 1]"]
+        )
+    )
+    jobs = since(cluster, before)
+    assert all(job.state == "COMPLETED" for job in jobs)
+    trainings = of_rule(jobs, "train")
+    assert len(trainings) == 3 and any(together(*pair) for pair in combinations(trainings, 2)), trainings
+    compared = files.read_json(folder / "results/tiny/compare/summary.json")
+    assert {row["name"]: row["seeds"] for row in compared["variants"]} == {"tiny": [0, 1], "rank8": [0, 1]}
 
 
 def test_a_second_run_sends_no_job(cluster, through):
