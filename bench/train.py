@@ -1,7 +1,7 @@
 """LoRA training: tokens per second of our network in MindSpore against the same in torch + peft, same rows.
 
     .venv/bin/python bench/train.py [--help]
-    .venv/bin/python bench/train.py --shape smollm2 --seq-length 128 --batch-size 2
+    .venv/bin/python bench/train.py --shape smollm2 --seq-length 128 --batch-size 2 [--recompute]
 
 Both sides take one random LLaMA, with InternLM's biases or in SmolLM2's shape, the same rows, AdamW and
 clipping, in float32 on all cores, in turns. Documents are as long as questions of MMLU and CMMLU (median
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--vocab-size", type=int, default=4096)
     parser.add_argument("--warmup", type=int, default=6, help="first steps, whose time is printed apart")
     parser.add_argument("--steps", type=int, default=6, help="timed steps per layout and round")
+    parser.add_argument("--recompute", action="store_true", help="ours with train.recompute: layer by layer")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each side")
     parser.add_argument("--side", choices=PYTHON, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -188,7 +189,7 @@ def mindspore_step(folder: Path, layout: str, options: argparse.Namespace):
     model = read_architecture(folder).model_config(
         options.seq_length, options.batch_size, "CPU", PAD, 2, lora
     )
-    model |= {"parallel_config": {"recompute": {"recompute": options.shape == "smollm2"}}}
+    model |= {"parallel_config": {"recompute": {"recompute": options.recompute}}}
     described = {"model_config": model, "arch": {"type": "InternLMForCausalLM"}}
     network = build_network(MindFormerConfig(model=described).model)
     weights = read(folder / "model.safetensors")

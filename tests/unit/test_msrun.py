@@ -20,9 +20,10 @@ def launched(workers):
 
 @pytest.fixture
 def slurm(monkeypatch):
-    """A job of two machines, as its first step sees it: SLURM_NNODES is that step's."""
+    """A job of two machines, as the plugin's step sees it: all but the job's number is that step's."""
     monkeypatch.setenv("PATH", f"{FIXTURES}:{os.environ['PATH']}")
-    monkeypatch.setenv("SLURM_JOB_NODELIST", "npu[07-08]")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "npu07")
     monkeypatch.setenv("SLURM_NNODES", "1")
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "24")
 
@@ -59,8 +60,8 @@ def test_several_machines_get_an_msrun_each_and_the_first_ones_address():
 def test_the_machines_of_a_job(slurm):
     assert msrun.hosts(os.environ) == ["npu07", "npu08"]
     assert msrun.hosts({}) == []
-    with pytest.raises(UserError, match="scontrol show hostnames n\\[1: Invalid hostlist"):
-        msrun.hosts({"SLURM_JOB_NODELIST": "n[1"})
+    with pytest.raises(UserError, match=r"^scontrol show job 8: Invalid job id specified$"):
+        msrun.hosts({"SLURM_JOB_ID": "8"})
 
 
 def test_a_job_without_slurms_commands(monkeypatch):
@@ -68,7 +69,7 @@ def test_a_job_without_slurms_commands(monkeypatch):
     with pytest.raises(
         UserError, match=r"^scontrol: no such program; a Slurm job needs Slurm's commands in PATH$"
     ):
-        msrun.hosts({"SLURM_JOB_NODELIST": "npu07"})
+        msrun.hosts({"SLURM_JOB_ID": "7"})
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_a_job_of_another_size(request, monkeypatch, place, nodes, has):
     if has == 2:
         request.getfixturevalue("slurm")
     else:
-        monkeypatch.delenv("SLURM_JOB_NODELIST", raising=False)
+        monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     with pytest.raises(UserError) as error:
         run(place, 6, nodes)
     assert str(error.value) == (

@@ -51,16 +51,23 @@ def hosts(environment: Mapping[str, str]) -> list[str]:
     Raises:
         UserError: scontrol is missing, or fails.
     """
-    listed = environment.get("SLURM_JOB_NODELIST")  # SLURM_NNODES counts those of our step alone
-    if not listed:
+    job = environment.get("SLURM_JOB_ID")
+    if not job:
         return []
+    # All other variables are those of the step in which the plugin runs the rule, on one node.
+    listed = re.search(r"(?<!\S)NodeList=(\S+)", _scontrol("job", job))
+    return _scontrol("hostnames", listed[1]).split() if listed else []
+
+
+def _scontrol(*of: str) -> str:
+    command = ["scontrol", "show", *of]
     try:
-        said = subprocess.run(["scontrol", "show", "hostnames", listed], capture_output=True, text=True)
+        said = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError as error:
         raise UserError("scontrol: no such program; a Slurm job needs Slurm's commands in PATH") from error
     if said.returncode:
-        raise UserError(f"scontrol show hostnames {listed}: {said.stderr.strip()}")
-    return said.stdout.split()
+        raise UserError(f"{' '.join(command)}: {said.stderr.strip()}")
+    return said.stdout
 
 
 @dataclass(frozen=True, slots=True)

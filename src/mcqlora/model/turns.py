@@ -17,6 +17,8 @@ class Turns:
     def __init__(self, layers: Sequence[nn.Cell]):
         marked = layers[0]._recompute_cell  # by `Cell.recompute`; what it is marked by, cannot be copied
         self.layer = copy.deepcopy(layers[0], {id(marked): None})
+        for _, cell in self.layer.cells_and_names():
+            cell._scope = None  # another mark of it, for which a graph would compute the layer twice
         self._slots = list(self.layer.get_parameters())
         self._held = [list(layer.get_parameters()) for layer in layers]
 
