@@ -157,7 +157,8 @@ def test_variants_and_seeds_train_side_by_side(cluster, finished, tmp_path):
     trainings = of_rule(jobs, "train")
     assert len(trainings) == 3 and any(together(*pair) for pair in combinations(trainings, 2)), trainings
     compared = files.read_json(folder / "results/tiny/compare/summary.json")
-    assert {row["name"]: row["seeds"] for row in compared["variants"]} == {"tiny": [0, 1], "rank8": [0, 1]}
+    seeds = {row["name"]: row["seeds"] for row in compared["variants"]}
+    assert seeds == {"base": [None], "tiny": [0, 1], "rank8": [0, 1]}
 
 
 def test_a_second_run_sends_no_job(cluster, through):

@@ -70,6 +70,12 @@ def _scontrol(*of: str) -> str:
     return said.stdout
 
 
+def _of_the_job(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without the variables of our step, by which srun would start another on the same nodes alone."""
+    kept = ("SLURM_JOB_ID", "SLURM_JOBID", "SLURM_CONF", "SLURM_CLUSTER_NAME")
+    return {name: value for name, value in environment.items() if name in kept or name[:6] != "SLURM_"}
+
+
 @dataclass(frozen=True, slots=True)
 class Workers:
     """The processes of one training or evaluation."""
@@ -136,7 +142,7 @@ class Workers:
                     cwd=self.config.parent,  # MindFormers writes ./output wherever it is imported
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=environment(self.logs),
+                    env=_of_the_job(environment(self.logs)) if machines else environment(self.logs),
                     preexec_fn=_before_msrun if several else die_with_parent,
                 )
                 code = process.wait()
