@@ -36,9 +36,13 @@ def start(cluster, folder, *arguments, configfile=TINY, settings=(), **train):
         *(("--configfile", str(configfile)) if configfile else ()),
         *("--directory", str(folder), *arguments, "--config", "gres=npu", *changes),
     ]
-    environment = {k: v for k, v in cluster.environment.items() if k != "MCQLORA_MASTER"}
     return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=folder,
+        env=cluster.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
