@@ -173,10 +173,16 @@ def test_a_second_run_sends_no_job(cluster, through):
 
 def test_a_training_over_two_nodes_that_was_cancelled_makes_the_same_adapters(cluster, finished, untrained):
     folder, before = untrained(), cluster.jobs()
+
+    def workers():  # not srun nor msrun, whose command lines have their script, too
+        return [one for one in running(folder, "worker.py") if one.cmdline()[1].endswith("worker.py")]
+
     with start(cluster, folder, TARGET, nodes=2) as first:
-        assert wait_until(lambda: len(running(folder, "worker.py")) >= 3 or first.poll() is not None, 600)
+        assert wait_until(
+            lambda: len(workers()) == 3 or first.poll() is not None, 600
+        )  # and msrun's scheduler
         assert first.poll() is None, first.stdout.read()[-5000:]
-        running(folder, "worker.py")[-1].suspend()  # so that the training cannot end before it is cancelled
+        workers()[-1].suspend()  # so that the training cannot end before it is cancelled
         os.kill(first.pid, signal.SIGINT)
         first.communicate()
     assert first.returncode != 0
