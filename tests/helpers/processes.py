@@ -79,12 +79,16 @@ def at_work(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def running(folder: Path, program: str) -> list[psutil.Process]:
-    """Those of them with a word of their command line that ends in `program`, the oldest first."""
+def running(folder: Path, program: str, first: bool = False) -> list[psutil.Process]:
+    """Those of them with a word of their command line that ends in `program`, the oldest first.
+
+    With `first` it is the first word after the interpreter.
+    """
     named = []
     for process in at_work(folder):
         try:
-            if any(word.endswith(program) for word in process.cmdline()):
+            words = process.cmdline()[1:2] if first else process.cmdline()
+            if any(word.endswith(program) for word in words):
                 named.append((process.create_time(), process.pid, process))
         except psutil.Error:
             continue

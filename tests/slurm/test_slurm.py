@@ -174,8 +174,8 @@ def test_a_second_run_sends_no_job(cluster, through):
 def test_a_training_over_two_nodes_that_was_cancelled_makes_the_same_adapters(cluster, finished, untrained):
     folder, before = untrained(), cluster.jobs()
 
-    def workers():  # not srun nor msrun, whose command lines have their script, too
-        return [one for one in running(folder, "worker.py") if one.cmdline()[1].endswith("worker.py")]
+    def workers():  # and msrun's scheduler; not srun nor msrun, whose command lines have their script, too
+        return running(folder, "worker.py", first=True)
 
     with start(cluster, folder, TARGET, nodes=2) as first:
         assert wait_until(
