@@ -80,7 +80,7 @@ AccountingStoreFlags=job_comment
 IP = """\
 #!/bin/sh
 own='{"addr_info": [{"local": "127.0.0.1"}]}'
-[ "${SLURM_STEP_NUM_NODES:-1}" = 1 ] || own=
+[ "${SLURM_JOB_NUM_NODES:-1}" = 1 ] || own=
 echo "[$own]"
 """
 

@@ -178,9 +178,7 @@ def test_a_training_over_two_nodes_that_was_cancelled_makes_the_same_adapters(cl
         return running(folder, "worker.py", first=True)
 
     with start(cluster, folder, TARGET, nodes=2) as first:
-        assert wait_until(
-            lambda: len(workers()) == 3 or first.poll() is not None, 600
-        )  # and msrun's scheduler
+        assert wait_until(lambda: len(workers()) == 3 or first.poll() is not None, 600)
         assert first.poll() is None, first.stdout.read()[-5000:]
         workers()[-1].suspend()  # so that the training cannot end before it is cancelled
         os.kill(first.pid, signal.SIGINT)
