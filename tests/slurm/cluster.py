@@ -1,9 +1,8 @@
 """A Slurm cluster of two nodes with four NPUs each, on this machine: the real daemons of Debian's packages.
 
 Each node has a host name of its own (a UTS namespace), a hosts file that knows both and the cluster's
-/etc/slurm (a mount namespace): the executor plugin's job steps forget SLURM_CONF.
-Both share the machine's addresses, by which msrun tells whether it is on the master's node; so the second
-node has an `ip` that lists none to a job of several nodes. The NPUs are numbers in slurm.conf, and so are
+/etc/slurm (a mount namespace): the executor plugin's job steps forget SLURM_CONF. Each has an address of the
+loopback network, and an `ip` that lists it: by that msrun tells whether it is on the master's node. The NPUs are numbers in slurm.conf, and so are
 CPUs and memory. slurmdbd is there since the executor plugin reads the state of its jobs from sacct, unless
 it is told to ask squeue.
 """
@@ -79,9 +78,7 @@ AccountingStoreFlags=job_comment
 """
 IP = """\
 #!/bin/sh
-own='{"addr_info": [{"local": "127.0.0.1"}]}'
-[ "${SLURM_JOB_NUM_NODES:-1}" = 1 ] || own=
-echo "[$own]"
+echo '[{{"addr_info": [{{"local": "{}"}}]}}]'
 """
 
 
@@ -159,9 +156,12 @@ def running(folder: Path, accounting: bool = True) -> Iterator[Cluster]:
         )
         (folder / name).chmod(0o600)
     (folder / "gres.conf").write_text(f"Name=npu Count={NPUS}\n", encoding="ascii")
-    (folder / "hosts").write_text(f"127.0.0.1 localhost {CONTROLLER} {' '.join(NODES)}\n", encoding="ascii")
-    (folder / "ip").write_text(IP, encoding="ascii")
-    (folder / "ip").chmod(0o755)
+    addresses = {node: f"127.0.0.{number}" for number, node in enumerate(NODES, 2)}
+    hosts = [f"127.0.0.1 localhost {CONTROLLER}", *(f"{own} {node}" for node, own in addresses.items())]
+    (folder / "hosts").write_text("".join(f"{line}\n" for line in hosts), encoding="ascii")
+    for node, own in addresses.items():
+        (folder / f"ip-{node}").write_text(IP.format(own), encoding="ascii")
+        (folder / f"ip-{node}").chmod(0o755)
     (folder / "munge.key").write_bytes(secrets.token_bytes(128))
     (folder / "munge.key").chmod(0o400)
     for name in ("data", "state", *NODES):
@@ -202,8 +202,8 @@ def _daemon(cluster: Cluster, command: tuple[str, ...], host: str | None) -> Ite
     if host:
         own = [f'mount --bind "{cluster.folder}/hosts" /etc/hosts', "mkdir -p /etc/slurm"]
         own.append(f'mount --bind "{cluster.folder}" /etc/slurm')
-        if host == NODES[1]:
-            own.append(f'mount --bind "{cluster.folder}/ip" "$(readlink -f "$(command -v ip)")"')
+        if host in NODES:
+            own.append(f'mount --bind "{cluster.folder}/ip-{host}" "$(readlink -f "$(command -v ip)")"')
         script = " && ".join([*own, 'hostname "$0"', 'exec "$@"'])
         argv = ["unshare", "--uts", "--mount", "sh", "-c", script, host, *command]
     else:
