@@ -2,9 +2,9 @@
 
 Each node has a host name of its own (a UTS namespace), a hosts file that knows both and the cluster's
 /etc/slurm (a mount namespace): the executor plugin's job steps forget SLURM_CONF. Each has an address of the
-loopback network, and an `ip` that lists it: by that msrun tells whether it is on the master's node. The NPUs are numbers in slurm.conf, and so are
-CPUs and memory. slurmdbd is there since the executor plugin reads the state of its jobs from sacct, unless
-it is told to ask squeue.
+loopback network, and an `ip` that lists it: by that msrun tells whether it is on the master's node. The NPUs
+are numbers in slurm.conf, and so are CPUs and memory. slurmdbd is there since the executor plugin reads the
+state of its jobs from sacct, unless it is told to ask squeue.
 """
 
 from __future__ import annotations
