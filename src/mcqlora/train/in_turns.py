@@ -10,12 +10,14 @@ checkpointing, Chen et al. 2016, arXiv 1604.06174). What is compiled, is one lay
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from mindpet.delta.lora import LoRADense
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from mcqlora.model.decoder import InternLMForCausalLM, on_cpu
 from mcqlora.model.turns import Turns
+from mcqlora.train.division import divided
 from mcqlora.train.dropout import VECTORS, StepDropout, vector
 
 
@@ -80,16 +82,25 @@ class InTurns:
     """`network`, whose trained `weights` all stand in its layers."""
 
     def __init__(self, network: InternLMForCausalLM, weights: Sequence[Parameter]):
-        layers = network.model.layers
-        self.network, self.turns = network, Turns(layers)
+        self.layers, self.swap = network.model.layers, network.model.swap
         place = {id(weight): number for number, weight in enumerate(weights)}
-        self.places = [[place[id(weight)] for weight in layer.trainable_params()] for layer in layers]
-        self.keys = [[cell.key for cell, _ in _dropouts(layer)] for layer in layers]
-        trained = ParameterTuple(self.turns.layer.trainable_params())
-        self.begin, self.layer = _Begin(network), _Layer(self.turns.layer, network.model.swap)
-        self.back, self.end = _LayerBack(self.layer, trained), _End(network)
-        self.end_back, self.given = _EndBack(self.end), False
-        self.training: bool | None = None
+        self.places = [[place[id(weight)] for weight in layer.trainable_params()] for layer in self.layers]
+        self.begin, self.end = _Begin(network), _End(network)
+        self.end_back = _EndBack(self.end)
+        self.given, self.training = False, None
+
+    @cached_property
+    def turns(self) -> Turns:
+        """Of the first step on: weights that were copied before they are drawn would come out otherwise."""
+        return Turns(self.layers)
+
+    @cached_property
+    def layer(self) -> nn.Cell:
+        return _Layer(self.turns.layer, self.swap)
+
+    @cached_property
+    def back(self) -> nn.Cell:
+        return _LayerBack(self.layer, ParameterTuple(self.turns.layer.trainable_params()))
 
     def loss(self, *rows: Tensor):
         """What the network returns."""
@@ -123,11 +134,11 @@ class InTurns:
         cells, size = _dropouts(self.turns.layer), len(VECTORS)
         made = [
             [
-                Tensor(vector((rows, width), number, key))
-                for key, (_, width) in zip(keys, cells, strict=True)
+                Tensor(vector((rows, width), number, cell.key))
+                for cell, width in _dropouts(layer)
                 for number in range(size)
             ]
-            for keys in self.keys
+            for layer in self.layers
         ]
         slots = [Parameter(value, f"dropout{n}", requires_grad=False) for n, value in enumerate(made[0])]
         for site, (cell, _) in enumerate(cells):
@@ -142,11 +153,11 @@ class InTurns:
 
 
 def in_turns(outer: nn.Cell, weights: Sequence[Parameter]) -> InTurns | None:
-    """For the network in `outer` where it recomputes on a CPU, and only its layers have trained `weights`."""
+    """For the network in `outer` that recomputes on a CPU, undivided, and has trained `weights` in layers alone."""
     network = next(cell for _, cell in outer.cells_and_names() if isinstance(cell, InternLMForCausalLM))
     in_layers = {id(weight) for layer in network.model.layers for weight in layer.trainable_params()}
     recomputes = network.config.parallel_config.recompute.recompute
-    if not (on_cpu() and recomputes and in_layers >= {id(weight) for weight in weights}):
+    if divided() or not (on_cpu() and recomputes and in_layers >= {id(weight) for weight in weights}):
         return None
     return InTurns(network, weights)
 

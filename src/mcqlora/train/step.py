@@ -49,8 +49,7 @@ class PortableTrainOneStepCell(MFTrainOneStepCell):
             layer.lora_dropout = StepDropout(drop_prob, self.dropout, seed, site, worker)
             if self.divided:
                 layer.lora_dropout.divide(*layer.matmul.in_strategy[0])
-        # With several workers LoRA's first weights would be others, by the copy of a layer.
-        self.in_turns = None if self.workers > 1 else in_turns(self.network, self.weights)
+        self.in_turns = in_turns(self.network, self.weights)
 
     def __call__(self, *inputs):
         """A step; `inputs` are the rows of a batch."""
