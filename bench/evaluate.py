@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--network", type=Path, help="a Hugging Face folder, asked here and in the harness")
     parser.add_argument("--mmlu", type=Path, help="the folder with dev, val, test; needed with --network")
-    parser.add_argument("--of-subject", type=int, default=1, help="questions of each subject of MMLU")
+    parser.add_argument("--of-subject", type=int, default=4, help="questions of each subject of MMLU")
     parser.add_argument("--harness", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.harness:

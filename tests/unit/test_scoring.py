@@ -1,4 +1,5 @@
 import functools
+import itertools
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -155,6 +156,35 @@ def test_a_few_of_one_length_are_no_reason_to_compile():
     forward = Forward()
     scoring.score(Engine(forward, 2, 128), [Tree([1] * n, [[2]]) for n in (*range(1, 5), *range(100, 128))])
     assert {shape[0] for shape in forward.shapes} == {(2, 128)}
+
+
+def dearness(groups, batch, compilation, head):
+    """In ids of a row, what it costs to feed groups of so many rows of a shape."""
+    fed = [(rows if rows < batch else -(-rows // batch) * batch) * (n + head * w) for (n, w), rows in groups]
+    return sum(fed) + len(groups) * compilation * batch * (64 + head * 16)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shapes=st.lists(st.tuples(st.sampled_from((64, 128, 512)), st.sampled_from((16, 128))), max_size=40),
+    batch=st.integers(1, 8),
+    compilation=st.sampled_from((0.1, 1.0, 5.0)),
+    head=st.sampled_from((0.1, 2.0)),
+)
+def test_no_other_division_into_groups_is_cheaper(shapes, batch, compilation, head):
+    groups = list(scoring._groups(shapes, batch, compilation, head))
+    assert sorted(i for _, indices in groups for i in indices) == list(range(len(shapes)))
+    for (length, width), indices in groups:
+        assert length == max(shapes[i][0] for i in indices) and width == max(shapes[i][1] for i in indices)
+    different, possible = sorted(set(shapes)), []
+    for cuts in itertools.product((False, True), repeat=max(0, len(different) - 1)):
+        ends = [n + 1 for n, cut in enumerate(cuts) if cut]
+        parts = [different[a:b] for a, b in itertools.pairwise([0, *ends, len(different)])]
+        tops = [(tuple(map(max, zip(*part, strict=True))), part) for part in parts if part]
+        possible.append([(top, sum(shape in part for shape in shapes)) for top, part in tops])
+    cheapest = min(dearness(one, batch, compilation, head) for one in possible)
+    ours = dearness([(shape, len(indices)) for shape, indices in groups], batch, compilation, head)
+    assert ours == pytest.approx(cheapest)
 
 
 @pytest.mark.parametrize(("head", "shapes"), [(0.01, {(2, 128)}), (100.0, {(2, 128), (2, 16)})])

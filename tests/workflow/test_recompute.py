@@ -1,4 +1,4 @@
-"""Recomputation changes no result: layer by layer, two workers train what the whole graph does, to the bit."""
+"""Recomputation changes no result: layer by layer, two workers train what the whole graph does."""
 
 import shutil
 

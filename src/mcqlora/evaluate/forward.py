@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from mcqlora.evaluate.trees import Forward, Rows
 from mcqlora.files import Json
+
+NICE = 10  # of the thread that calls a CPU's kernels
 
 
 def compilation(device: str, layers: int) -> float:
@@ -112,4 +116,20 @@ def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], nam
         logprobs, choices = score(*(Tensor(array, ms.int32) for array in rows))
         return logprobs.asnumpy(), choices.asnumpy().astype(np.int32)
 
-    return forward
+    return _giving_way(forward) if cells.on_cpu() else forward
+
+
+def _giving_way(forward: Forward) -> Forward:
+    """`forward`, called by a thread that is less important than those that compute.
+
+    There is one of these per core; meanwhile the thread that calls a kernel of MindSpore's asks in a loop
+    whether they are done (sched_yield in `ThreadPool::ParallelLaunch` of 2.9.0). So one of them shares its
+    core with that loop, and every kernel is as slow as the slowest. Niceness is a thread's own, and inherited
+    (setpriority(2)): hence a first operator, which makes those that compute.
+    """
+    import mindspore as ms
+
+    ms.ops.add(ms.Tensor(np.zeros(1, np.float32)), 1.0).asnumpy()
+    least = max(NICE, os.getpriority(os.PRIO_PROCESS, 0))
+    calling = ThreadPoolExecutor(1, initializer=os.setpriority, initargs=(os.PRIO_PROCESS, 0, least))
+    return lambda rows: calling.submit(forward, rows).result()

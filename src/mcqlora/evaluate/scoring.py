@@ -32,9 +32,9 @@ def score(engine: Engine, asked: Sequence[Tree], what: str = "scoring") -> list[
     rows = [trees.to_row(tree) for tree in different.values()]
     shapes = [(padded(len(row.ids), LENGTHS), padded(len(row.targets), WIDTHS)) for row in rows]
     step, turns, keys = engine.progress(len(rows), what), itertools.count(), list(different)
-    for (length, width), indices in _groups(shapes, engine.compilation * engine.batch_size, head):
+    for (length, width), indices in _groups(shapes, engine.batch_size, engine.compilation, head):
         wanted = max(1, engine.batch_size * WIDE // max(WIDE, width))
-        size = engine.fitting(wanted, length, width)
+        size = engine.fitting(min(wanted, len(indices)), length, width)
         for i in indices:  # float32 rounds differently in another shape, which other trees could lead to
             keys[i] = f"{keys[i]}-{size}x{length}x{width}"
         for chunk in chunks(indices, size):
@@ -50,24 +50,35 @@ def score(engine: Engine, asked: Sequence[Tree], what: str = "scoring") -> list[
     return [trees.split(tree, *cache.get(kept[digest])) for tree, digest in zip(fitted, digests, strict=True)]
 
 
-def _groups(shapes: Sequence[Shape], compilation: float, head: float) -> Iterator[tuple[Shape, list[int]]]:
-    """Indices by the shape that they are fed in, small shapes first.
+def _groups(
+    shapes: Sequence[Shape], batch: int, compilation: float, head: float
+) -> Iterator[tuple[Shape, list[int]]]:
+    """Indices by the shape that they are fed in, small shapes first: the cheapest grouping.
 
-    Those of one shape join a larger one that occurs where the padding costs less than a compilation, which
-    takes as long as so many rows of the smallest shape.
+    In ascending order, neighbours share the shape that holds both where their padding, that of the last batch
+    of `batch` rows included, costs less than a compilation: so many batches of 64 ids and 16 positions.
     """
-
-    def cost(shape: Shape) -> float:
-        return shape[0] + head * shape[1]
-
-    compilation *= cost((LENGTHS[0], WIDTHS[0]))
     members: dict[Shape, list[int]] = {}
     for i, shape in enumerate(shapes):
         members.setdefault(shape, []).append(i)
-    for shape in sorted(members):
-        larger = [other for other in members if other != shape and all(map(int.__ge__, other, shape))]
-        nearest = min(larger, key=cost, default=None)
-        if nearest and len(members[shape]) * (cost(nearest) - cost(shape)) < compilation:
-            members[nearest] += members.pop(shape)
-        else:
-            yield shape, sorted(members[shape])
+    order = sorted(members)
+    compilation *= batch * (64 + head * 16)
+    cheapest: list[tuple[float, int]] = [
+        (0.0, 0)
+    ]  # cost of the first n shapes; where their last group begins
+    for end in range(1, len(order) + 1):
+        found, rows, width = [], 0, 0
+        for start in reversed(range(end)):
+            rows += len(members[order[start]])
+            width = max(width, order[start][1])
+            fed = (rows if rows < batch else -(-rows // batch) * batch) * (order[end - 1][0] + head * width)
+            found.append((cheapest[start][0] + fed + compilation, start))
+        cheapest.append(min(found))
+    groups, end = [], len(order)
+    while end:
+        start = cheapest[end][1]
+        groups.append(order[start:end])
+        end = start
+    for group in reversed(groups):
+        whole = group[-1][0], max(width for _, width in group)
+        yield whole, sorted(i for shape in group for i in members[shape])

@@ -87,7 +87,8 @@ class InTurns:
         self.places = [[place[id(weight)] for weight in layer.trainable_params()] for layer in self.layers]
         self.begin, self.end = _Begin(network), _End(network)
         self.end_back = _EndBack(self.end)
-        self.given, self.training = False, None
+        self.given = False
+        self.training: bool | None = None
 
     @cached_property
     def turns(self) -> Turns:
@@ -153,7 +154,7 @@ class InTurns:
 
 
 def in_turns(outer: nn.Cell, weights: Sequence[Parameter]) -> InTurns | None:
-    """For the network in `outer` that recomputes on a CPU, undivided, and has trained `weights` in layers alone."""
+    """For the network in `outer` if it recomputes on a CPU, whole, and its layers alone have trained `weights`."""
     network = next(cell for _, cell in outer.cells_and_names() if isinstance(cell, InternLMForCausalLM))
     in_layers = {id(weight) for layer in network.model.layers for weight in layer.trainable_params()}
     recomputes = network.config.parallel_config.recompute.recompute
