@@ -154,7 +154,7 @@ class InTurns:
 
 
 def in_turns(outer: nn.Cell, weights: Sequence[Parameter]) -> InTurns | None:
-    """For the network in `outer`, if a CPU has it whole, it recomputes, and only layers have trained `weights`."""
+    """For the network in `outer`, if a CPU recomputes it whole, and only its layers are trained."""
     network = next(cell for _, cell in outer.cells_and_names() if isinstance(cell, InternLMForCausalLM))
     in_layers = {id(weight) for layer in network.model.layers for weight in layer.trainable_params()}
     recomputes = network.config.parallel_config.recompute.recompute
