@@ -37,9 +37,7 @@ class Engine:
     cache: Cache = field(default_factory=Cache)  # what it has said so far
     progress: Progress = silent
     head: float = 1.0  # what the head costs per position, in units of what the layers cost per id
-    compilation: float = (
-        20.0  # passes of 64 ids and 16 positions per row that take as long as compiling a shape
-    )
+    compilation: float = 20.0  # passes (64 ids, 16 positions per row) that take as long as compiling a shape
     room: Room | None = None  # the memory that a pass must fit into; None takes any
 
     def fitting(self, most: int, length: int, width: int) -> int:

@@ -63,15 +63,14 @@ def _groups(
         members.setdefault(shape, []).append(i)
     order = sorted(members)
     compilation *= batch * (64 + head * 16)
-    cheapest: list[tuple[float, int]] = [
-        (0.0, 0)
-    ]  # cost of the first n shapes; where their last group begins
+    # Of the first n shapes: the cost, and where the last group begins.
+    cheapest: list[tuple[float, int]] = [(0.0, 0)]
     for end in range(1, len(order) + 1):
         found, rows, width = [], 0, 0
         for start in reversed(range(end)):
             rows += len(members[order[start]])
             width = max(width, order[start][1])
-            fed = (rows if rows < batch else -(-rows // batch) * batch) * (order[end - 1][0] + head * width)
+            fed = (rows if rows < batch else padded(rows, (batch,))) * (order[end - 1][0] + head * width)
             found.append((cheapest[start][0] + fed + compilation, start))
         cheapest.append(min(found))
     groups, end = [], len(order)
