@@ -12,6 +12,7 @@ from mindformers.core.optim import AdamW  # noqa: E402
 from mindformers.models import build_network  # noqa: E402
 
 from mcqlora.model.architecture import Lora  # noqa: E402
+from mcqlora.train.in_turns import labelled_places  # noqa: E402
 from mcqlora.train.step import PortableTrainOneStepCell  # noqa: E402
 from tests.helpers.networks import TINY  # noqa: E402
 
@@ -67,6 +68,15 @@ def test_in_turns_is_the_whole_graph(columns):
     assert (found[0], found[2]) == (losses, held_out)
     for one, other in zip(weights, found[1], strict=True):
         assert np.array_equal(one, other)
+
+
+def test_places_of_labels_are_filled_up_to_a_power_of_two():
+    targets = np.full((2, 20), -100)
+    targets[0, 3:5] = targets[1, 1:18] = 7
+    places = labelled_places(targets, -100)
+    assert places.tolist() == [3, 4, *range(21, 38), *[0] * 13] and places.dtype == np.int32
+    assert labelled_places(np.full((2, 20), -100), -100).tolist() == [0] * 16  # the loss is 0
+    assert labelled_places(np.full((2, 20), 7), -100).tolist() == list(range(40))
 
 
 def test_no_weight_of_the_one_layer_is_the_network_s():

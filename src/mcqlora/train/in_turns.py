@@ -4,7 +4,8 @@
     backward          layer 0 <- ... <- layer n <- that gradient
 
 The inputs of the layers are all that is kept; in the backward pass each layer is computed once more (gradient
-checkpointing, Chen et al. 2016, arXiv 1604.06174). What is compiled, is one layer, see `model.turns`.
+checkpointing, Chen et al. 2016, arXiv 1604.06174). The head is computed only where a label is: of answers of
+a few ids, that is a small part of the rows. What is compiled, is one layer, see `model.turns`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
+import numpy as np
 from mindpet.delta.lora import LoRADense
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
@@ -19,6 +21,8 @@ from mcqlora.model.decoder import InternLMForCausalLM, on_cpu
 from mcqlora.model.turns import Turns
 from mcqlora.train.division import divided
 from mcqlora.train.dropout import VECTORS, StepDropout, vector
+
+FEWEST = 16  # places that the head is computed at
 
 
 class _Begin(nn.Cell):
@@ -60,8 +64,11 @@ class _End(nn.Cell):
         super().__init__(auto_prefix=False)
         self.network = network
 
-    def construct(self, hidden, targets):
-        """The loss and, outside training, the number of its tokens."""
+    def construct(self, hidden, targets, places):
+        """The loss at `places` int32 [K] of the rows and, outside training, the number of its tokens."""
+        rows = ops.gather(ops.reshape(hidden, (-1, hidden.shape[-1])), places, 0)
+        hidden = ops.expand_dims(rows, 0)  # [1, K, hidden]: of [K, hidden] the norm has other last bits
+        targets = ops.gather(ops.reshape(targets, (-1,)), places, 0)
         loss, mask = self.network.of_hidden(self.network.model.norm_out(hidden), targets)
         return loss if self.training else (loss, self.network.many(mask))
 
@@ -71,11 +78,11 @@ class _EndBack(nn.Cell):
         super().__init__(auto_prefix=False)
         self.end, self.gradient = end, ops.GradOperation(sens_param=True)
 
-    def construct(self, hidden, targets, scale):
+    def construct(self, hidden, targets, places, scale):
         """The loss, and its gradient of `hidden` times `scale`."""
-        loss = self.end(hidden, targets)
+        loss = self.end(hidden, targets, places)
         of_loss = ops.ones_like(loss) * ops.cast(scale, loss.dtype)
-        return loss, self.gradient(self.end)(hidden, targets, of_loss)
+        return loss, self.gradient(self.end)(hidden, targets, places, of_loss)
 
 
 class InTurns:
@@ -85,6 +92,7 @@ class InTurns:
         self.layers, self.swap = network.model.layers, network.model.swap
         place = {id(weight): number for number, weight in enumerate(weights)}
         self.places = [[place[id(weight)] for weight in layer.trainable_params()] for layer in self.layers]
+        self.ignored = network.ignore_token_id
         self.begin, self.end = _Begin(network), _End(network)
         self.end_back = _EndBack(self.end)
         self.given = False
@@ -109,7 +117,7 @@ class InTurns:
         hidden, others, targets = self.begin(*rows)
         for _ in self.turns:
             hidden = self.layer(hidden, *others)
-        return self.end(hidden, targets)
+        return self.end(hidden, targets, self._places(targets))
 
     def gradients(self, scale: Tensor, *rows: Tensor):
         """(loss, the gradients of `weights` times `scale`)."""
@@ -122,13 +130,17 @@ class InTurns:
         for _ in self.turns:
             inputs.append(hidden)
             hidden = self.layer(hidden, *others)
-        loss, of_hidden = self.end_back(hidden, targets, scale)
+        loss, of_hidden = self.end_back(hidden, targets, self._places(targets), scale)
         gradients: dict[int, Tensor] = {}
         for number in reversed(range(len(inputs))):
             self.turns.at(number)
             of_hidden, of_weights = self.back(inputs.pop(), *others, of_hidden)
             gradients |= zip(self.places[number], of_weights, strict=True)
         return loss, [gradients[place] for place in sorted(gradients)]
+
+    def _places(self, targets: Tensor) -> Tensor:
+        """Those of labels, as `labelled_places` has them."""
+        return Tensor(labelled_places(targets.asnumpy(), self.ignored))
 
     def _give_dropouts(self, rows: int) -> None:
         """Give the one layer the vectors of every layer's dropouts, for `rows` ids of a batch."""
@@ -151,6 +163,18 @@ class InTurns:
             self.training = training
             for cell in (self.begin, self.back, self.end_back, self.layer, self.end):  # each its own graph
                 cell.set_train(training)
+
+
+def labelled_places(targets: np.ndarray, ignored: int) -> np.ndarray:
+    """int32 [K], where the labels of `targets` [B, S] stand in the rows, one after another.
+
+    Each K is a graph of its own: so it is a power of two, filled up with a place that has no label.
+    """
+    flat = targets.reshape(-1)
+    found = np.flatnonzero(flat != ignored)
+    size = min(max(FEWEST, 1 << (len(found) - 1).bit_length()), len(flat))
+    filling = np.flatnonzero(flat == ignored)[:1]
+    return np.concatenate([found, filling.repeat(size - len(found))]).astype(np.int32)
 
 
 def in_turns(outer: nn.Cell, weights: Sequence[Parameter]) -> InTurns | None:
