@@ -1,6 +1,6 @@
 # make run: the whole pipeline on the embedded benchmark; make test: the fast tests. Both set up .venv first.
 # Lines with ## are what make help says.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?=

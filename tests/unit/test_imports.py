@@ -115,9 +115,9 @@ def test_every_wing_has_its_floor():
 
 def test_imports_go_down():
     allowed = {
-        wing: set().union(*FLOORS[:floor]) | {wing} for floor, wings in enumerate(FLOORS) for wing in wings
+        own: set().union(*FLOORS[:floor]) | {own} for floor, wings in enumerate(FLOORS) for own in wings
     }
-    allowed |= {wing: below | {wing} for wing, below in BESIDE.items()}
+    allowed |= {own: below | {own} for own, below in BESIDE.items()}
     up = [
         f"{module} -> {other}"
         for module, others in GRAPH.items()

@@ -21,7 +21,7 @@ from mcqlora.launch.environment import environment
 
 OK, LESS, BAD = "ok", "less", "BAD"  # BAD: no training can run here; LESS: one can, something else cannot
 
-PYTHON = (3, 11)
+PYTHONS = ((3, 11), (3, 12))
 MEMORY_GB = 4.2  # the most that the demo takes: max_rss (MiB) in benchmarks/demo/train.tsv
 DISK_GB = 1
 # MindFormers 1.9.0 with MindSpore 2.9.0: its package's own METADATA and VERSION_MAP.json
@@ -79,9 +79,10 @@ def checkout(project: Path) -> Check:
 
 def python(version: Sequence[int]) -> Check:
     found = ".".join(map(str, version))
-    if tuple(version[:2]) == PYTHON:
+    if tuple(version[:2]) in PYTHONS:
         return Check("Python", OK, found)
-    return Check("Python", BAD, found, "install Python 3.11, or name it: make PYTHON=/path/to/python3.11")
+    remedy = "install Python 3.11 or 3.12, or name it: make PYTHON=/path/to/python3.11"
+    return Check("Python", BAD, found, remedy)
 
 
 def installed() -> dict[str, str]:
