@@ -48,6 +48,15 @@ def test_it_is_the_same_for_the_same_code_elsewhere(make):
     assert len(make()) == 16
 
 
+def test_it_is_the_same_in_every_python(make):
+    """3.12 parses types' parameters, and the width of a number in another way."""
+    code = (
+        "class Kept:\n    async def of(self, x, width):\n        return f'{x:<{width}}'\n\n"
+        + MODULES["first"]
+    )
+    assert make(first=code) == "4187ba7c5ca00cd0"
+
+
 @pytest.mark.parametrize(
     "first",
     [

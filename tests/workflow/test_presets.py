@@ -124,7 +124,7 @@ def test_a_passage_is_in_one_part_and_is_counted_once(run):
             if passage := questions[record["id"]].passage:
                 about[passage].add(part)
                 documents[part] += 1
-                assert passage in record["input"]
+                assert record["input"].startswith(f"Passage: {passage}\nQuestion: ")
     assert about and all(len(parts) == 1 for parts in about.values())
     found = files.read_json(results / "packing.json")["train"]["passages"]
     assert found["documents"] == documents["train"]

@@ -116,7 +116,8 @@ def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], nam
         logprobs, choices = score(*(Tensor(array, ms.int32) for array in rows))
         return logprobs.asnumpy(), choices.asnumpy().astype(np.int32)
 
-    return _giving_way(forward) if cells.on_cpu() else forward
+    alone = not ms.communication.GlobalComm.INITED  # workers share the cores anyway
+    return _giving_way(forward) if cells.on_cpu() and alone else forward
 
 
 def _giving_way(forward: Forward) -> Forward:

@@ -4,8 +4,8 @@
     backward          layer 0 <- ... <- layer n <- that gradient
 
 The inputs of the layers are all that is kept; in the backward pass each layer is computed once more (gradient
-checkpointing, Chen et al. 2016, arXiv 1604.06174). The head is computed only where a label is: of answers of
-a few ids, that is a small part of the rows. What is compiled, is one layer, see `model.turns`.
+checkpointing, Chen et al. 2016, arXiv 1604.06174). The head is computed only where a label is: answers have
+few ids, so that is a small part of the rows. Only one layer is compiled, see `model.turns`.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class InTurns:
     def __init__(self, network: InternLMForCausalLM, weights: Sequence[Parameter]):
         self.layers, self.swap = network.model.layers, network.model.swap
         place = {id(weight): number for number, weight in enumerate(weights)}
-        self.places = [[place[id(weight)] for weight in layer.trainable_params()] for layer in self.layers]
+        self.numbers = [[place[id(weight)] for weight in layer.trainable_params()] for layer in self.layers]
         self.ignored = network.ignore_token_id
         self.begin, self.end = _Begin(network), _End(network)
         self.end_back = _EndBack(self.end)
@@ -135,11 +135,11 @@ class InTurns:
         for number in reversed(range(len(inputs))):
             self.turns.at(number)
             of_hidden, of_weights = self.back(inputs.pop(), *others, of_hidden)
-            gradients |= zip(self.places[number], of_weights, strict=True)
+            gradients |= zip(self.numbers[number], of_weights, strict=True)
         return loss, [gradients[place] for place in sorted(gradients)]
 
     def _places(self, targets: Tensor) -> Tensor:
-        """Those of labels, as `labelled_places` has them."""
+        """Where labels stand, see `labelled_places`."""
         return Tensor(labelled_places(targets.asnumpy(), self.ignored))
 
     def _give_dropouts(self, rows: int) -> None:
@@ -166,7 +166,7 @@ class InTurns:
 
 
 def labelled_places(targets: np.ndarray, ignored: int) -> np.ndarray:
-    """int32 [K], where the labels of `targets` [B, S] stand in the rows, one after another.
+    """int32 [K]: the places of the labels in `targets` [B, S], counted from row to row.
 
     Each K is a graph of its own: so it is a power of two, filled up with a place that has no label.
     """
