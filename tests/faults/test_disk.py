@@ -18,10 +18,10 @@ ALPACA = "results/tiny/alpaca.json"
 
 @pytest.fixture
 def small(mounted, tmp_path):
-    """A disk of 64 MB of its own."""
+    """A disk of 128 MB of its own."""
     folder = tmp_path.resolve() / "disk"
     folder.mkdir()
-    return mounted("-t", "tmpfs", "-o", "size=64m", "tmpfs", folder)
+    return mounted("-t", "tmpfs", "-o", "size=128m", "tmpfs", folder)
 
 
 def fill(folder, kilobytes):

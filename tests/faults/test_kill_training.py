@@ -54,7 +54,7 @@ def uninterrupted(prepared, tmp_path_factory):
 
 
 @pytest.mark.parametrize("moment", range(3))
-@pytest.mark.parametrize("victim", ["bin/snakemake", "bin/msrun", "worker.py"])
+@pytest.mark.parametrize("victim", ["snakemake", "bin/msrun", "worker.py"])
 def test_the_rerun_makes_the_same_adapters(prepared, uninterrupted, tmp_path, victim, moment):
     expected, steps = uninterrupted
     folder = tmp_path.resolve() / "run"
