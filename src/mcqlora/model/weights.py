@@ -65,7 +65,8 @@ def merge(base: Arrays, lora: Arrays, scaling: float) -> dict[str, np.ndarray]:
         weight, b = base.get(f"{stem}weight"), lora.get(stem + LORA[1])
         if weight is None or b is None or weight.shape != (b.shape[0], a.shape[1]):
             raise UserError(f"adapter: {name} does not fit the base; train it again on this base")
-        delta = scaling * (b.astype(np.float32) @ a.astype(np.float32))
+        # No BLAS: the last bits of its product depend on the number of its threads.
+        delta = scaling * np.einsum("or,ri->oi", b.astype(np.float32), a.astype(np.float32))
         merged[f"{stem}weight"] = (weight.astype(np.float32) + delta).astype(weight.dtype)
     return merged
 
