@@ -47,7 +47,7 @@ slow: $(VENV)/installed
 
 SLOW := --hypothesis-profile many -m "slow or hypothesis"
 # Of tests/workflow, with the others: so both processes take as long, and these share no run with the rest.
-APART := $(patsubst %,tests/workflow/test_%.py,mmlu_parquet presets real_data)
+APART := $(patsubst %,tests/workflow/test_%.py,documentation mmlu_parquet presets real_data)
 slow-workflow:
 	@$(BIN)/python -m pytest $(SLOW) tests/workflow $(addprefix --ignore ,$(APART))
 
