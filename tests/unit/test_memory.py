@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from mcqlora.errors import UserError
+from mcqlora.evaluate import forward
 from mcqlora.evaluate.engine import Engine
 from mcqlora.evaluate.memory import room
 from mcqlora.launch import memory
@@ -56,6 +58,32 @@ def test_an_npu_has_its_own_memory_and_its_fused_kernel_keeps_no_scores():
     assert flash.flash and round(flash.bytes / 1e9, 1) == 43.4
     assert plain.takes(2048, 16) > 3 * flash.takes(2048, 16)
     assert flash.rows(32, 2048, 16) == 32 and plain.rows(32, 2048, 16) < 32
+
+
+def test_a_network_that_an_npu_cannot_hold_is_refused_before_it_is_built():
+    large = replace(INTERNLM_7B, num_layers=150)  # 62 GB in 2 bytes
+    said = (
+        r"^evaluate: .* all weights on each device, 62\.4 GB, of the 58 .*; run `snakemake export`, and ask "
+    )
+    with pytest.raises(UserError, match=said):
+        room(large, "Ascend", 2, True, 10**12)
+    assert room(large, "CPU", 4, False, 10**12).bytes > 0
+
+
+def test_an_npu_s_network_is_compiled_kernel_by_kernel(monkeypatch):
+    """As trainings are, whose context MindFormers sets: within the same memory, with the same kernels."""
+    import mindspore
+
+    def told(**context):
+        assert context == {
+            **{"mode": mindspore.GRAPH_MODE, "device_target": "Ascend"},
+            **{"jit_config": {"jit_level": "O0"}, "max_device_memory": "58GB"},
+        }
+        raise InterruptedError
+
+    monkeypatch.setattr(mindspore, "set_context", told)
+    with pytest.raises(InterruptedError):
+        forward.load({}, "Ascend", {}, "")
 
 
 def test_a_pass_that_would_not_fit_is_made_smaller_and_said(capsys):

@@ -108,7 +108,16 @@ def test_hours_are_tokens_over_a_measured_rate():
     assert took["npu_training"] == pytest.approx([34_504 * 16 * 1_024 / 3_864 / 3_600] * 2)
     # A forward pass is one of three, as layers are computed again, but for the head and LoRA.
     assert took["npu_validation"][0] == pytest.approx(20 * 2_480 * 1_024 / 3 / 3_864 / 3_600, rel=0.05)
-    assert took["wall"] == [value / 4 for value in took["npu"]] and took["other_wall"] == {}
+    assert took["wall"] == [value / 4 for value in took["npu"]]
+    other, counted = took["other_wall"], reckon()["hours"]["other_wall"]
+    assert other["flash, padded"] == pytest.approx([value / 4 for value in took["npu_training"]])
+    slower = [
+        plain / flash for plain, flash in zip(counted["plain, padded"], counted["flash, padded"], strict=True)
+    ]
+    measured = [
+        plain / flash for plain, flash in zip(other["plain, padded"], other["flash, padded"], strict=True)
+    ]
+    assert measured == pytest.approx(slower) and min(slower) > 1
 
 
 CARD = costs.Run(
@@ -185,6 +194,10 @@ def test_a_network_of_32_b_on_8_devices():
     made = large(8, 4, 8)
     assert made["parameters"]["total"] > 31e9
     assert made["refusals"] == [] and made["global_batch"] == 2 * 4
+    note = made["notices"][-1]  # it is trained, but not asked
+    assert note.startswith(
+        "an evaluation has all weights on each device, 64.5 GB, of the 58 that MindSpore may"
+    )
     assert made["device_memory_bytes"]["weights"] < 18e9
 
 
@@ -197,7 +210,12 @@ def test_a_network_of_32_b_on_8_devices():
             4,
             "train.workers is 8, but there are 4 devices; set train.workers: 4, train.parallel.tensor: 4",
         ),
-        (4, 1, 4, "device memory: a step takes 75 GB, a device has 64 GB; set train.parallel.tensor: 2"),
+        (
+            4,
+            1,
+            4,
+            "device memory: a step takes 75 GB, there are 58 of a device; set train.parallel.tensor: 2",
+        ),
     ],
 )
 def test_a_network_of_32_b_that_does_not_fit_is_refused_with_what_would(workers, tensor, devices, said):
@@ -350,12 +368,43 @@ def test_memory_by_hand():
 
 def test_what_does_not_fit_is_refused_with_the_cheapest_change():
     plain = reckon(train__recompute=False, train__attention="plain")["refusals"]
-    said = "device memory: a step takes 71 GB, a device has 64 GB; set train.attention: flash, which takes "
+    said = "device memory: a step takes 71 GB, there are 58 of a device; set train.attention: flash, which "
     assert plain[0].startswith(said)
     (line,) = reckon(train__recompute=False, plan__memory_gb=32)["refusals"]
     assert line.endswith("; set train.recompute: true, which takes 23 GB")
     (line,) = reckon(plan__memory_gb=20)["refusals"]
     assert line.endswith("; set train.batch_size: 2, which takes 19 GB")
+
+
+def test_a_device_has_what_mindspore_may_take_of_it():
+    """`max_device_memory` is 58GB: a step of 61 GB fails on a device of 64, and one of 54 does not."""
+    fits, fails = (
+        reckon(train__batch_size=rows, train__recompute=False, plan__memory_gb=64) for rows in (5, 6)
+    )
+    assert fits["device_memory_bytes"]["total"] < 58e9 < fails["device_memory_bytes"]["total"] < 64e9
+    assert fits["refusals"] == []
+    assert fails["refusals"][0].startswith(
+        "device memory: a step takes 61 GB, there are 58 of a device; set "
+    )
+
+
+def test_memory_of_either_attention():
+    flash, plain = (reckon(train__attention=name) for name in ("flash", "plain"))
+    assert (
+        flash["other_memory_bytes"]
+        == plain["other_memory_bytes"]
+        == {name: made["device_memory_bytes"]["total"] for name, made in (("flash", flash), ("plain", plain))}
+    )
+    said = plan.table({"run": "r", "recipe": "reference"} | flash)
+    assert "by attention   flash 22.7 GB, plain 23.5 GB" in said
+
+
+def test_a_base_that_no_npu_can_train_is_told():
+    (note,) = [line for line in reckon(given=False)["notices"] if "base.path" in line]
+    assert note.endswith(
+        "takes, without activations, 87.9 GB, of the 58 that MindSpore may take; give base.path"
+    )
+    assert not any("base.path" in line for line in reckon()["notices"])
 
 
 def test_disk_by_hand():

@@ -495,7 +495,10 @@ def test_without_an_adapter_the_base_is_as_it_is(run):
 
 @pytest.mark.parametrize("works", [True, False])
 def test_workers_and_scheduler_meet_before_anything_is_asked(tmp_path, monkeypatch, works):
-    """MindSpore's processes find each other by init(), which the scheduler waits in until all have ended."""
+    """MindSpore's processes find each other by init(), which the scheduler waits in until all have ended.
+
+    A device's memory is limited before that, or not at all.
+    """
     (tmp_path / "here").mkdir()
     task = {"model": {"device": "Ascend"}}
     told = {"task": task, "folder": str(tmp_path / "here"), "workers": 2, "meetings": str(tmp_path)}
@@ -504,10 +507,11 @@ def test_workers_and_scheduler_meet_before_anything_is_asked(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RANK_ID", "1")
     monkeypatch.setattr(tasks, "enter", lambda: works)
-    monkeypatch.setattr(tasks, "join", lambda device: done.append(device))
+    monkeypatch.setattr(tasks, "join", lambda device, **context: done.append((device, context)))
     asked = SimpleNamespace(model="spec", ask=lambda model: done.append(model))
     adapter = SimpleNamespace(validate_python=lambda given: asked)
     monkeypatch.setattr(tasks, "TypeAdapter", lambda kind: adapter)
     monkeypatch.setattr(tasks, "ready", lambda spec, share: (spec, share.rank, share.ranks))
     tasks.run_worker("workers.json")
-    assert done == (["Ascend", ("spec", 1, 2)] if works else ["Ascend"])
+    joined = ("Ascend", {"jit_config": {"jit_level": "O0"}, "max_device_memory": "58GB"})
+    assert done == ([joined, ("spec", 1, 2)] if works else [joined])

@@ -11,6 +11,7 @@ import numpy as np
 
 from mcqlora.evaluate.trees import Forward, Rows
 from mcqlora.files import Json
+from mcqlora.model.architecture import DEVICES
 
 NICE = 10  # of the thread that calls a CPU's kernels
 
@@ -40,7 +41,7 @@ def load(model_config: Json, device: str, weights: Mapping[str, np.ndarray], nam
     from mcqlora.model.turns import Turns
     from mcqlora.model.weights import load_into
 
-    ms.set_context(mode=ms.GRAPH_MODE, device_target=device)
+    ms.set_context(mode=ms.GRAPH_MODE, device_target=device, **DEVICES[device].context)
     config = {"model_config": model_config, "arch": {"type": "InternLMForCausalLM"}}
     with no_init_parameters():  # random numbers that nobody would see
         network = build_network(MindFormerConfig(model=config).model)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mcqlora.errors import UserError
 from mcqlora.model.architecture import DEVICES, Architecture
 
 SHARE = 0.5  # of a CPU's memory, and of an NPU's all: weights and passes; others and MindSpore have the rest
-UNITS = {"MB": 1e6, "GB": 1e9}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +41,12 @@ def room(network: Architecture, device: str, width: int, flash: bool, memory: in
     """What is left beside the weights, of a CPU's `memory` in bytes, or of an NPU's own.
 
     How many processes share an evaluation has no part in it, since that must not change what they find.
+
+    Raises:
+        UserError: an NPU cannot hold the network.
     """
-    if device == "CPU":
-        there = SHARE * memory
-    else:
-        said = str(DEVICES[device].context["max_device_memory"])
-        there = float(said[:-2]) * UNITS[said[-2:]]
+    if cannot := DEVICES[device].cannot_ask(network):
+        raise UserError(f"evaluate: {cannot}")
+    own = DEVICES[device].memory
+    there = SHARE * memory if own is None else own
     return Room(network=network, bytes=there - width * network.parameters().total, width=width, flash=flash)

@@ -18,6 +18,7 @@ from mcqlora.evaluate.model import ModelSpec, ready
 from mcqlora.evaluate.reading import read
 from mcqlora.launch.msrun import Workers, next_attempt
 from mcqlora.launch.processes import enter, join
+from mcqlora.model.architecture import DEVICES
 
 MEETING = 300  # seconds that the workers wait for each other at the start
 
@@ -91,7 +92,8 @@ def ask(task: Task, workers: int, worker: Path, progress: Progress = silent) -> 
 def run_worker(path: str) -> None:
     """One process of `ask`: a worker, or msrun's scheduler."""
     works, told = enter(), files.read_json(path)
-    join(told["task"]["model"]["device"])
+    device = told["task"]["model"]["device"]
+    join(device, **DEVICES[device].context)
     if not works:
         return
     os.chdir(told["folder"])  # to which all paths are relative

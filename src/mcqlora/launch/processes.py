@@ -28,16 +28,17 @@ def enter() -> bool:
     return os.environ.get("MS_ROLE") != "MS_SCHED"
 
 
-def join(device: str) -> None:
+def join(device: str, **context: Any) -> None:
     """Meet the other processes of this msrun on `device`; its scheduler waits here for their end.
 
-    msrun's DEVICE_ID is a worker's number on its machine.
+    msrun's DEVICE_ID is a worker's number on its machine. `context` is what else `mindspore.set_context` is
+    to be told before the device is in use: its memory cannot be limited later.
     """
     import mindspore as ms
     from mindspore.communication import init
 
     own = {"device_id": int(os.environ["DEVICE_ID"])} if "DEVICE_ID" in os.environ else {}
-    ms.set_context(device_target=device, **own)
+    ms.set_context(device_target=device, **own, **context)
     init()
 
 

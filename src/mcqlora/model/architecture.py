@@ -28,6 +28,30 @@ class Device:
     def bytes_per_weight(self) -> int:
         return 2 if self.model["param_init_type"] == "float16" else 4
 
+    @property
+    def memory(self) -> float | None:
+        """Bytes that MindSpore takes of a device's own memory, at most; None on a CPU, which has none."""
+        said = self.context.get("max_device_memory")
+        return None if said is None else float(said.removesuffix("GB")) * 1e9
+
+    def too_large(self, needed: float) -> str | None:
+        """Says how much is there where so many bytes do not fit into a device's own memory; else None."""
+        if self.memory is None or needed <= self.memory:
+            return None
+        return f"{needed / 1e9:.1f} GB, of the {self.memory / 1e9:.0f} that MindSpore may take"
+
+    def cannot_train(self, network: Architecture) -> str | None:
+        """Says so where a training of all weights has no room for them, gradients and float32 moments."""
+        too_large = self.too_large((2 * self.bytes_per_weight + 8) * network.parameters().total)
+        what = "no base.path is given, and a training of all weights takes, without activations,"
+        return too_large and f"{what} {too_large}; give base.path"
+
+    def cannot_ask(self, network: Architecture) -> str | None:
+        """Says so where an evaluation, which puts the whole network on each device, has no room for it."""
+        too_large = self.too_large(self.bytes_per_weight * network.parameters().total)
+        remedy = "run `snakemake export`, and ask export/merged with `snakemake judge` on a larger device"
+        return too_large and f"an evaluation has all weights on each device, {too_large}; {remedy}"
+
 
 # What a CPU lacks, and what the report's recipe uses on Ascend. docs/devices.md says why.
 _CPU: dict[str, str | bool] = {

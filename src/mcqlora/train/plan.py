@@ -98,6 +98,7 @@ class Asked(NamedTuple):
         return cls(sum(many) * len(chosen["shots"]), of_mcq + chosen["squad_items"], most)
 
 
+ATTENTIONS = {"flash": True, "plain": False}  # and whether it is the fused kernel's
 ROTATED = ("answer", "letter")  # protocols that ask with the options rotated as well
 CHECKED = 16  # ids that a pass of generation settles at most, see `evaluate.generation.GUESSED`
 
@@ -178,9 +179,14 @@ def reckon(
         "operations_per_token": costs.training(run),
         "disk_bytes": disk_bytes(parameters, width, run.lora_width, len(schedule.checkpoints), shards, given),
         "device_memory_bytes": costs.memory(run),
+        "other_memory_bytes": {
+            name: costs.memory(replace(run, flash=flash))["total"] for name, flash in ATTENTIONS.items()
+        },
         "machine": {key: getattr(machine, key) for key in ("devices", "memory_gb", "disk_gb")},
     }
     found = notices(plan, None if packed else train.packed)
+    alone = [DEVICES[device].cannot_ask(network), None if given else DEVICES[device].cannot_train(network)]
+    found += [line for line in alone if line]
     refused = refusals(plan, configured, seq_length, size.tensor) + too_large(plan, run, device)
     return plan | {"refusals": refused, "notices": found}
 
@@ -230,26 +236,31 @@ def rates(run: Run, device: str, machine: Machine) -> tuple[Range, Range, str]:
 
 
 def others(run: Run, device: str, machine: Machine, tokens: int, layout: str, ratio: float) -> Json:
-    """Hours on the clock with the other attention, layout of rows (`ratio` times the rows), and both."""
-    if machine.tokens_per_second is not None:
-        return {}
+    """Hours on the clock with the other attention, layout of rows (`ratio` times the rows), and both.
+
+    A measured rate changes as the counted seconds of a token do.
+    """
     made, rows = {}, {layout: 1.0, "padded" if layout == "packed" else "packed": ratio}
-    for flash in (True, False):
+    counted, (each, _, _) = costs.seconds(run, SPEEDS[device]), rates(run, device, machine)
+    for attention, flash in ATTENTIONS.items():
+        slower = zip(each, costs.seconds(replace(run, flash=flash), SPEEDS[device]), counted, strict=True)
+        seconds = [second * other / own for second, other, own in slower]
         for name, times in rows.items():
-            each = costs.seconds(replace(run, flash=flash), SPEEDS[device])
-            wall = [tokens * times * second / 3600 / run.size.workers for second in each]
-            made[f"{'flash' if flash else 'plain'}, {name}"] = wall
+            wall = [tokens * times * second / 3600 / run.size.workers for second in seconds]
+            made[f"{attention}, {name}"] = wall
     return made
 
 
 def too_large(plan: Json, run: Run, device: str) -> list[str]:
     """What does not fit into a device's memory, or more devices, and the cheapest change that would."""
     memory, devices = plan["machine"]["memory_gb"], plan["machine"]["devices"]
+    if memory and (most := DEVICES[device].memory):
+        memory = min(memory, most / GB)
     needed, there = costs.memory(run)["total"], devices or run.size.workers
     if run.size.workers > there:
         said = f"train.workers is {run.size.workers}, but there are {there} devices"
     elif memory and needed > memory * GB:
-        said = f"device memory: a step takes {needed / GB:.0f} GB, a device has {memory:g} GB"
+        said = f"device memory: a step takes {needed / GB:.0f} GB, there are {memory:g} of a device"
     else:
         return []
     can = fused("auto", device, run.network, run.seq_length)
@@ -375,6 +386,9 @@ def table(plan: Json) -> str:
         "evaluation": f"{span(took['npu_evaluation'])} NPU hours, of the base and {DELIVERED} checkpoints",
         "disk": f"{disk['total'] / GB:.1f} GB at most ({_parts(disk)})",
         "device memory": f"{memory['total'] / GB:.1f} GB, estimated ({_parts(memory)})",
+        "  by attention": ", ".join(
+            f"{name} {size / GB:.1f} GB" for name, size in plan["other_memory_bytes"].items()
+        ),
     }
     width = max(map(len, lines)) + 2
     text = [f"{name:<{width}}{value}" for name, value in lines.items()]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mcqlora import files, hashing
+from mcqlora.errors import UserError
 from mcqlora.model import architecture, weights
 from mcqlora.tokens import mindrecord, packing, prompt, segments, tokenizer
 from mcqlora.tokens.layout import COLUMNS, Layout
@@ -39,11 +40,14 @@ def build(*, corpus: Path, tokenizer_path: str, output: Path, settings: Settings
     `settings.size.rows` limits the texts, not the rows that they are packed into.
 
     Raises:
-        UserError: the tokenizer is not the network's, there are too few texts, or a worker failed.
+        UserError: the tokenizer is not the network's, an NPU cannot hold such a training, there are too few
+            texts, or a worker failed.
     """
     processor = tokenizer.load(tokenizer_path)
     template, encoder = prompt.plain(processor), segments.SegmentEncoder(processor)
     network = settings.network.for_tokenizer(processor.vocab_size())
+    if too_large := architecture.DEVICES[settings.device].cannot_train(network):
+        raise UserError(f"base: {too_large}")
     most, length = settings.size.rows, settings.seq_length + 1
     settings = replace(settings, network=network, size=replace(settings.size, rows=None))
     found = texts(corpus)
