@@ -1,6 +1,8 @@
 import json
 import os
+import shutil
 import subprocess
+import sys
 import venv
 from importlib import metadata
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mcqlora.machine import doctor
-from mcqlora.machine.doctor import BAD, LESS, OK
+from mcqlora.machine.doctor import BAD, LESS, NPU, OK
 
 ROOT = Path(__file__).parents[2]
 LOCK = "mindspore==2.9.0 \\\n    --hash=sha256:00\nruamel-yaml==1.0 \\\n    --hash=sha256:11\n"
@@ -68,11 +70,39 @@ def test_memory_is_what_can_be_had(free, said):
 
 
 def test_disk(tmp_path, monkeypatch):
-    assert state(doctor.disk(tmp_path, 10**12)) == OK
-    assert state(doctor.disk(tmp_path, 10**8)) == BAD
+    assert state(doctor.disk(tmp_path, 10**12, installed=True)) == OK
+    assert state(doctor.disk(tmp_path, 10**8, installed=True)) == BAD
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    check = doctor.disk(tmp_path, 10**12)
+    check = doctor.disk(tmp_path, 10**12, installed=True)
     assert check.state == BAD and str(tmp_path) in check.found
+
+
+def test_before_the_installation_its_space_is_asked_for_too(tmp_path, monkeypatch):
+    """The README's 6 GB, which `make` asks for as well."""
+    needed = doctor.INSTALLATION_GB + doctor.DISK_GB
+    assert f" {needed} GB of disk " in (ROOT / "README.md").read_text()
+    usage, free = shutil.disk_usage(tmp_path), needed * 10**9
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=free - 1))
+    monkeypatch.setattr(doctor, "mindspore", lambda device: doctor.Check(device, OK, ""))
+    for have, said in (({}, BAD), (doctor.installed(), OK)):
+        monkeypatch.setattr(doctor, "installed", lambda have=have: have)
+        (check,) = (check for check in doctor.checks(ROOT, tmp_path) if check.name == "disk")
+        assert check.state == said
+    assert state(doctor.disk(tmp_path, free, installed=False)) == OK
+    assert f"up to {needed} GB" in doctor.disk(tmp_path, free - 1, installed=False).remedy
+
+
+def test_make_asks_for_the_same_space(tmp_path):
+    """scripts/check-machine, in a folder whose src/ has a smaller disk."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/sitecustomize.py").write_text(
+        f"import shutil, sys\nsys.path.append({str(ROOT / 'src')!r})\n"
+        "usage = shutil.disk_usage\nshutil.disk_usage = lambda path: usage(path)._replace(free=5 * 10**9)\n"
+    )
+    command = [ROOT / "scripts" / "check-machine", sys.executable]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    said = "5.0 GB free here; installation and demo write up to 6 GB; free some, or clone elsewhere"
+    assert (done.returncode, done.stderr) == (1, f"mcqlora: {said}\n")
 
 
 def test_two_processes_can_meet_here_or_it_is_said_why(monkeypatch):
@@ -130,7 +160,7 @@ def test_cann_s_packages_are_looked_for_as_a_training_would(ascend, monkeypatch)
     """MindSpore's check_deps_version (run_check/_check_version.py) imports te, which PYTHONPATH leads to."""
     monkeypatch.delenv("PYTHONPATH", raising=False)
     *_, missing = doctor.ascend(ascend, str(ascend / "toolkit" / "opp"))
-    assert (missing.state, missing.found) == (BAD, "a training would not find te")
+    assert (missing.state, missing.found) == (NPU, "a training would not find te")
     assert missing.remedy == f"source {ascend}/ascend-toolkit/set_env.sh, which sets PYTHONPATH"
     packages = ascend / "toolkit/opp/built-in/op_impl/ai_core/tbe"
     (packages / "te").mkdir(parents=True)
@@ -141,13 +171,16 @@ def test_cann_s_packages_are_looked_for_as_a_training_would(ascend, monkeypatch)
     told = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     monkeypatch.setattr(doctor, "environment", lambda folder: told)  # a launch that forgets it
     *_, forgotten = doctor.ascend(ascend, str(ascend / "toolkit" / "opp"))
-    assert forgotten.state == BAD and doctor.verdict([forgotten]) == "No training can run: CANN's packages"
+    assert forgotten.state == NPU
 
 
-def test_cann_s_environment_is_not_loaded(tmp_path):
-    driver, cann = doctor.ascend(tmp_path, None)
+def test_cann_s_environment_is_not_loaded(tmp_path, monkeypatch):
+    """Its packages are looked for all the same: set_env.sh, which is to be sourced, leads to them."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    driver, cann, packages = doctor.ascend(tmp_path, None)
     assert (driver.state, driver.found) == (LESS, "none found")
     assert cann.remedy == f"source {tmp_path}/ascend-toolkit/set_env.sh"
+    assert cann.state == packages.state == NPU
 
 
 def test_what_cann_belongs_to_this_mindspore_is_what_its_wheel_was_built_with():
@@ -178,15 +211,29 @@ def test_a_probe_that_fails_says_its_last_error(monkeypatch):
     check = doctor.mindspore("CPU")
     assert (check.state, check.found) == (BAD, "ImportError: libc is too old")
     monkeypatch.setattr(doctor, "PROBE", "import os; os._exit(7)")
-    assert doctor.mindspore("Ascend")[1:3] == (LESS, "exit code 7")
+    assert doctor.mindspore("Ascend")[1:3] == (NPU, "exit code 7")
     monkeypatch.setattr(doctor, "PROBE", "import time; time.sleep(60)")
     assert doctor.mindspore("CPU", timeout=1).found == "no answer in 1 s"
 
 
-def test_the_verdict_counts_what_is_bad_alone():
-    checks = [doctor.Check("disk", BAD, ""), doctor.Check("fonts", LESS, "")]
-    assert doctor.verdict(checks) == "No training can run: disk"
-    assert doctor.verdict(checks[1:]) == "The demo can run: make run"
+@pytest.mark.parametrize(
+    ("states", "said", "code"),
+    [
+        ((OK, LESS), "The demo can run: make run", 0),
+        ((LESS, NPU), "No training can run on the NPUs: 1; on the CPU the demo can: make run", 1),
+        ((NPU, NPU), "No training can run on the NPUs: 0, 1; on the CPU the demo can: make run", 1),
+        ((BAD, LESS), "No training can run: 0", 1),
+        ((NPU, BAD), "No training can run: 1", 1),
+    ],
+)
+def test_verdict_and_exit_code_say_what_can_run(states, said, code, monkeypatch, capsys):
+    checks = [doctor.Check(str(number), state, "") for number, state in enumerate(states)]
+    monkeypatch.setattr(doctor, "checks", lambda project, folder: checks)
+    assert doctor.main() == code
+    assert capsys.readouterr().out.splitlines()[-1] == said
+
+
+def test_a_line():
     assert doctor.line(doctor.Check("a", OK, "b", "c")) == f"ok    a{' ' * 20}b\n"
 
 

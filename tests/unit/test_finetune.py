@@ -391,20 +391,24 @@ from mcqlora.train import checkpoints
 if os.environ.get("RANK_ID", "0") == "0":
     config = yaml.safe_load(open(sys.argv[1]))
     schedule = next(c for c in config["callbacks"] if c["type"] == "ScheduleCallback")
-    for step in range(schedule["start"] + 1, schedule["checkpoints"][-1] + 1):
+    every = config["runner_config"]["sink_size"]
+    for step in range(schedule["start"] + every, schedule["checkpoints"][-1] + 1, every):
+        last = os.path.exists("stop-at-" + str(step))  # where patience would
         row = {"step": step, "train_loss": 1 / step, "learning_rate": 0.5}
         files.append_jsonl("output/history.jsonl", row)
-        if step in schedule["checkpoints"]:
-            checkpoints.write(Path("output/checkpoints"), step, {"scale_sense": np.float32(step)})
+        if step in schedule["checkpoints"] or last:
+            checkpoints.write(Path("output/checkpoints"), step, {"scale_sense": np.float32(step)}, last)
         if os.path.exists("die-at-" + str(step)):
             os.remove("die-at-" + str(step))
             raise RuntimeError("killed")
+        if last:
+            break
 """
 )
 
 
-def train(work, place, base=None):
-    training = cpu(size=replace(SMALL, evaluation_batch_size=3))
+def train(work, place, base=None, training=None):
+    training = training or cpu(size=replace(SMALL, evaluation_batch_size=3))
     launch = Launch(worker=place / "worker.py", runs=place / "runs")
     return work.run(training, launch, base, [str(place / "train_files")], [str(place / "valid_files")])
 
@@ -476,11 +480,59 @@ def test_a_training_of_other_steps_than_planned_delivers_nothing(place):
     taken = 'schedule["checkpoints"][-1] + 1'
     (place / "worker.py").write_text(WORKER.replace(taken, f"2 * {taken}"))
     most = 2 * STEPS.steps
-    said = rf"history.jsonl has {most} steps up to {most}, not the {STEPS.steps} planned"
+    said = rf"history.jsonl has {most} steps up to {most}, not the {STEPS.steps} up to {STEPS.steps} planned"
     with workplace.workplace(place / "runs" / "key") as work:
         for _ in range(2):  # nothing is launched the second time
             with pytest.raises(UserError, match=said):
                 train(work, place)
+        assert len(list(work.directory.glob("attempt-*"))) == 1
+
+
+def sunk():
+    """Three epochs of 13 steps: a call of two steps goes over an epoch's end, the last step is not taken."""
+    size = replace(SMALL, epochs=3)
+    training = replace(
+        cpu(rows=104, size=size, device="Ascend"), schedule=plan_steps(104, size, 0.03, 5, sink_size=2)
+    )
+    assert (training.schedule.steps_per_epoch, training.schedule.steps) == (13, 38)
+    return training
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["whole", "early"])
+def test_sink_mode_s_history_has_every_second_step(place, early):
+    """After a kill, too, and where patience ends the training between two planned checkpoints."""
+    (place / "worker.py").write_text(WORKER)
+    training = sunk()
+    planned = training.schedule.checkpoints
+    second = planned[1]
+    end = planned[3] + 2 if early else 38
+    with workplace.workplace(place / "runs" / "key") as work:
+        (work.directory / f"die-at-{second + 2}").touch()
+        (work.directory / f"stop-at-{end}").touch()
+        with pytest.raises(UserError, match="killed"):
+            train(work, place, training=training)
+        assert train(work, place, training=training) == ((*planned[:4], end) if early else planned)
+        resumed = yaml.safe_load((work.directory / "resumed.yaml").read_text())
+        assert resumed["callbacks"][1]["start"] == second
+        assert [row["step"] for row in work.history()] == list(range(2, end + 1, 2))
+        assert train(work, place, training=training)[-1] == end  # nothing is launched
+        assert len(list(work.directory.glob("attempt-*"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("files.append_jsonl", "step == 12 or files.append_jsonl"), "has 18 steps up to 38 without step 12"),
+        (("every = config", "every = 1 or config"), "has 38 steps up to 38"),
+    ],
+    ids=["a pair is missing", "every step"],
+)
+def test_in_sink_mode_too_other_steps_than_planned_are_named(place, change, said):
+    (place / "worker.py").write_text(WORKER.replace(*change))
+    with workplace.workplace(place / "runs" / "key") as work:
+        for _ in range(2):  # nothing is launched the second time
+            with pytest.raises(UserError, match=f"history.jsonl {said}, not the 19 up to 38 planned; see"):
+                train(work, place, training=sunk())
         assert len(list(work.directory.glob("attempt-*"))) == 1
 
 

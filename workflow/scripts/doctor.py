@@ -1,4 +1,4 @@
-"""What this machine can run, on the terminal; exits with 1 if that is not even the demo."""
+"""What this machine can run, on the terminal; exits with 1 if that is no training, or none on its NPUs."""
 
 from pathlib import Path
 
@@ -12,6 +12,6 @@ with job(snakemake) as terminal:
         terminal.output.write(doctor.line(check))
         terminal.output.flush()
         found.append(check)
-    if any(check.state == doctor.BAD for check in found):
+    if not doctor.ready(found):
         raise UserError(doctor.verdict(found))
     terminal.output.write(doctor.verdict(found) + "\n")

@@ -19,11 +19,13 @@ from typing import NamedTuple
 
 from mcqlora.launch.environment import environment
 
-OK, LESS, BAD = "ok", "less", "BAD"  # BAD: no training can run here; LESS: one can, something else cannot
+# BAD: no training can run here; NPU: one can on the CPU, but none on the NPUs; LESS: something else cannot
+OK, LESS, NPU, BAD = "ok", "less", "NPU", "BAD"
 
 PYTHONS = ((3, 11), (3, 12))
 MEMORY_GB = 4.2  # the most that the demo takes: max_rss (MiB) in benchmarks/demo/train.tsv
-DISK_GB = 1
+DISK_GB = 1  # what the demo writes
+INSTALLATION_GB = 5  # .venv has 3.5, and pip unpacks beside it
 # MindFormers 1.9.0 with MindSpore 2.9.0: its package's own METADATA and VERSION_MAP.json
 CANN = "9.0.0"
 DRIVER = "26.0.RC1"
@@ -53,7 +55,8 @@ def checks(project: Path, folder: Path) -> Iterator[Check]:
     yield checkout(project)
     yield python(sys.version_info[:3])
     locks = {device: (project / "envs" / f"{device}.lock").read_text() for device in ("cpu", "ascend")}
-    yield packages(locks, installed())  # of two that fit, the first is named
+    there = packages(locks, installed())  # of two that fit, the first is named
+    yield there
     yield mindspore("CPU")
     npus = len(list(Path("/dev").glob("davinci[0-9]*")))
     yield devices(npus)
@@ -62,7 +65,7 @@ def checks(project: Path, folder: Path) -> Iterator[Check]:
         yield mindspore("Ascend")
     yield msrun(Path(sys.executable).with_name("msrun"))
     yield memory(Path("/proc/meminfo").read_text(), os.cpu_count() or 1)
-    yield disk(folder, shutil.disk_usage(folder).free)
+    yield disk(folder, shutil.disk_usage(folder).free, there.state != BAD)
     yield loopback()
     yield fonts(_output(["fc-list", ":lang=zh", "family"]))
 
@@ -128,7 +131,7 @@ def mindspore(device: str, timeout: int = 600) -> Check:
     name = f"MindSpore on {device}"
     state, remedy = BAD, "see packages; MindSpore has wheels for Linux on x86_64 and aarch64"
     if device == "Ascend":
-        state, remedy = LESS, "see docs/devices.md for driver, CANN and their Python packages"
+        state, remedy = NPU, "see docs/devices.md for driver, CANN and their Python packages"
     with tempfile.TemporaryDirectory() as folder:  # MindFormers writes ./output wherever it is imported
         command, told = [sys.executable, "-c", PROBE, device], {**environment(Path(folder)), "GLOG_v": "4"}
         try:
@@ -159,12 +162,12 @@ def ascend(root: Path, opp: str | None) -> Iterator[Check]:
     driver = version(root / "driver" / "version.info")
     state = OK if driver.startswith(DRIVER) else LESS
     yield Check("driver", state, driver or "none found", f"CANN {CANN} needs driver {DRIVER}")
-    if not opp:
-        yield Check("CANN", LESS, "ASCEND_OPP_PATH is not set", f"source {root}/ascend-toolkit/set_env.sh")
-        return
-    cann = version(Path(opp).parent / "compiler" / "version.info")
-    state = OK if cann.split(".")[:2] == CANN.split(".")[:2] else LESS
-    yield Check("CANN", state, cann or f"no version beside {opp}", f"install CANN {CANN}")
+    if opp:
+        cann = version(Path(opp).parent / "compiler" / "version.info")
+        state = OK if cann.split(".")[:2] == CANN.split(".")[:2] else LESS
+        yield Check("CANN", state, cann or f"no version beside {opp}", f"install CANN {CANN}")
+    else:
+        yield Check("CANN", NPU, "ASCEND_OPP_PATH is not set", f"source {root}/ascend-toolkit/set_env.sh")
     yield cann_packages(root)
 
 
@@ -177,7 +180,7 @@ def cann_packages(root: Path) -> Check:
     if done.returncode == 0:
         return Check(name, OK, done.stdout.splitlines()[-1])
     remedy = f"source {root}/ascend-toolkit/set_env.sh, which sets PYTHONPATH"
-    return Check(name, BAD, "a training would not find te", remedy)
+    return Check(name, NPU, "a training would not find te", remedy)
 
 
 def msrun(path: Path) -> Check:
@@ -196,12 +199,14 @@ def memory(meminfo: str, cores: int) -> Check:
     return Check("memory", BAD, found, f"the demo takes {MEMORY_GB} GB; end something else")
 
 
-def disk(folder: Path, free_bytes: int) -> Check:
+def disk(folder: Path, free_bytes: int, installed: bool) -> Check:
     found = f"{free_bytes / 1e9:.1f} GB free here"
     if not os.access(folder, os.W_OK):
         return Check("disk", BAD, f"{folder} cannot be written", "change to a folder of your own")
-    if free_bytes < DISK_GB * 1e9:
-        return Check("disk", BAD, found, f"the demo writes up to {DISK_GB} GB; free some")
+    needed = DISK_GB if installed else INSTALLATION_GB + DISK_GB
+    if free_bytes < needed * 1e9:
+        what = "the demo writes" if installed else "installation and demo write"
+        return Check("disk", BAD, found, f"{what} up to {needed} GB; free some, or clone elsewhere")
     return Check("disk", OK, found)
 
 
@@ -241,18 +246,27 @@ def line(check: Check) -> str:
 
 def verdict(found: Sequence[Check]) -> str:
     """The last line."""
-    bad = [check.name for check in found if check.state == BAD]
-    return f"No training can run: {', '.join(bad)}" if bad else "The demo can run: make run"
+    bad, npu = (", ".join(check.name for check in found if check.state == state) for state in (BAD, NPU))
+    if bad:
+        return f"No training can run: {bad}"
+    if npu:
+        return f"No training can run on the NPUs: {npu}; on the CPU the demo can: make run"
+    return "The demo can run: make run"
+
+
+def ready(found: Sequence[Check]) -> bool:
+    """Whether trainings can run here: where there are NPUs, on these too."""
+    return not any(check.state in (NPU, BAD) for check in found)
 
 
 def main() -> int:
-    """Print one line per check as it is made; returns 1 if one is BAD."""
+    """Print one line per check as it is made; returns 1 unless this machine is `ready`."""
     found = []
     for check in checks(Path(__file__).parents[3], Path.cwd()):
         print(line(check), end="", flush=True)
         found.append(check)
     print(verdict(found))
-    return any(check.state == BAD for check in found)
+    return not ready(found)
 
 
 if __name__ == "__main__":

@@ -106,12 +106,18 @@ class Workplace:
         return taken
 
     def _check_steps(self, last: int, every: int) -> None:
-        """Compare the history, which has each `every`-th step, with the planned end of the training."""
-        steps = [row["step"] for row in self.history()]
-        if steps != list(range(every, last + 1, every)):
+        """Compare the history with the planned end of the training.
+
+        It has each `every`-th step: sink mode's calls take so many, across the ends of epochs, too.
+        """
+        steps, planned = [row["step"] for row in self.history()], list(range(every, last + 1, every))
+        if steps != planned:
             said = f"{self.output / 'history.jsonl'} has {len(steps)} steps up to {max(steps)}"
+            if missing := sorted({*planned} - {*steps}):
+                said += f" without step {missing[0]}"
             raise UserError(
-                f"training: {said}, not the {last} planned; see make doctor, then delete {self.output}"
+                f"training: {said}, not the {len(planned)} up to {last} planned; see make doctor, "
+                f"then delete {self.output}"
             )
 
     def history(self) -> list[files.Json]:
