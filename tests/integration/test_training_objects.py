@@ -99,11 +99,13 @@ def test_the_recipe_s_dtypes(recipe):
 
 
 def test_the_recipe_s_network(recipe):
-    _, (made, *_) = recipe
+    training, (made, *_) = recipe
     assert made["lora"].keys() == {f"{layer}.attention.{name}" for layer in (0, 1) for name in SITES}
     assert all(site["rank"] == 16 and site["scaling"] == 2 for site in made["lora"].values())
     assert [site["dropout"] for site in made["lora"].values()] == pytest.approx([1 / 0.95] * 8, rel=1e-3)
     assert made["bias"] is True and made["recomputed"] == []
+    on_cpu = training.settings.device == "CPU"  # which has no kernel of RmsNorm, nor of rotary's BatchMatMul
+    assert (made["rotary_sliced"], made["norm"]) == (on_cpu, {"eps": 1e-6, "fused": not on_cpu})
 
 
 def test_the_recipe_s_step(recipe):
@@ -126,6 +128,7 @@ def test_the_recipe_s_steps_are_those_planned(recipe):
         assert made["epochs"] * per_epoch == schedule.steps
         assert made["dataset"]["batches"] == schedule.steps_per_epoch == ROWS // size.global_batch
         assert made["sink_mode"] is (training.settings.device == "Ascend")
+        assert made["sink_size"] == (2 if made["sink_mode"] else -1)  # -1 is MindFormers' own
         assert made["schedule"] == {
             "evaluations": list(schedule.evaluated),
             "checkpoints": list(schedule.checkpoints),
@@ -153,6 +156,7 @@ def test_every_validation_row_is_seen_once_in_batches_as_planned(recipe):
         found = made["evaluation"]
         assert found["columns"] == ["input_ids", "labels"] and made["metrics"] == ["TokenLoss"]
         assert found["shapes"] == [[batch, 64]]  # no ragged one
+        assert found["interval"] == training.schedule.evaluation_interval
         assert found["batches"] == math.ceil(VALID / len(workers) / batch)
         seen += [row for row, told in zip(found["order"], found["labelled"], strict=True) if told]
     assert sorted(seen) == list(range(VALID))
@@ -172,10 +176,13 @@ def test_the_recipe_is_data_parallel(recipe):
         }
 
 
+OTHER = {"rms_norm_eps": 1e-5, "theta": 500_000.0}
+
+
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
     """A training in which every key differs from the recipe's, of a part of the rows."""
-    size = replace(SMALL, batch_size=2, epochs=2, rows=100, patience=3, recompute=True)
+    size = replace(SMALL, batch_size=2, epochs=8, rows=100, patience=3, recompute=True)
     size = replace(size, evaluation_batch_size=3)
     optimization = replace(
         OPTIMIZATION,
@@ -196,9 +203,10 @@ def other(tmp_path_factory):
         size=size,
         optimization=optimization,
         lora=lora,
-        network=replace(TINY, num_layers=3, has_bias=False),
+        network=replace(TINY, num_layers=3, n_kv_heads=2, has_bias=False, init_std=0.2, **OTHER),
         seq_length=48,
     )
+    training = replace(training, pad=5, eos=6)
     return training, made_of(training, tmp_path_factory.mktemp("other"))
 
 
@@ -207,8 +215,8 @@ def test_other_keys_reach_the_optimizer(other):
     found = made["optimizer"]
     assert (found["betas"], found["eps"]) == (pytest.approx([0.8, 0.95]), pytest.approx(1e-6))
     assert found["decay"].keys() == {"0.1"}
-    assert training.schedule.steps == 50 and training.schedule.warmup == 10
-    assert found["rates"] == pytest.approx(rates(2e-3, 0.2, 50), rel=1e-4, abs=1e-12)
+    assert training.schedule.steps == 200 and training.schedule.warmup == 40
+    assert found["rates"] == pytest.approx(rates(2e-3, 0.2, 200), rel=1e-4, abs=1e-12)
 
 
 def test_other_keys_reach_the_network(other):
@@ -220,6 +228,22 @@ def test_other_keys_reach_the_network(other):
     network = training.settings.network.parameters(training.settings.lora)
     assert made["optimizer"]["trained"] == network.trainable
     assert made["bias"] is False
+    assert made["norm"]["eps"] == 1e-5
+    assert list(made["deviation"].values()) == pytest.approx([0.2, 0.2], rel=0.05)
+
+
+def test_other_keys_reach_the_network_s_configuration(other):
+    assert other[1][0]["config"] == {
+        "batch_size": 2,
+        "seq_length": 48,
+        "hidden_size": 32,
+        "num_layers": 3,
+        "num_heads": 4,
+        "n_kv_heads": 2,
+        "theta": 500_000,
+        "pad_token_id": 5,
+        "eos_token_id": 6,
+    }
 
 
 def test_recompute_marks_the_layers(other):
@@ -231,7 +255,8 @@ def test_recompute_marks_the_layers(other):
 def test_other_keys_reach_step_and_schedule(other):
     training, (made, *_) = other
     assert (made["step"]["max_norm"], made["step"]["scale"]) == (0.5, [512.0, 2, 1000])
-    assert (made["seed"], made["epochs"]) == (7, 2)
+    assert (made["seed"], made["seed_of_rows"], made["epochs"]) == (7, 7, 8)
+    assert made["loss_printed"] == 2  # of 200 steps; the recipe's few are all printed
     assert made["schedule"] == {
         "evaluations": list(training.schedule.evaluated),
         "checkpoints": list(training.schedule.checkpoints),

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,17 @@ def test_cpu_and_ascend_differ_in_the_devices_table_alone():
             assert made[name]["runner_config"].pop(key) == getattr(device, key)
     assert made["CPU"] == made["Ascend"]
     assert DEVICES["CPU"].model.keys() == DEVICES["Ascend"].model.keys()
+
+
+def test_ascend_is_set_as_in_mindformers_template():
+    """The one that its wheel has for training a dense network; a CPU has no such keys."""
+    name = "configs/general/llm_finetune_dense_template.yaml"
+    template = next(path for path in metadata.files("mindformers") if str(path) == name)
+    theirs = yaml.safe_load(Path(template.locate()).read_text(encoding="utf-8"))["context"]
+    ours = report()["context"]
+    assert ours["jit_config"] == theirs["jit_config"] == {"jit_level": "O0"}
+    assert ours["max_device_memory"] == theirs["max_device_memory"] == "58GB"
+    assert not {"jit_config", "max_device_memory"} & rendered(cpu())["context"].keys()
 
 
 def test_the_recipe_on_ascend():
