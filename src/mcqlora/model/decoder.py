@@ -469,7 +469,7 @@ class InternLMForCausalLM(PreTrainedModel):
             self.lm_head.weight = self.model.tok_embeddings.embedding_weight
         self.first, self.shifted, self.counts = P.StridedSlice(), P.Concat(1), P.NotEqual()
         self.labelled, self.many = P.Mul(), P.ReduceSum()
-        parallel = copy.copy(config.parallel_config)
+        parallel = copy.deepcopy(config.parallel_config)  # copy.copy would share the numbers of parts
         divided = _get_parallel_mode() == ms.ParallelMode.SEMI_AUTO_PARALLEL
         if divided:
             if config.tie_word_embeddings or config.vocab_size % parallel.model_parallel:
