@@ -237,6 +237,12 @@ def test_missing_places(tmp_path):
         read(tmp_path)
 
 
+def test_a_column_s_name_with_a_line_break_stays_on_the_line(tmp_path):
+    cmmlu(tmp_path, '"Question\n, A","x\ry"\n')
+    with pytest.raises(UserError, match=r"^[^\r\n]*there are Question , A, x y; name them[^\r\n]*$"):
+        read(tmp_path, "cmmlu")
+
+
 def test_header_is_checked(tmp_path):
     cmmlu(tmp_path, dump([["0", *ROW]]))
     with pytest.raises(UserError, match="no options: no columns A, B and so on; there are 0, What is"):
