@@ -2,6 +2,7 @@
 
 import shutil
 
+import pandas as pd
 import pytest
 
 from tests.helpers.runs import setting, snakemake
@@ -15,5 +16,6 @@ def test_recomputation_trains_the_same(finished, tmp_path):
     done = snakemake(folder, "--cores", "2", target, "--config", setting("train.recompute=true"))
     assert done.returncode == 0, done.stderr[-2000:]
     assert "recompute: true" in (folder / "results/tiny/training/config.yaml").read_text()
-    whole, in_turns = (root / "results/tiny/training" for root in (finished, folder))
-    assert (in_turns / "history.csv").read_bytes() == (whole / "history.csv").read_bytes()
+    whole, in_turns = (pd.read_csv(root / "results/tiny/training/history.csv") for root in (finished, folder))
+    # The head's product of fewer rows has, on some processors, other last bits (seen with AVX2).
+    pd.testing.assert_frame_equal(in_turns, whole, rtol=1e-6, atol=0)

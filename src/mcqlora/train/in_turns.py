@@ -5,7 +5,8 @@
 
 The inputs of the layers are all that is kept; in the backward pass each layer is computed once more (gradient
 checkpointing, Chen et al. 2016, arXiv 1604.06174). The head is computed only where a label is: answers have
-few ids, so that is a small part of the rows. Only one layer is compiled, see `model.turns`.
+few ids, so that is a small part of the rows (with some processors a product of fewer rows has other last
+bits). Only one layer is compiled, see `model.turns`.
 """
 
 from __future__ import annotations
