@@ -31,11 +31,15 @@ unit: $(VENV)/installed
 test: $(VENV)/installed
 	@$(MAKE) --no-print-directory -j2 --output-sync=target test-workflow test-others
 
+# Of tests/workflow, with the others: so both processes take as long, and these share no run with the rest.
+APART := $(patsubst %,tests/workflow/test_%.py,buckets documentation places presets real_data secrets)
+WORKFLOW := tests/workflow $(addprefix --ignore ,$(APART))
+OTHERS := $(APART) tests/faults tests/integration tests/unit
 test-workflow:
-	@$(BIN)/python -m pytest tests/workflow
+	@$(BIN)/python -m pytest $(WORKFLOW)
 
 test-others:
-	@$(BIN)/python -m pytest tests --ignore tests/workflow
+	@$(BIN)/python -m pytest $(OTHERS)
 
 ## doctor   what this machine has and lacks; before the installation, too
 doctor:
@@ -46,13 +50,11 @@ slow: $(VENV)/installed
 	@$(MAKE) --no-print-directory -j2 --output-sync=target slow-workflow slow-others
 
 SLOW := --hypothesis-profile many -m "slow or hypothesis"
-# Of tests/workflow, with the others: so both processes take as long, and these share no run with the rest.
-APART := $(patsubst %,tests/workflow/test_%.py,documentation mmlu_parquet presets real_data)
 slow-workflow:
-	@$(BIN)/python -m pytest $(SLOW) tests/workflow $(addprefix --ignore ,$(APART))
+	@$(BIN)/python -m pytest $(SLOW) $(WORKFLOW)
 
 slow-others:
-	@$(BIN)/python -m pytest $(SLOW) $(APART) tests/unit tests/integration
+	@$(BIN)/python -m pytest $(SLOW) $(OTHERS)
 
 ## faults   kills, full disks, damaged and hostile files; some need root, which mounts
 faults: $(VENV)/installed
